@@ -1,0 +1,82 @@
+# `make help` lists the targets. Everything that a target needs is installed into .venv by the target itself.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python -m profiler
+
+MODEL ?= resnet18
+GPU ?= auto
+PRECISIONS ?= int8,int4
+CACHE ?= network
+THREADS ?= 1
+OUT ?= .
+FLAGS = $(if $(JSON),--json)
+
+EXTRA = $(if $(filter %.pt2,$(MODEL)),$(VENV)/.torch)
+
+.DEFAULT_GOAL := help
+.PHONY: help profile devices lut-check test check bench clean preflight
+
+help: ## list the targets and their variables
+	@echo "make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@echo "Variables of profile (default):"
+	@echo "  MODEL=resnet18     resnet18, resnet50, resnet50_v1.5, inceptionv3, FILE.onnx or FILE.pt2"
+	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
+	@echo "  BATCH=             1 on a CPU, 8 on a GPU"
+	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
+
+profile: $(VENV)/.base $(EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
+	@$(RUN) profile $(MODEL) --device $(GPU) --precisions $(PRECISIONS) --cache $(CACHE) --threads $(THREADS) \
+		$(if $(BATCH),--batch $(BATCH)) $(if $(TRIALS),--trials $(TRIALS)) --out $(OUT) $(FLAGS)
+
+devices: $(VENV)/.base ## list what can be measured on this machine
+	@$(RUN) devices $(FLAGS)
+
+lut-check: $(VENV)/.base ## say what is wrong with the LUT file LUT=...
+	@$(RUN) lut check $(LUT) $(FLAGS)
+
+test: $(VENV)/.dev ## run the tests
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, types and tests
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.dev ## compare our INT8 layers with ONNX Runtime, in one run
+	@$(VENV)/bin/python -m bench $(ARGS)
+
+clean: ## remove the virtual environment and what this machine measured (recorded and published LUTs stay)
+	rm -rf $(VENV) tuning_logs/* lut/*.csv
+
+preflight:
+	@[ "$$(uname -s)" = Linux ] && [ "$$(uname -m)" = x86_64 ] || \
+		{ echo "error: this needs Linux on x86-64, not $$(uname -s) on $$(uname -m)" >&2; exit 2; }
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.10 to 3.13 found; install one, or say PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || \
+		{ echo "error: $(PYTHON) is not Python 3.10 to 3.13; say PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "error: $(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || \
+		{ echo "error: no C compiler; install one (Debian: apt-get install gcc libc6-dev)" >&2; exit 2; }
+
+$(VENV)/bin/python: | preflight
+	@$(PYTHON) -m venv $(VENV)
+
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+# Stamps: an environment is as new as the files that say what is in it.
+$(VENV)/.base: requirements/base.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV) ..."
+	@$(PIP) -r requirements/base.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.base
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.torch: requirements/torch.txt $(VENV)/.base
+	@$(PIP) -r requirements/torch.txt
+	@touch $@

@@ -1,0 +1,6 @@
+"""Performance claims, measured: `make bench` prints every figure that the README quotes.
+
+- `peers`    the same layers in ONNX Runtime
+- `layers`   our tuned INT8 layers against the peer, interleaved, one ratio per layer
+- `search`   seconds per trial, and trials until within 5% of the best of the whole space
+"""

@@ -1,0 +1,30 @@
+"""The command line: arguments in, tables or JSON out. What is computed is computed in `pipeline`.
+
+- `commands`   the commands and their options
+- `tables`     tables for people
+- `json_text`  the same for programs
+- `progress`   what a run shows while it runs
+"""
+
+from __future__ import annotations
+
+import sys
+
+from profiler.errors import ProfilerError
+
+
+def main() -> None:
+    """Run a command. A user's error is one line on standard error and exit code 2; Ctrl-C is 130."""
+    from profiler.cli.commands import app
+
+    try:
+        app()
+    except ProfilerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        sys.stderr.close()
+        raise SystemExit(141) from None

@@ -1,0 +1,157 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler import __version__
+from profiler.cli import json_text, tables
+from profiler.cli.progress import progress_display
+from profiler.errors import ProfilerError
+from profiler.lut.check import check as check_lut
+from profiler.lut.store import read, write
+from profiler.lut.store import merge as merge_rows
+from profiler.record import CacheMode
+from profiler.workload import Precision
+
+app = typer.Typer(
+    name="profiler",
+    help="Measure INT4 and INT8 latencies of a network, layer by layer, on the device at hand.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=True)
+app.add_typer(lut_app)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def profile(
+    model: Annotated[
+        str,
+        typer.Argument(help="resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, or .pt2 of torch.export."),
+    ] = "resnet18",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
+    ] = "auto",
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Images at once; by default 1 on a CPU, 8 on a GPU.")
+    ] = None,
+    precisions: Annotated[
+        str, typer.Option(help="Comma-separated; the first one is what the others are compared with.")
+    ] = "int8,int4",
+    trials: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most.")
+    ] = 32,
+    cache: Annotated[
+        CacheMode, typer.Option(help="State of the caches ahead of each launch.")
+    ] = CacheMode.NETWORK,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a kernel; one repeats best.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")] = Path(),
+    mixed: Annotated[
+        bool, typer.Option(help="Also measure kernels whose input and output differ in precision, and conversions.")
+    ] = True,
+    skip_unsupported: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the totals say so.")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Tune, verify and time every kernel of a network, write the LUT, and compare the precisions."""
+    from profiler.pipeline import ProfileRequest, profile as run_profile  # imports TVM
+
+    request = ProfileRequest(
+        model=model,
+        device=device,
+        batch=batch,
+        precisions=_precisions(precisions),
+        trials=trials,
+        cache_mode=cache,
+        threads=threads,
+        out=out,
+        mixed=mixed,
+        skip_unsupported=skip_unsupported,
+    )
+    with progress_display() as progress:
+        result = run_profile(request, progress)
+    if json_output:
+        typer.echo(json.dumps(json_text.profile_json(result), indent=2))
+    else:
+        tables.print_profile(result)
+
+
+@app.command()
+def devices(json_output: Json = False) -> None:
+    """List what can be measured on this machine."""
+    from profiler.devices.discover import discover
+
+    inventory = discover()
+    if json_output:
+        typer.echo(json.dumps(json_text.inventory_json(inventory), indent=2))
+    else:
+        tables.print_inventory(inventory)
+
+
+@lut_app.command("check")
+def lut_check(file: Path, json_output: Json = False) -> None:
+    """Say what is wrong with a LUT file; exit code 1 if anything is."""
+    findings = check_lut(file)
+    if json_output:
+        typer.echo(json.dumps(json_text.findings_json(file, findings), indent=2))
+    else:
+        tables.print_findings(file, findings)
+    if findings:
+        raise typer.Exit(1)
+
+
+@lut_app.command("merge")
+def lut_merge(
+    files: list[Path], out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")]
+) -> None:
+    """Merge LUT files of one instrument; of a row that several hold the latest measurement stays."""
+    merged = read(files[0])
+    for file in files[1:]:
+        try:
+            merged = merge_rows(merged, read(file))
+        except ProfilerError as error:
+            raise type(error)(f"{file}: {error}") from None
+    write(out, merged)
+    typer.echo(f"{out}: {len(merged)} rows")
+
+
+@lut_app.command("show")
+def lut_show(file: Path, json_output: Json = False) -> None:
+    """List the rows of a LUT file."""
+    rows = read(file)
+    if json_output:
+        typer.echo(json.dumps(json_text.rows_json(rows), indent=2))
+    else:
+        tables.print_rows(rows)
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    chosen = tuple(dict.fromkeys(Precision.parse(name) for name in text.split(",") if name.strip()))
+    if not chosen:
+        raise ProfilerError("no precision given; say for instance --precisions int8,int4")
+    return chosen

@@ -1,0 +1,147 @@
+"""Tables for people, on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from profiler.devices.discover import Inventory
+from profiler.lut.check import Finding
+from profiler.lut.demand import Variant
+from profiler.lut.schema import LutRow
+from profiler.lut.table import NetworkTable, TableRow
+from profiler.pipeline_result import ProfileResult
+from profiler.units import format_count, format_duration
+
+PLAIN_WIDTH = 120
+"""Columns where the output is not a terminal: a table that is redirected to a file must not be cut."""
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def print_profile(result: ProfileResult) -> None:
+    """The network's table, where it was written, and what should make a reader doubt it."""
+    console = _console()
+    table = result.table
+    console.print(_network_table(result))
+    if any(cell.variant is Variant.SEPARATE for row in table.rows for cell in row.cells):
+        console.print("[dim]+ the addition runs faster as a kernel of its own than fused into the convolution[/dim]")
+    for line in _totals(table):
+        console.print(line)
+    if table.skipped:
+        console.print(f"[yellow]left out, not in the totals: {escape(', '.join(table.skipped))}[/yellow]")
+    for warning in result.warnings:
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
+    console.print(
+        f"{result.kernels} kernels, {result.measured} measured now in {format_duration(result.elapsed_s)}, "
+        f"{result.failures} failed candidates; LUT: {escape(str(result.lut_path))}, records: {escape(str(result.logs))}",
+        soft_wrap=True,
+    )
+
+
+def _network_table(result: ProfileResult) -> Table:
+    table, conditions = result.table, result.conditions
+    threads = f"{conditions.threads} thread{'s' if conditions.threads > 1 else ''}"
+    title = (
+        f"{table.network}, batch {table.batch}, on {result.device_name}, {threads}, "
+        f"cache mode {conditions.cache_mode.value}"
+    )
+    view = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    view.add_column("layer", overflow="fold")
+    view.add_column("workload", style="dim", overflow="fold")
+    for precision in table.precisions:
+        view.add_column(precision.name.upper(), justify="right")
+    for precision in table.precisions[1:]:
+        name = "speedup" if len(table.precisions) == 2 else f"{table.precisions[0].name}/{precision.name}"
+        view.add_column(name, justify="right")
+    for row in table.rows:
+        view.add_row(escape(" + ".join(row.layers)), row.workload.text, *_cells(row), *_speedups(row))
+    return view
+
+
+def _cells(row: TableRow) -> list[str]:
+    return [
+        "-" if cell.latency_s is None
+        else format_duration(cell.latency_s) + (" +" if cell.variant is Variant.SEPARATE else "")
+        for cell in row.cells
+    ]  # fmt: skip
+
+
+def _speedups(row: TableRow) -> list[str]:
+    return [_speedup(row.speedup(i)) for i in range(1, len(row.cells))]
+
+
+def _speedup(value: float | None) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.2f}x"
+    return f"[green]{text}[/green]" if value > 1.05 else f"[red]{text}[/red]" if value < 0.95 else text
+
+
+def _totals(table: NetworkTable) -> list[str]:
+    lines = []
+    for precision, total in zip(table.precisions, table.totals, strict=True):
+        text = f"[bold]total {precision.name.upper()}: {format_duration(total.latency_s)}[/bold]"
+        if not total.complete:
+            text += f" over {total.priced} of {total.lines} lines"
+        if precision is not table.precisions[0] and total.speedup is not None:
+            text += f", {total.speedup:.2f}x against {table.precisions[0].name.upper()}"
+            if total.compared < total.lines:
+                text += f" over the {total.compared} lines that have both"
+        lines.append(text)
+    return lines
+
+
+def print_inventory(inventory: Inventory) -> None:
+    view = Table(box=None, pad_edge=False)
+    for column in ("GPU=", "device", "index", "UUID", "can be measured"):
+        view.add_column(column)
+    for device in inventory.devices:
+        index = "" if device.index is None else str(device.index)
+        view.add_row(device.slug, escape(device.name), index, device.uuid, device.obstacle or "yes")
+    console = _console()
+    console.print(view)
+    if not inventory.gpus:
+        console.print(f"no NVIDIA GPU: {escape(inventory.no_gpus)}", soft_wrap=True)
+
+
+def print_findings(file: Path, findings: Sequence[Finding]) -> None:
+    console = _console()
+    for finding in findings:
+        console.print(f"{escape(str(file))}:{escape(finding.text)}", soft_wrap=True)
+    if not findings:
+        console.print(f"{escape(str(file))}: {len_rows(file)} rows, nothing wrong", soft_wrap=True)
+
+
+def len_rows(file: Path) -> int:
+    from profiler.lut.store import read
+
+    return len(read(file))
+
+
+def print_rows(rows: Sequence[LutRow]) -> None:
+    view = Table(box=None, pad_edge=False)
+    for column in ("workload", "types", "epilogue", "source", "cache"):
+        view.add_column(column, overflow="fold")
+    for column in ("median", "95% interval", "samples", "GOP/s"):
+        view.add_column(column, justify="right")
+    for row in rows:
+        spec = row.spec
+        types = "x".join(d.value for d in (spec.input_dtype, spec.weight_dtype or spec.input2_dtype) if d is not None)
+        low, high = row.latency_ci95_low_s, row.latency_ci95_high_s
+        interval = "-" if low is None or high is None else f"{format_duration(low)} .. {format_duration(high)}"
+        rate = f"{2 * row.macs / row.latency_median_s / 1e9:.0f}" if row.macs else "-"
+        view.add_row(
+            spec.workload.text, f"{types}->{spec.output_dtype.value}", spec.epilogue.value, row.source.value,
+            row.conditions.cache_mode.value, format_duration(row.latency_median_s), interval, str(row.samples), rate,
+        )  # fmt: skip
+    console = _console()
+    console.print(view)
+    console.print(f"{format_count(len(rows))} rows")

@@ -1,0 +1,349 @@
+"""The process in which kernels run: ``python -m profiler.devices.host_worker <pid of the parent>``.
+
+It answers one request after the other on what were its standard input and output (`pipe`). What a kernel prints goes
+nowhere, so that it cannot disturb the conversation. It ends when its parent does.
+
+Requests: load (payload: the artifact), verify, time, unload, clocks. An answer is ``{"ok": true, ...}``, or
+``{"ok": false, "kind": ..., "message": ...}`` with the kind of a `record.FailureKind`, or "defect" for an error of
+ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+import zlib
+from _ctypes import dlclose  # a library is otherwise never closed
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler.artifact import Artifact, Role
+from profiler.devices.buffers import POISON, Arena
+from profiler.devices.pipe import Closed, Header, Pipe
+from profiler.devices.protocol import KernelFailure
+from profiler.quantize.packing import Packing, output_nbytes, pack_arguments
+from profiler.quantize.samples import expected_output, sample_arguments
+from profiler.record import CacheMode, FailureKind
+from profiler.workload import KernelSpec
+
+ABI_VERSION = 1
+_MODES = {CacheMode.HOT: 0, CacheMode.NETWORK: 1, CacheMode.COLD: 2}
+_ROLES = {Role.INPUT: 0, Role.PARAMETER: 1, Role.OUTPUT: 2, Role.INOUT: 3, Role.WORKSPACE: 4}
+_KEPT_ARGUMENTS = 4  # candidates of a search come one after another with the same arguments
+_EXPLAINED_MACS = 2 * 10**9  # beyond this the oracle takes too long to say where a wrong output differs
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class _Region(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_int64), ("role", ctypes.c_int))
+
+
+class _Library:
+    """A shared object that was loaded from memory, with the functions of kernels/runtime.c."""
+
+    def __init__(self, code: bytes) -> None:
+        self._descriptor, path = _executable_file(code)
+        try:
+            self._library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise KernelFailure(FailureKind.LAUNCH, f"the code does not load: {_last_line(str(error))}") from None
+        finally:
+            if not path.startswith("/proc/"):
+                os.unlink(path)
+        self._path = path
+
+    def function(self, name: str, *arguments: Any) -> Any:
+        try:
+            found = self._library[name]
+        except AttributeError:
+            raise KernelFailure(FailureKind.LAUNCH, f"the code has no function '{name}'") from None
+        found.argtypes = arguments
+        found.restype = ctypes.c_int
+        return found
+
+    def close(self) -> None:
+        dlclose(self._library._handle)
+        try:
+            # The loader knows libraries by path. One that it keeps must keep its descriptor, or the next one with the
+            # same number would be taken for it.
+            ctypes.CDLL(self._path, mode=os.RTLD_NOW | os.RTLD_NOLOAD)
+        except OSError:
+            os.close(self._descriptor)
+
+
+class _Kernel:
+    """An artifact with its arguments in memory."""
+
+    def __init__(self, artifact: Artifact, packed: dict[str, Bytes], cpus: list[int]) -> None:
+        self.artifact = artifact
+        self._check_sizes(packed)
+        try:
+            self._arena = Arena([arg.nbytes for arg in artifact.args])
+        except OSError as error:
+            total = sum(arg.nbytes for arg in artifact.args)
+            raise KernelFailure(FailureKind.LAUNCH, f"no memory for {total} bytes of arguments: {error}") from None
+        self._initial = {arg.name: packed[arg.name] for arg in artifact.args if arg.role is Role.INOUT}
+        for arg, view in zip(artifact.args, self._arena.views, strict=True):
+            if arg.name in packed:
+                view[:] = packed[arg.name]
+        self._library = _Library(artifact.code)
+        try:
+            self._connect(cpus)
+        except KernelFailure:
+            self._library.close()
+            raise
+
+    def _check_sizes(self, packed: dict[str, Bytes]) -> None:
+        outputs = [i for i, arg in enumerate(self.artifact.args) if arg.role in (Role.OUTPUT, Role.INOUT)]
+        if len(outputs) != 1:
+            raise KernelFailure(FailureKind.LAUNCH, f"the artifact has {len(outputs)} outputs instead of one")
+        self._output = outputs[0]
+        for arg in self.artifact.args:
+            if arg.role is Role.WORKSPACE:
+                continue
+            if arg.role is Role.OUTPUT:
+                given = output_nbytes(self.artifact.spec)
+            elif arg.name in packed:
+                given = packed[arg.name].size
+            else:
+                raise KernelFailure(FailureKind.LAUNCH, f"there is nothing to pass as argument '{arg.name}'")
+            if given != arg.nbytes:
+                text = f"argument '{arg.name}' has {given} bytes, the artifact wants {arg.nbytes}"
+                raise KernelFailure(FailureKind.LAUNCH, text)
+
+    def _connect(self, cpus: list[int]) -> None:
+        version = self._library.function("lowbit_abi")()
+        if version != ABI_VERSION:
+            raise KernelFailure(FailureKind.LAUNCH, f"the code has runtime version {version}, not {ABI_VERSION}")
+        pointer, count = ctypes.c_void_p, len(self.artifact.args)
+        self._entry = ctypes.cast(self._library.function(self.artifact.entry), pointer)
+        self._time = self._library.function(
+            "lowbit_time", pointer, pointer, ctypes.c_int64, ctypes.c_int, pointer, ctypes.c_int, pointer
+        )
+        self._clock_hz = self._library.function("lowbit_clock_hz")
+        self._clock_hz.restype = ctypes.c_int64
+        self._pointers = (pointer * count)(*self._arena.addresses)
+        self._regions = (_Region * count)(
+            *(
+                _Region(address, arg.nbytes, _ROLES[arg.role])
+                for address, arg in zip(self._arena.addresses, self.artifact.args, strict=True)
+            )
+        )
+        threads = self.artifact.threads
+        os.sched_setaffinity(0, cpus[:threads])
+        error = self._library.function("lowbit_prepare", ctypes.c_int)(threads)
+        if error == errno.EAGAIN and threads > len(cpus):
+            raise KernelFailure(FailureKind.LAUNCH, f"{threads} threads, but only {len(cpus)} CPUs may be used")
+        if error:
+            raise KernelFailure(FailureKind.LAUNCH, f"{threads} threads could not be started: {os.strerror(error)}")
+
+    def launch(self, launches: int, mode: CacheMode) -> npt.NDArray[np.int64]:
+        """Nanoseconds of each launch."""
+        elapsed = np.zeros(launches, np.int64)
+        error = self._time(
+            self._entry,
+            self._pointers,
+            launches,
+            _MODES[mode],
+            self._regions,
+            len(self._regions),
+            elapsed.ctypes.data,
+        )
+        if error:
+            raise KernelFailure(FailureKind.LAUNCH, f"the timing loop refused: {os.strerror(error)}")
+        return elapsed
+
+    def clock_mhz(self) -> float:
+        """How fast the core runs right now."""
+        return float(self._clock_hz()) * 1e-6
+
+    def verify(self) -> float:
+        """Seconds of the launch."""
+        args, views = self.artifact.args, self._arena.views
+        for arg, view in zip(args, views, strict=True):
+            if arg.role is Role.INOUT:
+                view[:] = self._initial[arg.name]
+            elif arg.role in (Role.OUTPUT, Role.WORKSPACE):
+                view[:] = POISON
+        constant = [
+            (arg, view) for arg, view in zip(args, views, strict=True) if arg.role in (Role.INPUT, Role.PARAMETER)
+        ]
+        before = [zlib.crc32(view.data) for _, view in constant]
+        elapsed = self.launch(1, CacheMode.HOT)
+        overwritten = self._arena.overwritten()
+        if overwritten is not None:
+            _wrong(f"wrote outside of its argument '{args[overwritten].name}'")
+        for (arg, view), digest in zip(constant, before, strict=True):
+            if zlib.crc32(view.data) != digest:
+                _wrong(f"wrote into its argument '{arg.name}'")
+        self._compare()
+        return float(elapsed[0]) * 1e-9
+
+    def _compare(self) -> None:
+        output = self._arena.views[self._output]
+        if hashlib.sha256(output.data).hexdigest() == self.artifact.check.output_sha256:
+            return
+        spec, seed = self.artifact.spec, self.artifact.check.seed
+        if spec.workload.macs > _EXPLAINED_MACS:
+            _wrong("the output differs from the expected one")
+        expected = np.frombuffer(expected_output(spec, seed), np.uint8)
+        different = np.flatnonzero(output != expected)
+        if not different.size:
+            _wrong("the output is what the oracle says, but not what the artifact was built to expect; build it again")
+        at = int(different[0])
+        _wrong(
+            f"{different.size} of {expected.size} output bytes differ; the first is byte {at}: "
+            f"{int(output[at])} instead of {int(expected[at])}"
+        )
+
+    def close(self) -> None:
+        self._library.close()
+
+
+class _Worker:
+    def __init__(self, cpus: list[int]) -> None:
+        self.cpus = cpus
+        self._kernels: dict[int, _Kernel] = {}
+        self._clocks_mhz: list[float] = []  # beside each timed batch, since they were asked for
+        self._arguments: OrderedDict[tuple[KernelSpec, int, Packing], dict[str, Bytes]] = OrderedDict()
+
+    def answer(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
+        """Carry out one request."""
+        operations: dict[str, Callable[[Header, bytes], tuple[Header, bytes]]] = {
+            "load": self._load,
+            "verify": self._verify,
+            "time": self._time,
+            "unload": self._unload,
+            "clocks": self._clocks,
+        }
+        try:
+            header, body = operations[request["request"]](request, payload)
+        except KernelFailure as failure:
+            return {"ok": False, "kind": failure.kind.value, "message": failure.message}, b""
+        except Exception:
+            return {"ok": False, "kind": "defect", "message": traceback.format_exc()}, b""
+        return {"ok": True, **header}, body
+
+    def _load(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
+        artifact = Artifact.from_bytes(payload)
+        self._kernels[request["handle"]] = _Kernel(artifact, self._packed(artifact), self.cpus)
+        return {}, b""
+
+    def _verify(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        return {"elapsed_s": self._kernels[request["handle"]].verify()}, b""
+
+    def _time(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        kernel = self._kernels[request["handle"]]
+        elapsed_ns = kernel.launch(request["launches"], CacheMode(request["mode"]))
+        self._clocks_mhz.append(kernel.clock_mhz())
+        return {}, elapsed_ns.tobytes()
+
+    def _unload(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        self._kernels.pop(request["handle"]).close()
+        return {}, b""
+
+    def _clocks(self, _: Header, __: bytes) -> tuple[Header, bytes]:
+        seen, self._clocks_mhz = self._clocks_mhz, []
+        return {"low": min(seen, default=None), "high": max(seen, default=None)}, b""
+
+    def _packed(self, artifact: Artifact) -> dict[str, Bytes]:
+        key = (artifact.spec, artifact.check.seed, artifact.packing)
+        if key in self._arguments:
+            self._arguments.move_to_end(key)
+        else:
+            drawn = sample_arguments(artifact.spec, artifact.check.seed)
+            self._arguments[key] = pack_arguments(artifact.spec, artifact.packing, drawn)
+            if len(self._arguments) > _KEPT_ARGUMENTS:
+                self._arguments.popitem(last=False)
+        return self._arguments[key]
+
+
+def _wrong(message: str) -> NoReturn:
+    raise KernelFailure(FailureKind.WRONG_OUTPUT, message)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _executable_file(code: bytes) -> tuple[int, str]:
+    """A file that is on no disk, as (descriptor, path); in the temporary folder where the system has no such files."""
+    with suppress(OSError, AttributeError):
+        descriptor = os.memfd_create("kernel")
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(code)
+        return descriptor, f"/proc/self/fd/{descriptor}"
+    descriptor, path = tempfile.mkstemp(suffix=".so")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(code)
+    return descriptor, path
+
+
+def choose_cpus(allowed: set[int], sysfs: Path = Path("/sys/devices/system/cpu")) -> list[int]:
+    """The CPUs in the order in which threads get them: fast cores first, each core once before any of them twice.
+
+    Among equals the highest number first, because the first CPU serves most interrupts.
+    """
+
+    def number(path: Path) -> int:
+        with suppress(OSError, ValueError):
+            return int(path.read_text())
+        return 0
+
+    def core(cpu: int) -> str:
+        with suppress(OSError):
+            return (sysfs / f"cpu{cpu}/topology/thread_siblings_list").read_text()
+        return str(cpu)
+
+    def speed(cpu: int) -> tuple[int, int]:
+        return number(sysfs / f"cpu{cpu}/cpu_capacity"), number(sysfs / f"cpu{cpu}/cpufreq/cpuinfo_max_freq")
+
+    seen: dict[str, int] = {}
+    turns: dict[int, int] = {}
+    for cpu in sorted(allowed, reverse=True):
+        turns[cpu] = seen.get(core(cpu), 0)
+        seen[core(cpu)] = turns[cpu] + 1
+    return sorted(allowed, key=lambda cpu: (turns[cpu], *(-s for s in speed(cpu)), -cpu))
+
+
+def _die_with(parent: int) -> None:
+    pr_set_pdeathsig = 1
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it was gone before
+        sys.exit(0)
+
+
+def main() -> None:
+    """Serve until the parent closes its end."""
+    _die_with(int(sys.argv[1]))
+    pipe = Pipe(os.dup(0), os.dup(1))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    worker = _Worker(choose_cpus(os.sched_getaffinity(0)))
+    pipe.send({"ok": True, "cpus": worker.cpus})
+    with suppress(Closed):
+        while True:
+            request, payload = pipe.receive()
+            pipe.send(*worker.answer(request, payload))
+    os._exit(0)  # at once: destructors of kernels are not to be trusted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What every device can do. One conformance suite (tests/devices) runs over all that implement it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, TypeVar, runtime_checkable
+
+from profiler.artifact import Artifact
+from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Fingerprint, Measurement
+
+DeviceT = TypeVar("DeviceT", bound="Device")
+
+
+class KernelFailure(Exception):
+    """A kernel that could not be launched, crashed, hung or computed something else. Becomes a `record.Failure`."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class Device(Protocol):
+    """A device with loaded kernels. Not for use by two threads at once.
+
+    A kernel that misbehaves raises `KernelFailure`, and harms no other kernel that is loaded. A device that cannot
+    work at all raises `DeviceError`. An unknown handle is a `KeyError`.
+    """
+
+    @property
+    def slug(self) -> str:
+        """Names the files of this device, e.g. ``cpu`` or ``t4``."""
+        ...
+
+    def fingerprint(self, compiler: str) -> Fingerprint:
+        """What makes this device, with kernels of that compiler, an instrument."""
+        ...
+
+    def load(self, artifact: Artifact) -> int:
+        """Bring the kernel onto the device, with the arguments of its `Check`; the handle for the other calls."""
+        ...
+
+    def verify(self, handle: int) -> None:
+        """Launch once on a poisoned output and compare every byte; `WRONG_OUTPUT` if one differs."""
+        ...
+
+    def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
+        """Seconds of each of so many launches in a row, the caches having been prepared ahead of each."""
+        ...
+
+    def unload(self, handle: int) -> None:
+        """Give the kernel's memory back. The handle is void."""
+        ...
+
+    def circumstances(self) -> Circumstances:
+        """What changes by the minute, since the last call. Not to be called while something is timed."""
+        ...
+
+    def close(self) -> None:
+        """End everything that was started. Handles are void; a second call does nothing."""
+        ...
+
+    def __enter__(self: DeviceT) -> DeviceT: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A device that remembers instead of measuring. What it was told is handed on unchanged, never measured anew."""
+
+    def recall(self, artifact: Artifact, conditions: Conditions, stage: str) -> Measurement | Failure:
+        """The record of that artifact; raises `NotRecorded`."""
+        ...

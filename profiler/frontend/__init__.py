@@ -1,0 +1,60 @@
+"""Frontends: from a model to a `Network`.
+
+- ``graph``: what all frontends share: shapes, folding, fusion of ReLU
+- ``builtin``: ResNet18, ResNet50, InceptionV3
+- ``onnx``: ONNX files (needs onnx)
+- ``torch``: programs saved by torch.export (needs torch)
+
+Importing this package imports neither onnx nor torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from profiler.errors import UnsupportedModel
+from profiler.frontend.builtin import BUILTINS
+from profiler.workload import Network
+
+__all__ = ["BUILTINS", "SUFFIXES", "load_network"]
+
+SUFFIXES = (".onnx", ".pt2")
+
+
+def load_network(model: str, batch: int, *, skip_unsupported: bool = False) -> Network:
+    """The network of a built-in name or of a file (told apart by its suffix), at that batch.
+
+    The batch of the file does not matter. With ``skip_unsupported`` the operators that have no kernel are left out and
+    named in `Network.skipped`; otherwise they raise `UnsupportedModel`, as do unknown names, missing and damaged files.
+    """
+    path = Path(model)
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        _check_file(path)
+        if suffix == ".onnx":
+            from profiler.frontend import onnx
+
+            return onnx.load(path, batch, skip_unsupported=skip_unsupported)
+        from profiler.frontend import torch
+
+        return torch.load(path, batch, skip_unsupported=skip_unsupported)
+    name = model.strip().lower()
+    if name in BUILTINS:
+        return BUILTINS[name](batch)
+    hint = "; save it with torch.export.save as .pt2 first" if suffix in (".pt", ".pth") else ""
+    raise UnsupportedModel(
+        f"unknown model '{model}'{hint}: give one of {', '.join(BUILTINS)}, or the path of a file that ends in "
+        f"{' or '.join(SUFFIXES)}"
+    )
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise UnsupportedModel(f"{path}: no such file")
+        if not path.is_file():
+            raise UnsupportedModel(f"{path}: not a file")
+        with path.open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        raise UnsupportedModel(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,53 @@
+"""Templates on the elements of tensors: residual addition, concatenation (the copy of a slice), conversion of types."""
+
+from __future__ import annotations
+
+from profiler.kernels.emit import Activation, Buffer, Expr, Requantization, bounds, clamp, const, load, loop
+from profiler.space.config import ParallelAxis, VectorConfig
+from profiler.workload import KernelSpec, Op
+
+
+def emit_elementwise(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: dict[str, Buffer]) -> None:
+    """Rescale one input, or two and add them, clamp, and store; ``concat`` stores into the first channels of a pixel."""
+    w = spec.workload
+    block = config.vectors * lanes
+    full, tail = divmod(w.in_channels, block)
+    with loop(w.batch * w.in_height * w.in_width, config.parallel is ParallelAxis.PIXELS) as pixel:
+        if full:
+            with loop(full) as b:
+                for v in range(config.vectors):
+                    _vector(spec, lanes, buffers, pixel, b * block + v * lanes, lanes)
+        for start in range(0, tail, lanes):
+            _vector(spec, lanes, buffers, pixel, const(full * block + start), min(lanes, tail - start))
+
+
+def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Expr, channel: Expr, used: int) -> None:
+    if used < lanes:  # the vectors of this template are not padded: one channel at a time
+        for i in range(used):
+            _channel(spec, buffers, pixel, channel + i)
+        return
+    w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
+    adds = w.op is Op.ADD
+    value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load(pixel, channel, lanes)
+    total = _rescale(buffers, "", channel, lanes).apply(value, only_positive_matters=low == 0 and not adds)
+    if adds:
+        second = Activation(buffers["input2"], spec.input2_dtype, w.in_channels).load(pixel, channel, lanes)  # type: ignore[arg-type]
+        total = total + _rescale(buffers, "2", channel, lanes).apply(second, only_positive_matters=False)
+    output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
+    output.store(pixel, channel, lanes, clamp(total, low, high, lanes))
+
+
+def _channel(spec: KernelSpec, buffers: dict[str, Buffer], pixel: Expr, channel: Expr) -> None:
+    w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
+    value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load_one(pixel, channel)
+    total = _rescale(buffers, "", channel, 1).apply(value, only_positive_matters=False)
+    if w.op is Op.ADD:
+        second = Activation(buffers["input2"], spec.input2_dtype, w.in_channels).load_one(pixel, channel)  # type: ignore[arg-type]
+        total = total + _rescale(buffers, "2", channel, 1).apply(second, only_positive_matters=False)
+    output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
+    output.store_one(pixel, channel, clamp(total, low, high, 1), keep=w.in_channels < w.out_channels)
+
+
+def _rescale(buffers: dict[str, Buffer], suffix: str, channel: Expr, lanes: int) -> Requantization:
+    values = [load(buffers[f"{name}{suffix}"], channel, lanes) for name in ("multiplier", "shift")]
+    return Requantization.of(values[0], values[1], lanes)

@@ -1,0 +1,98 @@
+"""From a kernel spec and a schedule config to a TIR function: the choice of the template and the list of arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tvm.ir import PrimType
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as T
+
+from profiler.artifact import ArgSpec, Role
+from profiler.errors import InvalidConfig
+from profiler.hardware import DotIsa
+from profiler.kernels.depthwise import depthwise_packing, depthwise_workspace_bytes, emit_depthwise
+from profiler.kernels.dot import DotBuffers, emit_dot
+from profiler.kernels.elementwise import emit_elementwise
+from profiler.kernels.emit import Buffer, argument, buffer_dtype, const, flat_buffer
+from profiler.kernels.pool import emit_avg_pool, emit_max_pool
+from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
+from profiler.space.config import DepthwiseConfig, DotConfig, ScheduleConfig, VectorConfig, to_text
+from profiler.space.cpu import template_for
+from profiler.space.dot_plan import DotPlan
+from profiler.workload import DType, KernelSpec, Op
+
+KERNEL_SYMBOL = "lowbit_kernel"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A TIR function of pointers, the arguments that they stand for in order, and how parameters are packed."""
+
+    function: Any
+    args: tuple[ArgSpec, ...]
+    packing: Packing
+
+
+def lower(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> Lowered:
+    """Emit the kernel for an instruction set.
+
+    Raises `InvalidConfig` where the config belongs to another template, and `CompilerError` where the template cannot
+    compute the spec exactly.
+    """
+    template = template_for(spec)
+    if not isinstance(config, template):
+        raise InvalidConfig(f"{to_text(config)} is not a config for {spec.key}: it wants a {template.__name__}")
+    packing, workspace_bytes = _storage(spec, config, isa)
+    args = _arguments(spec, packing, workspace_bytes)
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name(KERNEL_SYMBOL)
+            dtypes = {a.name: _buffer_dtype(spec, packing, a.name) for a in args}
+            pointers = {a.name: argument(a.name, dtypes[a.name]) for a in args}
+            T.func_attr({"tirx.noalias": True})
+            T.func_ret(PrimType("int32"))  # TVM's parallel loops return a status from inside the function
+            buffers = {a.name: flat_buffer(pointers[a.name], dtypes[a.name], a.nbytes) for a in args}
+            _emit(spec, config, isa, buffers)
+            T.Return(const(0))
+    return Lowered(builder.get(), args, packing)
+
+
+def _storage(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> tuple[Packing, int]:
+    if isinstance(config, DotConfig):
+        plan = DotPlan.of(spec, isa)
+        return plan.packing(config), plan.workspace_bytes(config)
+    if isinstance(config, DepthwiseConfig):
+        return depthwise_packing(config, isa.lanes), depthwise_workspace_bytes(spec, isa.lanes)
+    return Packing("plain"), 0
+
+
+def _emit(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa, buffers: dict[str, Buffer]) -> None:
+    if isinstance(config, DotConfig):
+        emit_dot(DotPlan.of(spec, isa), config, DotBuffers(**{f.name: buffers.get(f.name) for f in fields(DotBuffers)}))
+    elif isinstance(config, DepthwiseConfig):
+        emit_depthwise(spec, config, isa.lanes, buffers)
+    elif isinstance(config, VectorConfig):
+        emit = {Op.MAX_POOL: emit_max_pool, Op.AVG_POOL: emit_avg_pool}.get(spec.workload.op, emit_elementwise)
+        emit(spec, config, isa.lanes, buffers)
+
+
+def _arguments(spec: KernelSpec, packing: Packing, workspace_bytes: int) -> tuple[ArgSpec, ...]:
+    sizes = argument_nbytes(spec, packing)
+    sizes["output"] = output_nbytes(spec)
+    roles = {"input": Role.INPUT, "input2": Role.INPUT, "residual": Role.INPUT}
+    roles["output"] = Role.INOUT if spec.workload.op is Op.CONCAT else Role.OUTPUT
+    named = [ArgSpec(name, roles.get(name, Role.PARAMETER), nbytes) for name, nbytes in sizes.items()]
+    return (*named, ArgSpec("workspace", Role.WORKSPACE, workspace_bytes))
+
+
+def _buffer_dtype(spec: KernelSpec, packing: Packing, name: str) -> str:
+    activations = {"input": spec.input_dtype, "output": spec.output_dtype}
+    if spec.input2_dtype is not None:
+        activations |= {"input2": spec.input2_dtype, "residual": spec.input2_dtype}
+    if name in activations:
+        return buffer_dtype(activations[name])
+    if name == "weight":
+        return "uint8" if packing.kind == "depthwise" and spec.weight_dtype is DType.INT4 else "int8"
+    return "uint8" if name == "workspace" else "int32"

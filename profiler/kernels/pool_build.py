@@ -1,0 +1,184 @@
+"""Artifacts from worker processes: as many at a time as there are workers, and a compiler that aborts ends no run.
+
+A worker is a fresh interpreter (`kernels.build_worker`) that takes pickled requests on its standard input and answers
+on its standard output. LLVM ends the process on some inputs ("LLVM ERROR: Cannot select"), so nothing is compiled in
+the process that holds the run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, cast
+
+from profiler.artifact import Artifact
+from profiler.errors import CompilerError
+from profiler.kernels.target import CpuTarget
+from profiler.record import FailureKind
+from profiler.space.config import ScheduleConfig, to_text
+from profiler.workload import KernelSpec
+
+BUILD_TIMEOUT_S = 60.0
+"""Far above the tenth of a second that a kernel takes; a compiler that loops is stopped."""
+
+
+@dataclass(frozen=True)
+class BuildFailure:
+    """A config that could not be compiled, and why."""
+
+    spec: KernelSpec
+    config: str
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    spec: KernelSpec
+    config: ScheduleConfig
+
+
+class BuildPool:
+    """Compiles on ``workers`` processes. Use as a context manager; raises `CompilerError` if there is no C compiler."""
+
+    def __init__(
+        self, target: CpuTarget, threads: int = 1, workers: int = 2, timeout_s: float = BUILD_TIMEOUT_S
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._resources = ExitStack()
+        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-toolchain-"))
+        arguments = [sys.executable, "-m", "profiler.kernels.build_worker", folder]
+        self._workers = [_Worker(arguments, target, threads) for _ in range(workers)]
+
+    def __enter__(self) -> BuildPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._resources.close()
+
+    def build(self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]) -> list[Artifact | BuildFailure]:
+        """Compile all; the results are in the order of the requests."""
+        waiting = deque(enumerate(BuildRequest(spec, config) for spec, config in requests))
+        results: dict[int, Artifact | BuildFailure] = {}
+        busy: dict[_Worker, tuple[int, BuildRequest, float]] = {}
+        while waiting or busy:
+            for worker in self._workers:
+                if worker not in busy and waiting:
+                    index, request = waiting.popleft()
+                    worker.send(request)
+                    busy[worker] = (index, request, time.monotonic() + self._timeout_s)
+            for worker in self._ready(busy):
+                index, request, _ = busy.pop(worker)
+                results[index] = self._received(worker, request)
+        return [results[i] for i in range(len(requests))]
+
+    def _ready(self, busy: dict[_Worker, tuple[int, BuildRequest, float]]) -> list[_Worker]:
+        """Workers that answered, died, or ran out of time."""
+        with selectors.DefaultSelector() as selector:
+            for worker in busy:
+                selector.register(worker.answers, selectors.EVENT_READ, worker)
+            deadline = min(limit for _, _, limit in busy.values())
+            events = selector.select(max(0.0, deadline - time.monotonic()))
+            if events:
+                return [cast(_Worker, key.data) for key, _ in events]
+        late = [worker for worker, (_, _, limit) in busy.items() if limit <= time.monotonic()]
+        for worker in late:
+            worker.kill()
+        return late
+
+    def _received(self, worker: _Worker, request: BuildRequest) -> Artifact | BuildFailure:
+        answer = worker.receive()
+        if isinstance(answer, Artifact):
+            return answer
+        if isinstance(answer, MissingToolchain):
+            raise answer
+        if isinstance(answer, CompilerError):
+            message, kind = str(answer), FailureKind.COMPILE
+        else:
+            timed_out, message = worker.killed, worker.epitaph()
+            kind = FailureKind.TIMEOUT if timed_out else FailureKind.COMPILE
+            if timed_out:
+                message = f"the compiler took longer than {self._timeout_s:g} s"
+            worker.restart()
+        return BuildFailure(request.spec, to_text(request.config), kind, message)
+
+
+class MissingToolchain(CompilerError):
+    """No kernel can be built on this machine: not a failure of a config, but the end of the run."""
+
+
+class _Worker:
+    def __init__(self, arguments: list[str], target: CpuTarget, threads: int) -> None:
+        self._arguments, self._setup = arguments, (target, threads)
+        self.killed = False
+        self._start()
+
+    def _start(self) -> None:
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+        self.killed = False
+        self.send(self._setup)
+
+    @property
+    def answers(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the worker is dead: its answers end, which is what the reader acts on
+
+    def receive(self) -> object:
+        """An artifact or an error; None if the worker died."""
+        try:
+            return pickle.load(self.answers)
+        except (EOFError, pickle.UnpicklingError):
+            return None
+
+    def epitaph(self) -> str:
+        """What a worker that died left behind."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"the compiler process ended with {code}" + (f": {lines[-1]}" if lines else "")
+
+    def kill(self) -> None:
+        self.killed = True
+        self._process.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+        self._errors.close()

@@ -1,0 +1,123 @@
+"""The stage: an image copied to the workspace as bytes, padded or gathered, so that a tile can read it without tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.tirx.script.builder import ir as T
+
+from profiler.kernels.emit import Activation, Buffer, Expr, const, load, loop, store, vector
+from profiler.workload import KernelSpec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the input of a convolution is staged.
+
+    ``gathered``: only the pixels that a strided 1x1 kernel reads, side by side; otherwise whole padded rows.
+    ``offset`` is added to every value, the padding's zeros included, so that bytes have the sign that is wanted.
+    """
+
+    spec: KernelSpec
+    lanes: int
+    gathered: bool
+    offset: int
+
+    @property
+    def row_pitch(self) -> int:
+        """Bytes of a staged row."""
+        w = self.spec.workload
+        return (w.out_width if self.gathered else w.in_width + w.pad_left + w.pad_right) * w.in_channels
+
+    @property
+    def rows(self) -> int:
+        w = self.spec.workload
+        return w.out_height if self.gathered else w.in_height + w.pad_top + w.pad_bottom
+
+    @property
+    def image_bytes(self) -> int:
+        return self.rows * self.row_pitch
+
+    def emit(self, source: Buffer, workspace: Buffer, image: Expr, slot: Expr, parallel: bool) -> None:
+        """Copy ``image`` of the batch to the ``slot``-th place of the workspace; ``parallel``: rows split among threads."""
+        w = self.spec.workload
+        copy = _Copy(self, Activation(source, self.spec.input_dtype, w.in_channels), workspace)
+        first = slot * self.image_bytes
+        with loop(self.rows, parallel) as y:
+            row = first + y * self.row_pitch
+            if self.gathered:
+                copy.pixels((image * w.in_height + y * w.stride_h) * w.in_width, w.out_width, w.stride_w, row)
+            elif self.rows == w.in_height:
+                copy.padded_row(image * w.in_height + y, row)
+            else:
+                with T.If(tirx.all(y >= w.pad_top, y < w.pad_top + w.in_height)):
+                    with T.Then():
+                        copy.padded_row(image * w.in_height + y - w.pad_top, row)
+                    with T.Else():
+                        copy.fill(row, self.row_pitch)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    stage: Stage
+    source: Activation
+    workspace: Buffer
+
+    def padded_row(self, row: Expr, target: Expr) -> None:
+        w = self.stage.spec.workload
+        start = target + w.pad_left * w.in_channels
+        self.fill(target, w.pad_left * w.in_channels)
+        self.pixels(row * w.in_width, w.in_width, 1, start)
+        self.fill(start + w.in_width * w.in_channels, w.pad_right * w.in_channels)
+
+    def fill(self, target: Expr, elements: int) -> None:
+        """The logical zero."""
+        if elements:
+            with loop(elements) as i:
+                T.buffer_store(self.workspace, const(self.stage.offset & 255, "uint8"), [target + i])
+
+    def pixels(self, first: Expr, count: int, step: int, target: Expr) -> None:
+        """``count`` pixels, each ``step``-th one, side by side from byte ``target`` on."""
+        channels, pitch = self.source.channels, self.source.pitch
+        if step == 1 and pitch * 8 == channels * self.source.dtype.bits:
+            self._run(first * pitch, target, count * channels)
+            return
+        with loop(count) as x:
+            self._run((first + x * step) * pitch, target + x * channels, channels)
+
+    def _run(self, source: Expr, target: Expr, elements: int) -> None:
+        """``elements`` values that lie side by side, from byte ``source`` of the input."""
+        done = 0
+        for width in (4 * self.stage.lanes, 8, 2):
+            count = (elements - done) // width
+            if count:
+                with loop(count) as i:
+                    self._vector(source, target, done + i * width, width)
+                done += count * width
+        if done < elements:
+            self._vector(source, target, const(done), 1)
+
+    def _vector(self, source: Expr, target: Expr, element: Expr, width: int) -> None:
+        offset, dtype = self.stage.offset, self.source.dtype
+        if dtype.bits == 8:
+            value = tirx.reinterpret(vector("uint8", width), load(self.source.buffer, source + element, width))
+            if offset:  # adding 128 or -128 turns the highest bit
+                value = tirx.bitwise_xor(value, const(128, "uint8", width))
+        else:
+            packed = load(self.source.buffer, source + tirx.floordiv(element, 2), max(1, width // 2))
+            value = _nibbles_to_bytes(packed, width)
+            if dtype.signed:  # x ^ 8 is x + 8 as an unsigned nibble; without an offset the 8 goes again: sign extension
+                value = tirx.bitwise_xor(value, const(8, "uint8", width))
+                value = value if offset else value - const(8, "uint8", width)
+        store(self.workspace, target + element, width, value)
+
+
+def _nibbles_to_bytes(packed: Expr, width: int) -> Expr:
+    """``width`` nibbles, low one first, as unsigned bytes; of a single one the low nibble."""
+    if width == 1:
+        return tirx.bitwise_and(packed, const(15, "uint8"))
+    half = width // 2
+    wide = tirx.Cast(vector("uint16", half), packed)
+    spread = tirx.bitwise_or(wide, tirx.shift_left(wide, const(4, "uint16", half)))
+    return tirx.reinterpret(vector("uint8", width), tirx.bitwise_and(spread, const(0x0F0F, "uint16", half)))

@@ -1,0 +1,86 @@
+"""LUT rows from records: the final measurements of the journals, summarized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from profiler.errors import InvalidFile
+from profiler.lut.schema import LutRow, Source
+from profiler.record import Conditions, Fingerprint, Measurement, Record, encode
+from profiler.workload import KernelSpec
+
+FINAL = "final"
+"""The stage of the measurements that enter a LUT."""
+
+
+def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, ...]:
+    """One measured row per kernel and conditions, from the final measurements on that instrument.
+
+    Each config stands for itself by its latest run (an older run of it is not asked: taking the luckiest of many runs
+    would flatter it), and the config with the lowest median is taken. Failures, candidates' screenings and records of
+    other instruments are passed over. Raises `InvalidFile` for a measurement whose instrument no record describes.
+    """
+    instruments = {fingerprint.digest}
+    finals: list[Measurement] = []
+    for record in records:
+        if isinstance(record, Fingerprint):
+            instruments.add(record.digest)
+        elif isinstance(record, Measurement) and record.stage == FINAL:
+            finals.append(record)
+    latest: dict[tuple[KernelSpec, Conditions, str], Measurement] = {}
+    for measurement in finals:
+        if measurement.fingerprint not in instruments:
+            raise InvalidFile(
+                f"a measurement of {measurement.spec.key} (run {measurement.run_id}) refers to the unknown fingerprint"
+                f" '{measurement.fingerprint}'; the journal has lost its first line, restore it or measure again"
+            )
+        if measurement.fingerprint != fingerprint.digest:
+            continue
+        key = (measurement.spec, measurement.conditions, measurement.config)
+        if key not in latest or _age(latest[key]) < _age(measurement):
+            latest[key] = measurement
+    best: dict[tuple[KernelSpec, Conditions], Measurement] = {}
+    for (spec, conditions, _), measurement in latest.items():
+        other = best.get((spec, conditions))
+        if other is None or _rank(measurement) < _rank(other):
+            best[spec, conditions] = measurement
+    return tuple(sorted((row_of(m, fingerprint) for m in best.values()), key=lambda row: row.key))
+
+
+def row_of(measurement: Measurement, fingerprint: Fingerprint) -> LutRow:
+    """The row of one measurement."""
+    summary = measurement.summary
+    circumstances = measurement.circumstances
+    return LutRow(
+        spec=measurement.spec,
+        conditions=measurement.conditions,
+        source=Source.MEASURED,
+        fingerprint=fingerprint.short,
+        device=fingerprint.device,
+        device_name=fingerprint.device_name,
+        arch=fingerprint.arch,
+        latency_median_s=summary.median_s,
+        latency_q1_s=summary.q1_s,
+        latency_q3_s=summary.q3_s,
+        latency_ci95_low_s=summary.ci95_low_s,
+        latency_ci95_high_s=summary.ci95_high_s,
+        samples=summary.samples,
+        discarded=measurement.discarded,
+        sm_clock_mhz_low=circumstances.sm_clock_mhz_low,
+        sm_clock_mhz_high=circumstances.sm_clock_mhz_high,
+        power_capped_fraction=circumstances.power_capped_fraction,
+        native=measurement.native,
+        config=measurement.config,
+        artifact_sha256=measurement.artifact_sha256,
+        run_id=measurement.run_id,
+        tool_version=measurement.tool_version,
+        measured_at=measurement.measured_at,
+    )
+
+
+def _age(measurement: Measurement) -> tuple[float, str]:
+    return measurement.measured_at, encode(measurement)
+
+
+def _rank(measurement: Measurement) -> tuple[float, str]:
+    return measurement.summary.median_s, measurement.config

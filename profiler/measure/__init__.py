@@ -1,0 +1,32 @@
+"""The timed window: from artifacts to measurements.
+
+One launch, on the device (time runs to the right; only what lies between the clock readings counts):
+
+    | caches as the mode says | fence | clock | kernel | clock |
+
+One sample of one kernel is the mean over enough launches to fill `StoppingRule.sample_s` of counted time, behind one
+launch that is not counted (it finds code, page tables and branch predictors as another kernel left them):
+
+    | one launch, not counted | launch | launch | launch | ... |
+
+A measurement takes several kernels through the same minutes, so that drift favours none. Each kernel is loaded and
+verified bit for bit, warmed up until its time is steady, and then gets one sample per round; the order of a round is
+the reverse of the one before, so that nobody always follows the same neighbour:
+
+    A: load verify warm-up | B: load verify warm-up | round A B | round B A | round A B | round . B | ...
+                                                                               A is done: the interval of its median
+                                                                               is narrow enough, or its budget spent
+
+Every sample is kept. Samples are discarded for one reason only: at the end of a `FINAL` measurement the median lies so
+far above the minimum that something else must have run (`Summary.contaminated`). Then all samples of that kernel are
+taken once more, the first ones are counted as discarded, and if the second ones look no better a note says so.
+
+- `rule`: when there are enough samples. `window`: the loop.
+"""
+
+from __future__ import annotations
+
+from profiler.measure.rule import FINAL, SCREEN, StoppingRule
+from profiler.measure.window import Run, measure
+
+__all__ = ["FINAL", "SCREEN", "Run", "StoppingRule", "measure"]

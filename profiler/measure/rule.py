@@ -1,0 +1,63 @@
+"""When a kernel has been sampled enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profiler.statistics import summarize
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """Ends when the median is known well enough, or when it has cost enough.
+
+    sample_s : counted seconds that a sample fills with launches.
+    min_samples, max_samples : the target is not looked at before the first; the second ends it.
+    target : half the width of the 95% interval of the median, as a share of the median.
+    budget_s : wall time of a kernel's warm-up and samples together, with all that lies between its launches; when it
+    is spent, `least_samples` are enough. With fewer than six samples there is no 95% interval of a median.
+    repeats : how often contaminated samples are taken once more.
+    """
+
+    sample_s: float
+    min_samples: int
+    max_samples: int
+    target: float
+    budget_s: float
+    least_samples: int = 1
+    repeats: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least_samples <= self.min_samples <= self.max_samples:
+            raise ValueError("sample counts must satisfy 1 <= least <= min <= max")
+        if self.sample_s <= 0 or self.budget_s <= 0 or self.target < 0 or self.repeats < 0:
+            raise ValueError("times must be positive, target and repeats not negative")
+
+    def done(self, samples_s: Sequence[float], spent_s: float) -> bool:
+        """Whether no further sample is needed, after ``spent_s`` seconds of wall time."""
+        count = len(samples_s)
+        if count >= self.max_samples:
+            return True
+        if count >= self.least_samples and spent_s >= self.budget_s:
+            return True
+        return count >= self.min_samples and summarize(samples_s).relative_halfwidth <= self.target
+
+    def launches(self, launch_s: float, wall_s: float) -> int:
+        """Launches of a sample, for a kernel that counts ``launch_s`` and costs ``wall_s`` seconds per launch.
+
+        Enough to fill `sample_s`, but so few that `min_samples` of them, with their uncounted launches, fit the
+        budget; at least one.
+        """
+        wanted = -(-self.sample_s // launch_s)
+        affordable = self.budget_s / self.min_samples // wall_s - 1
+        return int(max(1, min(wanted, affordable)))
+
+
+SCREEN = StoppingRule(sample_s=0.002, min_samples=6, max_samples=8, target=0.02, budget_s=0.03)
+"""For candidates of a search: tells a few percent apart in 20 to 40 ms."""
+
+FINAL = StoppingRule(
+    sample_s=0.006, min_samples=30, max_samples=60, target=0.005, budget_s=0.6, least_samples=7, repeats=1
+)
+"""For what enters the LUT."""

@@ -1,0 +1,50 @@
+"""The analytic model of `space.model` as a cost model: nothing is learned but its level."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from math import exp, log
+
+import numpy as np
+
+from profiler.hardware import CpuSpec
+from profiler.predictor.prediction import Prediction, one_each
+from profiler.record import Measurement
+from profiler.space.config import ScheduleConfig, parse_config
+from profiler.space.model import analytic_latency_s
+from profiler.workload import KernelSpec
+
+SPREAD = 0.3
+"""How far configs of one kernel lie from the analytic model, level apart: seen on ResNet18's layers, 0.2 to 0.4."""
+
+
+class AnalyticModel:
+    """`analytic_latency_s`, times the median of measured over modelled latency of that kernel (else: of all kernels)."""
+
+    def __init__(self, cpu: CpuSpec, threads: int = 1) -> None:
+        self._cpu, self._threads = cpu, threads
+        self._known: dict[tuple[KernelSpec, str], float] = {}
+        self._levels: dict[KernelSpec, float] = {}
+        self._level = 0.0
+
+    def fit(self, measurements: Iterable[Measurement]) -> None:
+        """Forget what was fitted before and take the levels from these."""
+        by_spec: dict[KernelSpec, list[float]] = {}
+        for measurement in one_each(measurements):
+            offset = log(statistics.median(measurement.samples_s) / self._modelled_s(measurement.spec, measurement.config))
+            by_spec.setdefault(measurement.spec, []).append(offset)
+        self._levels = {spec: statistics.median(offsets) for spec, offsets in by_spec.items()}
+        self._level = statistics.median(self._levels.values()) if self._levels else 0.0
+
+    def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
+        """Latencies of valid configs of the kernel."""
+        level = exp(self._levels.get(spec, self._level))
+        modelled = [level * analytic_latency_s(spec, config, self._cpu, self._threads) for config in configs]
+        return Prediction(np.array(modelled, dtype=np.float64), np.full(len(configs), SPREAD))
+
+    def _modelled_s(self, spec: KernelSpec, config: str) -> float:
+        key = (spec, config)
+        if key not in self._known:
+            self._known[key] = analytic_latency_s(spec, parse_config(config), self._cpu, self._threads)
+        return self._known[key]

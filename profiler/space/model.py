@@ -1,0 +1,146 @@
+"""The analytic performance model of a config on a CPU: the prior of the search and a limit line, never a measurement.
+
+Cycles of one thread. A register tile costs, per step of the reduction, the most of: its dot products, its loads, the
+latency of its chains of sums, and the weights that stream in from the cache level in which their block stays between
+uses. Then the epilogue of the tile. Staging the input is a copy. Recomputed pixels of overlapping tiles count in full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from profiler.hardware import CpuSpec, DotIsa
+from profiler.space.config import DepthwiseConfig, DotConfig, LoopOrder, ParallelAxis, ScheduleConfig
+from profiler.space.cpu import register_demand
+from profiler.space.dot_plan import DotPlan
+from profiler.workload import DType, KernelSpec
+
+NOMINAL_HZ = 3.5e9
+"""Clock that turns cycles to seconds; measured records correct it."""
+
+
+@dataclass(frozen=True)
+class CoreRates:
+    """What a core does in a cycle. Rounded from the optimization manuals of recent x86 and Arm server cores."""
+
+    dot_products: float = 2.0
+    dot_latency: float = 5.0
+    loads: float = 2.0
+    operations: float = 3.0
+    l2_bytes: float = 32.0
+    l3_bytes: float = 12.0
+    memory_bytes: float = 5.0
+
+
+# Instructions for one dot-product step of one vector, next to the single instruction of VNNI and sdot.
+_DOT_INSTRUCTIONS = {DotIsa.AVX2: 4.0, DotIsa.GENERIC: 8.0}
+_EPILOGUE_OPERATIONS_PER_VECTOR = 24.0  # two halves of 64-bit multiply, add, shift, clamp; one narrowing store
+_LAUNCH_CYCLES = 300.0
+
+
+def analytic_latency_s(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec, threads: int = 1) -> float:
+    """Modelled latency in seconds of a valid config."""
+    if isinstance(config, DotConfig):
+        cycles = _dot_cycles(DotPlan.of(spec, cpu.isa), config, cpu, threads)
+    elif isinstance(config, DepthwiseConfig):
+        cycles = _depthwise_cycles(spec, config, cpu) / threads
+    else:
+        cycles = _stream_cycles(spec, config.vectors, cpu) / threads
+    return (cycles + _LAUNCH_CYCLES) / NOMINAL_HZ
+
+
+def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
+    """A time that no kernel on this instruction set can beat, by the model's rates: dot products or bytes alone."""
+    rates, w = CoreRates(), spec.workload
+    steps = w.macs / (4 * cpu.isa.lanes) * _DOT_INSTRUCTIONS.get(cpu.isa, 1.0)
+    moved = _bytes(w.batch * w.in_height * w.in_width * w.in_channels, spec.input_dtype)
+    moved += _bytes(w.batch * w.out_height * w.out_width * w.out_channels, spec.output_dtype)
+    moved += _bytes(w.weights, spec.weight_dtype) if spec.weight_dtype else 0.0
+    return max(steps / rates.dot_products, moved / (64 * rates.loads)) / threads / NOMINAL_HZ
+
+
+def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) -> float:
+    rates, w = CoreRates(), plan.spec.workload
+    vectors_total = ceil(plan.group_outputs / plan.lanes)
+    blocks = vectors_total / config.vectors  # the last block computes only the vectors that it has
+    tiles = plan.images * ceil(plan.out_height / config.tile_h) * ceil(plan.out_width / config.tile_w) * w.groups
+    steps = w.kernel_h * plan.runs * plan.run_elements / 4
+    pixels = config.tile_h * config.tile_w
+
+    dots = pixels * config.vectors * _DOT_INSTRUCTIONS.get(plan.isa, 1.0)
+    unpacking = config.vectors * 1.5 if plan.nibble_weights else 0.0
+    spilled = max(0, register_demand(plan, config) - plan.isa.registers + 2)
+    loads = pixels + config.vectors + 2.0 * spilled
+    loop = 2.0 / config.unroll
+    compute = max(dots / rates.dot_products, loads / rates.loads, rates.dot_latency,
+                  (dots + loads + unpacking + loop) / 6.0)  # fmt: skip
+    step_bytes = config.vectors * plan.lanes * (2 if plan.nibble_weights else 4)
+    stream = step_bytes / _weight_bandwidth(plan, config, cpu, rates, steps * step_bytes, blocks)
+    epilogue = pixels * config.vectors * _EPILOGUE_OPERATIONS_PER_VECTOR * plan.lanes / 16 / rates.operations
+    tile_cycles = steps * max(compute, 0.3 * compute + stream) + epilogue + 20.0
+    parallel = _balance(plan, config, blocks, threads)
+    return tiles * blocks * tile_cycles / parallel + _stage_cycles(plan, threads)
+
+
+def _weight_bandwidth(
+    plan: DotPlan, config: DotConfig, cpu: CpuSpec, rates: CoreRates, block_bytes: float, blocks: float
+) -> float:
+    """Bytes a cycle at which the weights of a block arrive, by the level that holds them between two uses."""
+    reused = block_bytes if config.order is not LoopOrder.PIXELS else block_bytes * blocks
+    tiles = ceil(plan.out_height / config.tile_h) * ceil(plan.out_width / config.tile_w)
+    if config.order is LoopOrder.CHANNELS:
+        tiles *= plan.images
+    first_use = rates.l2_bytes if reused * blocks <= (cpu.l2_bytes or 1 << 20) else rates.l3_bytes
+    level = _bandwidth(reused, cpu, rates)
+    return tiles / (1 / first_use + (tiles - 1) / level)
+
+
+def _bandwidth(footprint: float, cpu: CpuSpec, rates: CoreRates) -> float:
+    if footprint <= 0.6 * (cpu.l1d_bytes or 32 << 10):
+        return 64 * rates.loads
+    if footprint <= 0.8 * (cpu.l2_bytes or 1 << 20):
+        return rates.l2_bytes
+    return rates.l3_bytes if footprint <= (cpu.l3_bytes or 16 << 20) else rates.memory_bytes
+
+
+def _balance(plan: DotPlan, config: DotConfig, blocks: float, threads: int) -> float:
+    """Threads that are busy on average."""
+    if config.parallel is ParallelAxis.NONE:
+        return 1.0
+    rows = ceil(plan.out_height / config.tile_h)
+    columns = ceil(plan.out_width / config.tile_w)
+    pixels = next((count for count in (plan.images, rows) if count > 1), columns)
+    tasks = ceil(blocks) if config.parallel is ParallelAxis.CHANNELS else pixels
+    return tasks / ceil(tasks / threads)
+
+
+def _stage_cycles(plan: DotPlan, threads: int) -> float:
+    if not plan.staged:
+        return 0.0
+    w = plan.spec.workload
+    pixels = w.out_height * w.out_width if plan.gathered else (w.in_height + w.pad_top + w.pad_bottom) * w.in_width
+    return w.batch * pixels * w.in_channels / 24.0 / threads
+
+
+def _depthwise_cycles(spec: KernelSpec, config: DepthwiseConfig, cpu: CpuSpec) -> float:
+    w, lanes, rates = spec.workload, cpu.isa.lanes, CoreRates()
+    vectors = ceil(w.out_channels / lanes)
+    tiles = w.batch * w.out_height * ceil(w.out_width / config.tile_w)
+    step = config.tile_w * 3.0 + 2.0 + 4.0 / config.vectors
+    spilled = max(0, config.tile_w * config.vectors - cpu.isa.registers + 6)
+    taps = w.kernel_h * w.kernel_w * (step + spilled) / rates.operations
+    return tiles * vectors * (taps + config.tile_w * _EPILOGUE_OPERATIONS_PER_VECTOR / rates.operations)
+
+
+def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
+    w = spec.workload
+    taps = w.kernel_h * w.kernel_w
+    operations = _EPILOGUE_OPERATIONS_PER_VECTOR if spec.epilogue.requantizes else 2.0
+    elements = w.batch * w.out_height * w.out_width * w.in_channels
+    each = operations + 3.0 * taps
+    return elements / cpu.isa.lanes * (each / 3.0 + 2.0 / vectors)
+
+
+def _bytes(elements: int, dtype: DType) -> float:
+    return elements * dtype.bits / 8

@@ -1,0 +1,161 @@
+"""Which configs of a kernel to try next.
+
+A pure function of what is known, so that a search that was killed goes on as if nothing had happened: configs that did
+well in sibling kernels first, then those that the model promises most of, no two of one batch too much alike, and one of
+each later batch against the model's advice. It ends when no config is expected to gain what is worth a trial.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler.predictor.prediction import Prediction
+from profiler.space.config import DotConfig, ScheduleConfig, to_text
+from profiler.tuning.cost_model import CostModel
+from profiler.workload import KernelSpec
+
+
+class StopReason(str, Enum):
+    """Why a search proposes nothing more.
+
+    ``trials``: as many as were granted; ``converged``: no config is expected to be worth a trial; ``exhausted``: every
+    config was tried; ``known``: finished by an earlier run.
+    """
+
+    TRIALS = "trials"
+    CONVERGED = "converged"
+    EXHAUSTED = "exhausted"
+    KNOWN = "known"
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a search weighs things.
+
+    optimism : standard deviations by which a config is taken for faster than predicted.
+    alike : configs of one register tile in a batch, which differ in loop order and unrolling alone.
+    explored : a config that is tried against the model's advice is predicted at most this much slower than the best.
+    least_trials : before them no search has converged.
+    worthwhile : expected gain (share of the latency) of the most promising config, below which a search has converged.
+    """
+
+    optimism: float = 0.5
+    alike: int = 2
+    explored: float = 1.3
+    least_trials: int = 8
+    worthwhile: float = 0.005
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to try next, best first; if nothing, why. ``expected_gain`` is what the best of them is expected to gain."""
+
+    configs: tuple[ScheduleConfig, ...]
+    stop: StopReason | None = None
+    expected_gain: float | None = None
+
+
+def propose(
+    spec: KernelSpec,
+    space: Sequence[ScheduleConfig],
+    measured_s: Mapping[str, float],
+    failed: Collection[str],
+    favourites: Sequence[str],
+    model: CostModel,
+    count: int,
+    seed: int = 0,
+    strategy: Strategy | None = None,
+) -> Proposal:
+    """Up to ``count`` configs of the space that were neither measured nor failed.
+
+    measured_s : median latency by config text. favourites : texts of configs that did well in similar kernels, best
+    first; those outside of the space are passed over. model : fitted to what is known. The same arguments give the
+    same proposal.
+    """
+    strategy = strategy or Strategy()
+    untried = {text: c for c in space if (text := to_text(c)) not in measured_s and text not in failed}
+    if not untried:
+        return Proposal((), StopReason.EXHAUSTED)
+    texts, configs = list(untried), list(untried.values())
+    prediction = model.predict(spec, configs)
+    gain = None
+    wanted = [text for text in dict.fromkeys(favourites) if text in untried][:count]
+    if measured_s:
+        gain = float(expected_gain(prediction, min(measured_s.values())).max())
+        tried = len(measured_s) + len(failed)
+        if not wanted and tried >= strategy.least_trials and gain < strategy.worthwhile:
+            return Proposal((), StopReason.CONVERGED, gain)
+    first = not measured_s and not failed
+    chosen = [texts.index(text) for text in wanted]
+    if not first and len(chosen) < count > 1:
+        generator = random.Random(f"{seed}/{spec.key}/{len(measured_s) + len(failed)}")
+        chosen += _explored(prediction, configs, chosen, measured_s, strategy, generator)
+    chosen = _promising(prediction, configs, chosen, count, 1 if first else strategy.alike, strategy.optimism)
+    order = np.argsort(prediction.median_s[chosen], kind="stable")
+    return Proposal(tuple(configs[chosen[i]] for i in order), None, gain)
+
+
+def expected_gain(prediction: Prediction, best_s: float) -> npt.NDArray[np.float64]:
+    """Expected improvement of the logarithm of the best latency by trying each config (Mockus; Jones et al. 1998).
+
+    Returns an ndarray of shape (n_configs,); 0.01 is a gain of 1%.
+    """
+    lead = math.log(best_s) - np.log(prediction.median_s)
+    spread = np.maximum(prediction.spread, 1e-9)
+    z = lead / spread
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    cumulative = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in z])
+    return np.asarray(lead * cumulative + spread * density)
+
+
+def family(config: ScheduleConfig) -> tuple[int, ...]:
+    """What configs have in common that are likely to perform alike."""
+    if isinstance(config, DotConfig):
+        return (config.tile_h, config.tile_w, config.vectors)
+    return (config.vectors, getattr(config, "tile_w", 1))
+
+
+def _promising(
+    prediction: Prediction,
+    configs: Sequence[ScheduleConfig],
+    chosen: Sequence[int],
+    count: int,
+    alike: int,
+    optimism: float,
+) -> list[int]:
+    """``chosen`` filled up to ``count`` with the most promising, ``alike`` of a family as long as there are others."""
+    picked = list(chosen)
+    families = Counter(family(configs[i]) for i in picked)
+    score = np.log(prediction.median_s) - optimism * prediction.spread
+    order = [int(i) for i in np.argsort(score, kind="stable")]
+    for limit in (alike, len(configs)):
+        for index in order:
+            if len(picked) >= count:
+                return picked
+            kin = family(configs[index])
+            if index not in picked and families[kin] < limit:
+                picked.append(index)
+                families[kin] += 1
+    return picked
+
+
+def _explored(
+    prediction: Prediction,
+    configs: Sequence[ScheduleConfig],
+    chosen: Sequence[int],
+    measured_s: Mapping[str, float],
+    strategy: Strategy,
+    generator: random.Random,
+) -> list[int]:
+    """One config at random among those that are predicted not much slower than the best, if there is any."""
+    best_s = min([float(prediction.median_s.min()), *measured_s.values()])
+    near = [i for i in range(len(configs)) if prediction.median_s[i] <= strategy.explored * best_s and i not in chosen]
+    return [generator.choice(near)] if near else []

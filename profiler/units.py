@@ -1,0 +1,31 @@
+"""Formatting of SI quantities for people. Everywhere else numbers are plain SI: seconds, bytes, hertz."""
+
+from __future__ import annotations
+
+import math
+
+
+def format_duration(seconds: float) -> str:
+    """A latency in the unit that keeps it between 1 and 1000, e.g. ``format_duration(3.21e-4) == "321 us"``."""
+    if not math.isfinite(seconds):
+        return "-"
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if abs(seconds) >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def format_bytes(count: float) -> str:
+    """A size in binary units, e.g. ``format_bytes(2048) == "2 KiB"``."""
+    for exponent, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(count) >= 1024**exponent:
+            return f"{count / 1024**exponent:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def format_count(count: float) -> str:
+    """A count with an SI prefix, e.g. ``format_count(1.8e9) == "1.80 G"``."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= factor:
+            return f"{count / factor:.2f} {prefix}"
+    return f"{count:.0f}"

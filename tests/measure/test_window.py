@@ -1,0 +1,326 @@
+"""The loop of a measurement, on a device and a clock that are made up, so that every second is known."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from profiler.artifact import ArgSpec, Artifact, Check, Role
+from profiler.devices.protocol import KernelFailure
+from profiler.errors import DeviceError
+from profiler.measure import FINAL, SCREEN, Run, StoppingRule, measure
+from profiler.quantize.packing import Packing
+from profiler.record import (
+    CacheMode,
+    Circumstances,
+    Conditions,
+    Failure,
+    FailureKind,
+    Fingerprint,
+    Journal,
+    Measurement,
+)
+from profiler.workload import DType, KernelSpec, Op, Workload
+
+RUN = Run("run-1", "1.2.3", "gcc 12")
+HOT = Conditions(1, CacheMode.HOT)
+SPEC = KernelSpec(Workload(Op.ADD, 1, 1, 1, 8, 8), DType.INT8, DType.INT8, input2_dtype=DType.INT8)
+FOUR = StoppingRule(sample_s=1e-3, min_samples=4, max_samples=4, target=0.0, budget_s=10.0)
+
+
+def artifact(config: str, threads: int = 1) -> Artifact:
+    return Artifact(
+        spec=SPEC,
+        config=config,
+        threads=threads,
+        entry="entry",
+        arch="any",
+        features=(),
+        args=(ArgSpec("output", Role.OUTPUT, 8),),
+        packing=Packing("plain"),
+        check=Check(0, ""),
+        compiler="gcc 12",
+        native=True,
+        code=b"",
+    )
+
+
+Durations = Iterator[float]
+
+
+def constant(launch_s: float) -> Callable[[], Durations]:
+    return lambda: itertools.repeat(launch_s)
+
+
+@dataclass
+class FakeDevice:
+    """Kernels by config: how long their launches take, or at which call they fail. Keeps a diary."""
+
+    kernels: dict[str, Callable[[], Durations]]
+    overhead_s: float = 0.0
+    failing: dict[tuple[str, str], FailureKind] = field(default_factory=dict)
+    broken_at: str = ""
+    slug: str = "fake"
+    now_s: float = 0.0
+    diary: list[tuple[str, str, int]] = field(default_factory=list)
+    loaded: dict[int, tuple[str, Durations]] = field(default_factory=dict)
+    handles: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    asked: int = 0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def fingerprint(self, compiler: str) -> Fingerprint:
+        return Fingerprint("fake", "Fake", "none", "0", "", compiler)
+
+    def load(self, artifact: Artifact) -> int:
+        self._note("load", artifact.config)
+        handle = next(self.handles)
+        self.loaded[handle] = (artifact.config, self.kernels[artifact.config]())
+        return handle
+
+    def verify(self, handle: int) -> None:
+        self._note("verify", self.loaded[handle][0])
+
+    def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
+        config, durations = self.loaded[handle]
+        self._note("time", config, launches)
+        times_s = tuple(itertools.islice(durations, launches))
+        self.now_s += sum(times_s) + self.overhead_s * launches
+        return times_s
+
+    def unload(self, handle: int) -> None:
+        self._note("unload", self.loaded.pop(handle)[0])
+
+    def circumstances(self) -> Circumstances:
+        self.asked += 1
+        return Circumstances(load_average=float(self.asked))
+
+    def close(self) -> None:
+        self.loaded.clear()
+
+    def __enter__(self) -> FakeDevice:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _note(self, call: str, config: str, launches: int = 0) -> None:
+        self.diary.append((call, config, launches))
+        if call == self.broken_at:
+            raise DeviceError("the device is gone")
+        if (call, config) in self.failing:
+            raise KernelFailure(self.failing[call, config], f"{config} failed in {call}")
+
+    def calls(self, call: str) -> list[str]:
+        return [config for name, config, _ in self.diary if name == call]
+
+
+def run(
+    device: FakeDevice, configs: str, rule: StoppingRule = FOUR, stage: str = "final"
+) -> tuple[Measurement | Failure, ...]:
+    return measure(device, [artifact(c) for c in configs], HOT, rule, stage, RUN, clock=device.clock)
+
+
+def measured(records: tuple[Measurement | Failure, ...]) -> list[Measurement]:
+    found = [record for record in records if isinstance(record, Measurement)]
+    assert len(found) == len(records)
+    return found
+
+
+def test_records_say_all_there_is_to_say(tmp_path: Path) -> None:
+    device = FakeDevice({"a": constant(1e-4), "b": constant(2e-4)})
+    records = measured(run(device, "ab"))
+    for record, config, launch_s, launches in zip(records, "ab", (1e-4, 2e-4), (10, 5), strict=True):
+        assert record.samples_s == pytest.approx([launch_s] * 4)
+        assert record.launches_per_sample == launches
+        assert (record.spec, record.config, record.conditions, record.stage) == (SPEC, config, HOT, "final")
+        assert (record.run_id, record.tool_version, record.native) == ("run-1", "1.2.3", True)
+        assert record.fingerprint == device.fingerprint("gcc 12").digest
+        assert record.artifact_sha256 == artifact(config).sha256
+        assert (record.discarded, record.circumstances.notes) == (0, ())
+        assert record.circumstances.load_average == 2.0, "asked at the end, and once before to begin anew"
+    journal = Journal(tmp_path / "log.jsonl")
+    journal.append(records)
+    assert list(journal.read()) == records
+    assert not device.loaded
+
+
+def test_samples_are_interleaved_in_alternating_order() -> None:
+    device = FakeDevice({c: constant(1e-4) for c in "abc"})
+    run(device, "abc")
+    assert device.calls("load") == device.calls("verify") == ["a", "b", "c"]
+    samples = [config for call, config, launches in device.diary if call == "time" and launches == 11]
+    assert samples[-12:] == ["a", "b", "c", "c", "b", "a", "a", "b", "c", "c", "b", "a"]
+
+
+def test_every_sample_begins_with_a_launch_that_does_not_count() -> None:
+    def slow_first() -> Durations:
+        while True:  # warm-up: 1 + 100 + 100 launches; samples of 1 + 1 launches
+            yield from [1e-3] * 201
+            while True:
+                yield 5e-3
+                yield 1e-3
+
+    device = FakeDevice({"a": slow_first})
+    (record,) = measured(run(device, "a", replace(FOUR, budget_s=10.0)))
+    assert record.launches_per_sample == 1
+    assert record.samples_s == pytest.approx([1e-3] * 4)
+
+
+def test_a_sample_is_the_mean_of_its_launches() -> None:
+    device = FakeDevice({"a": lambda: itertools.cycle([1e-4, 1e-4, 4e-4])})
+    (record,) = measured(run(device, "a"))
+    assert all(1e-4 < sample < 3e-4 for sample in record.samples_s)
+
+
+def test_warm_up_waits_until_the_time_is_steady() -> None:
+    def settling() -> Durations:
+        yield from [4e-4] * 300
+        yield from [2e-4] * 600
+        yield from itertools.repeat(1e-4)
+
+    device = FakeDevice({"a": settling})
+    (record,) = measured(run(device, "a", replace(FOUR, budget_s=5.0)))
+    assert record.samples_s == pytest.approx([1e-4] * 4) or record.samples_s == pytest.approx([2e-4] * 4)
+
+
+def test_warm_up_is_bounded() -> None:
+    device = FakeDevice({"a": lambda: (1e-4 * 2 ** (i // 50 % 2) for i in itertools.count())})
+    run(device, "a", replace(FOUR, budget_s=0.1))
+    assert device.now_s < 0.3
+
+
+def test_each_kernel_stops_by_its_own_rule() -> None:
+    noise = random.Random(1)
+
+    def noisy() -> Durations:
+        while True:
+            yield 1e-2 * noise.uniform(1, 1.25)
+
+    rule = StoppingRule(sample_s=1e-3, min_samples=6, max_samples=30, target=0.001, budget_s=100.0)
+    device = FakeDevice({"a": constant(1e-2), "b": noisy})
+    steady, scattered = measured(run(device, "ab", rule))
+    assert len(steady.samples_s) == 6
+    assert len(scattered.samples_s) == 30
+
+
+@pytest.mark.parametrize("launch_s", [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 5e-3])
+@pytest.mark.parametrize("overhead_s", [0.0, 2e-4])
+@pytest.mark.parametrize("rule", [SCREEN, FINAL])
+def test_cost_of_the_presets(launch_s: float, overhead_s: float, rule: StoppingRule) -> None:
+    """The budget counts what lies between the launches, and is kept unless that would leave no samples."""
+    noise = random.Random(2)
+    device = FakeDevice({"a": lambda: (launch_s * noise.uniform(1, 1.2) for _ in itertools.count())}, overhead_s)
+    (record,) = measured(run(device, "a", rule))
+    longest_sample_s = 2 * 1.2 * (launch_s + overhead_s) * (record.launches_per_sample + 1)
+    assert device.now_s <= 1.05 * rule.budget_s + longest_sample_s
+    assert len(record.samples_s) >= rule.min_samples * 2 // 3
+    assert len(record.samples_s) <= rule.max_samples
+
+
+def test_slow_kernels_get_the_least_samples() -> None:
+    device = FakeDevice({"a": constant(0.3)})
+    (screened,) = measured(run(device, "a", SCREEN, "screen"))
+    assert len(screened.samples_s) == SCREEN.least_samples
+    (final,) = measured(run(device, "a", FINAL))
+    assert len(final.samples_s) == FINAL.least_samples
+
+
+def test_failures_are_records_and_lose_nobody() -> None:
+    device = FakeDevice(
+        {c: constant(1e-4) for c in "abcde"},
+        failing={
+            ("load", "a"): FailureKind.LAUNCH,
+            ("verify", "c"): FailureKind.WRONG_OUTPUT,
+            ("time", "d"): FailureKind.CRASH,
+        },
+    )
+    records = run(device, "abcde")
+    assert [record.config for record in records] == list("abcde")
+    kinds = [record.kind if isinstance(record, Failure) else None for record in records]
+    assert kinds == [FailureKind.LAUNCH, None, FailureKind.WRONG_OUTPUT, FailureKind.CRASH, None]
+    failure = records[2]
+    assert isinstance(failure, Failure)
+    assert (failure.message, failure.run_id, failure.conditions) == ("c failed in verify", "run-1", HOT)
+    assert failure.fingerprint == device.fingerprint("gcc 12").digest
+    assert not device.loaded
+
+
+def test_a_kernel_that_fails_in_the_rounds() -> None:
+    device = FakeDevice({c: constant(1e-4) for c in "ab"})
+    original = device.time
+
+    def failing_later(handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
+        if device.loaded[handle][0] == "a" and len(device.calls("time")) > 7:
+            raise KernelFailure(FailureKind.TIMEOUT, "late")
+        return original(handle, launches, mode)
+
+    device.time = failing_later  # type: ignore[method-assign]
+    first, second = run(device, "ab")
+    assert isinstance(first, Failure)
+    assert first.kind is FailureKind.TIMEOUT
+    assert isinstance(second, Measurement)
+    assert len(second.samples_s) == 4
+    assert not device.loaded
+
+
+def contaminated_for(launches: int) -> Callable[[], Durations]:
+    """Every other launch takes twice as long at first; the mean of a sample of one launch shows it."""
+
+    def durations() -> Durations:
+        for i in itertools.count():
+            yield 0.01 if i >= launches or i % 4 == 0 else 0.02
+
+    return durations
+
+
+def test_contaminated_samples_are_taken_once_more() -> None:
+    rule = replace(FOUR, repeats=1)
+    device = FakeDevice({"a": contaminated_for(45), "b": constant(0.01)})
+    noisy, quiet = measured(run(device, "ab", rule))
+    if noisy.discarded:  # the beginning was noisy, the second set of samples was not
+        assert noisy.discarded == 4
+        assert "measured again: the first 4 samples were contaminated" in noisy.circumstances.notes
+    assert (quiet.discarded, quiet.circumstances.notes) == (0, ())
+
+
+def test_contamination_that_stays_is_noted_and_bounded() -> None:
+    def half() -> Durations:
+        yield from [0.01] * 11
+        yield from itertools.cycle([0.01, 0.01, 0.02, 0.02, 0.02, 0.02])
+
+    rule = replace(FOUR, min_samples=9, max_samples=9, repeats=1)
+    device = FakeDevice({"a": half})
+    (record,) = measured(run(device, "a", rule))
+    assert record.summary.contaminated
+    assert (record.discarded, len(record.samples_s)) == (9, 9)
+    assert record.circumstances.notes[-1].startswith("contaminated")
+    (screened,) = measured(run(FakeDevice({"a": half}), "a", replace(rule, repeats=0), "screen"))
+    assert (screened.discarded, len(screened.samples_s)) == (0, 9)
+
+
+@pytest.mark.parametrize("call", ["load", "verify", "time"])
+def test_a_broken_device_is_no_record(call: str) -> None:
+    device = FakeDevice({"a": constant(1e-4)}, broken_at=call)
+    with pytest.raises(DeviceError, match="gone"):
+        run(device, "a")
+    assert not device.loaded
+
+
+def test_wrong_number_of_threads_is_a_defect() -> None:
+    device = FakeDevice({"a": constant(1e-4)})
+    with pytest.raises(ValueError, match="2 threads"):
+        measure(device, [artifact("a", threads=2)], HOT, FOUR, "final", RUN)
+
+
+def test_nothing_to_measure() -> None:
+    assert run(FakeDevice({}), "") == ()

@@ -1,0 +1,239 @@
+"""Records and journals: the codec, torn lines, damaged lines, several writers at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiler.errors import InvalidFile
+from profiler.record import (
+    CacheMode,
+    Circumstances,
+    Conditions,
+    Failure,
+    FailureKind,
+    Fingerprint,
+    Journal,
+    Measurement,
+    Record,
+    decode,
+    encode,
+)
+from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
+
+SPEC = KernelSpec(
+    Workload(Op.CONV2D, 1, 8, 8, 4, 4, 3, 3),
+    DType.UINT8,
+    DType.UINT8,
+    DType.INT8,
+    DType.INT8,
+    Epilogue.ADD_REQUANT_RELU,
+)
+FINGERPRINT = Fingerprint("cpu", "A CPU", "x86_64", "uuid", "", "tvm 0.27", power_limit_w=70.0, ecc=True)
+
+text = st.text(max_size=20)
+maybe = st.none() | st.floats(0, 1e6)
+conditions = st.builds(Conditions, threads=st.integers(1, 8), cache_mode=st.sampled_from(CacheMode))
+measurements = st.builds(
+    Measurement,
+    spec=st.just(SPEC),
+    config=text,
+    conditions=conditions,
+    fingerprint=text,
+    artifact_sha256=text,
+    samples_s=st.lists(st.floats(1e-9, 10), min_size=1, max_size=5).map(tuple),
+    launches_per_sample=st.integers(1, 9),
+    discarded=st.integers(0, 9),
+    stage=st.sampled_from(["screen", "final"]),
+    run_id=text,
+    measured_at=st.floats(0, 2e9),
+    tool_version=text,
+    native=st.booleans(),
+    circumstances=st.builds(Circumstances, maybe, maybe, maybe, maybe, maybe, st.lists(text, max_size=2).map(tuple)),
+)
+failures = st.builds(
+    Failure,
+    spec=st.just(SPEC),
+    config=text,
+    conditions=conditions,
+    fingerprint=text,
+    kind=st.sampled_from(FailureKind),
+    message=text,
+    run_id=text,
+    measured_at=st.floats(0, 2e9),
+    tool_version=text,
+)
+fingerprints = st.builds(
+    Fingerprint, text, text, text, text, text, text, maybe, st.none() | st.booleans(), st.none() | st.booleans()
+)
+records = st.one_of(measurements, failures, fingerprints)
+
+
+@settings(max_examples=200)
+@given(records)
+def test_a_record_survives_its_line(record: Record) -> None:
+    line = encode(record)
+    assert "\n" not in line
+    assert decode(line) == record
+    assert type(decode(line)) is type(record)
+
+
+@given(fingerprints, fingerprints)
+def test_fingerprints_that_are_equal_have_one_digest(a: Fingerprint, b: Fingerprint) -> None:
+    assert (a.digest == b.digest) == (a == b)
+    decoded = decode(encode(a))
+    assert isinstance(decoded, Fingerprint)
+    assert decoded.digest == a.digest
+
+
+def test_a_power_limit_read_as_an_integer_is_the_same_instrument() -> None:
+    assert replace(FINGERPRINT, power_limit_w=70).digest == FINGERPRINT.digest
+    assert FINGERPRINT.short == FINGERPRINT.digest[:8]
+
+
+def measurement(**changes: object) -> Measurement:
+    base = Measurement(SPEC, "c", Conditions(), "f", "a", (1.0, 2.0), 1, 0, "final", "r", 1.0, "0.1")
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def damaged(change: object) -> str:
+    body = json.loads(encode(measurement()))
+    change(body)  # type: ignore[operator]
+    return json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "null",
+        "{}",
+        encode(measurement())[:-10],
+        damaged(lambda b: b.update(version=99)),
+        damaged(lambda b: b.pop("version")),
+        damaged(lambda b: b.update(type="guess")),
+        damaged(lambda b: b.pop("spec")),
+        damaged(lambda b: b["spec"].update(op="conv3d")),
+        damaged(lambda b: b["spec"].update(batch=0)),
+        damaged(lambda b: b.update(spec=7)),
+        damaged(lambda b: b.update(samples_s=[])),
+        damaged(lambda b: b.update(samples_s=[-1.0])),
+        damaged(lambda b: b.update(samples_s=["1"])),
+        damaged(lambda b: b.update(samples_s=[float("nan")])),
+        damaged(lambda b: b["conditions"].update(threads=0)),
+        damaged(lambda b: b["conditions"].update(cache_mode="warm")),
+        damaged(lambda b: b["circumstances"].update(weather="rain")),
+        damaged(lambda b: b.update(mood="good")),
+    ],
+)
+def test_a_damaged_line_is_an_error_that_says_where(line: str) -> None:
+    with pytest.raises(InvalidFile, match=r"a\.jsonl, line 3"):
+        decode(line, origin="a.jsonl, line 3")
+
+
+def test_conditions_check_themselves() -> None:
+    with pytest.raises(ValueError, match="threads"):
+        Conditions(threads=0)
+    assert Conditions(cache_mode="cold").cache_mode is CacheMode.COLD  # type: ignore[arg-type]
+
+
+# -- journals ----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(records, max_size=3), max_size=4))
+def test_a_journal_gives_back_what_was_appended(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Record]]
+) -> None:
+    journal = Journal(tmp_path_factory.mktemp("journal") / "folder" / "j.jsonl")
+    assert list(journal.read()) == []
+    for batch in batches:
+        journal.append(batch)
+    assert list(journal.read()) == [record for batch in batches for record in batch]
+
+
+def test_a_torn_last_line_is_dropped_wherever_it_tore_and_the_journal_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    journal = Journal(path)
+    journal.append([FINGERPRINT, measurement()])
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for cut in range(last, len(whole), 7):
+        path.write_bytes(whole[:cut])
+        assert list(journal.read()) == [FINGERPRINT]
+        journal.append([measurement(config="d")])
+        assert list(journal.read()) == [FINGERPRINT, measurement(config="d")]
+
+
+def test_a_journal_that_is_nothing_but_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(b"x" * 200_000)  # longer than the block in which the last line break is looked for
+    assert list(Journal(path).read()) == []
+    Journal(path).append([FINGERPRINT])
+    assert list(Journal(path).read()) == [FINGERPRINT]
+
+
+def test_a_long_torn_line_is_cut_at_the_right_place(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path).append([FINGERPRINT])
+    with path.open("ab") as file:
+        file.write(b"\x00" * 150_000)
+    Journal(path).append([measurement()])
+    assert list(Journal(path).read()) == [FINGERPRINT, measurement()]
+
+
+def test_a_line_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path).append([FINGERPRINT, measurement(), measurement()])
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = b"\xff" + lines[1]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(InvalidFile, match="line 2"):
+        list(Journal(path).read())
+
+
+def test_an_append_waits_for_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path).append([FINGERPRINT])
+    before = path.read_bytes()
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        writer = threading.Thread(target=Journal(path).append, args=([measurement()],))
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive()
+        assert path.read_bytes() == before
+    writer.join(30)
+    assert list(Journal(path).read()) == [FINGERPRINT, measurement()]
+
+
+def test_two_processes_append_without_losing_or_tearing_lines(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    script = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from profiler.record import Fingerprint, Journal\n"
+        "for i in range(60):\n"
+        "    Journal(Path(sys.argv[1])).append([Fingerprint(sys.argv[2], str(i), 'x' * 5000, '', '', '')] * 2)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = [
+        subprocess.Popen([sys.executable, "-c", script, str(path), name], env=environment, stderr=subprocess.PIPE)
+        for name in ("a", "b")
+    ]
+    assert [(w.communicate(timeout=60)[1], w.returncode) for w in workers] == [(b"", 0)] * 2
+    seen = [(r.device, r.device_name) for r in Journal(path).read() if isinstance(r, Fingerprint)]
+    assert sorted(seen) == sorted((name, str(i)) for name in "ab" for i in range(60) for _ in range(2))
+    assert [name for name, _ in seen[::2]] == [name for name, _ in seen[1::2]]  # a batch stays together

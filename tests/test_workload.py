@@ -1,0 +1,324 @@
+"""Workloads, specs and networks: arithmetic against counting by hand, keys, and what is derived from the graph."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from profiler.errors import InvalidWorkload
+from profiler.workload import (
+    INT4,
+    INT8,
+    DType,
+    Epilogue,
+    KernelSpec,
+    Layer,
+    Network,
+    Op,
+    Precision,
+    Tensor,
+    Workload,
+    distinct,
+)
+
+small = st.integers(1, 5)
+pads = st.integers(0, 3)
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> Workload:
+    op = draw(st.sampled_from(Op))
+    batch, height, width = draw(small), draw(small), draw(small)
+    channels, out = draw(small), draw(small)
+    try:
+        if op in (Op.CONV2D, Op.MAX_POOL, Op.AVG_POOL):
+            window = {
+                n: draw(small) for n in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w")
+            }
+            window |= {n: draw(pads) for n in ("pad_top", "pad_left", "pad_bottom", "pad_right")}
+            groups = draw(st.integers(1, 3)) if op is Op.CONV2D else 1
+            out = out * groups if op is Op.CONV2D else channels * groups
+            return Workload(op, batch, height, width, channels * groups, out, groups=groups, **window)
+        if op is Op.DENSE:
+            return Workload(op, batch, 1, 1, channels, out)
+        return Workload(op, batch, height, width, channels, channels + (out if op is Op.CONCAT else 0))
+    except InvalidWorkload:
+        assume(False)
+        raise
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> KernelSpec:
+    workload = draw(workloads())
+    low_bit = st.sampled_from([DType.INT4, DType.UINT4, DType.INT8, DType.UINT8])
+    weight, second, epilogue, output = None, None, Epilogue.REQUANT, draw(low_bit)
+    source = draw(low_bit)
+    if workload.op.has_weights:
+        weight, epilogue = draw(low_bit), draw(st.sampled_from(Epilogue))
+        second = draw(low_bit) if epilogue.adds else None
+        output = output if epilogue.requantizes else DType.INT32
+    elif workload.op is Op.ADD:
+        second, source = draw(low_bit), draw(st.sampled_from([source, DType.INT32]))
+    elif workload.op is Op.MAX_POOL:
+        epilogue, output = Epilogue.NONE, source
+    layouts = draw(st.sampled_from([("nhwc", "nhwc"), ("nchw", "nhwc"), ("nhwc", "nchw")]))
+    return KernelSpec(workload, source, output, weight, second, epilogue, *layouts)
+
+
+# -- workloads ---------------------------------------------------------------------------------------------------------
+
+
+def test_resnet_stem_by_hand() -> None:
+    stem = Workload(Op.CONV2D, 8, 224, 224, 3, 64, 7, 7, 2, 2, 3, 3, 3, 3)
+    assert stem.output_shape == (8, 112, 112, 64)
+    assert stem.macs == 8 * 112 * 112 * 64 * 147
+    assert stem.weights == 9408
+    assert stem.weight_shape == (64, 7, 7, 3)
+    assert stem.text == "conv2d_n8_224x224x3_o64_k7x7_s2x2_p3.3.3.3"
+
+
+@settings(max_examples=150)
+@given(workloads())
+def test_output_extents_equal_the_number_of_window_positions(w: Workload) -> None:
+    def positions(extent: int, before: int, after: int, kernel: int, stride: int, dilation: int) -> int:
+        last = dilation * (kernel - 1)
+        return len([s for s in range(0, extent + before + after, stride) if s + last < extent + before + after])
+
+    assert w.out_height == positions(w.in_height, w.pad_top, w.pad_bottom, w.kernel_h, w.stride_h, w.dilation_h)
+    assert w.out_width == positions(w.in_width, w.pad_left, w.pad_right, w.kernel_w, w.stride_w, w.dilation_w)
+
+
+@given(workloads())
+def test_macs_count_one_product_per_weight_and_output_pixel(w: Workload) -> None:
+    per_pixel = sum(w.kernel_h * w.kernel_w * (w.in_channels // w.groups) for _ in range(w.out_channels))
+    expected = w.batch * w.out_height * w.out_width * per_pixel if w.op.has_weights else 0
+    assert w.macs == expected
+    assert w.weights == (per_pixel if w.op.has_weights else 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch": 0}, "batch"),
+        ({"batch": True}, "batch"),
+        ({"in_height": 2.0}, "in_height"),
+        ({"pad_left": -1}, "pad_left"),
+        ({"kernel_h": 9}, "does not fit"),
+        ({"groups": 3}, "groups"),
+    ],
+)
+def test_a_workload_refuses_numbers_that_cannot_be(change: dict[str, object], says: str) -> None:
+    good = Workload(Op.CONV2D, 1, 8, 8, 4, 4, 3, 3)
+    with pytest.raises(InvalidWorkload, match=says):
+        replace(good, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (Op.ADD, 1, 4, 4, 8, 9),
+        (Op.MAX_POOL, 1, 4, 4, 8, 9, 2, 2),
+        (Op.CONCAT, 1, 4, 4, 8, 7),
+        (Op.DENSE, 1, 2, 1, 8, 9),
+        (Op.ADD, 1, 4, 4, 8, 8, 3, 3),
+        (Op.DENSE, 1, 1, 1, 8, 8, 1, 1, 2, 2),
+        (Op.CONVERT, 1, 4, 4, 8, 8, 1, 1, 1, 1, 1),
+    ],
+)
+def test_a_workload_refuses_what_its_operator_does_not_have(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(InvalidWorkload):
+        Workload(*arguments)  # type: ignore[arg-type]
+
+
+# -- types and precisions ----------------------------------------------------------------------------------------------
+
+
+def test_integer_types_by_hand() -> None:
+    assert [(d.low, d.high) for d in (DType.INT4, DType.UINT4, DType.INT8, DType.UINT8)] == [
+        (-8, 7),
+        (0, 15),
+        (-128, 127),
+        (0, 255),
+    ]
+    assert DType.FLOAT16.bits == 16
+    assert not DType.FLOAT16.is_integer
+    for dtype in DType:
+        if dtype.is_integer:
+            assert DType.integer(dtype.bits, dtype.signed) is dtype
+    with pytest.raises(InvalidWorkload, match="5-bit"):
+        DType.integer(5, signed=False)
+
+
+def test_precision_names() -> None:
+    assert Precision.parse(" INT4 ") is INT4
+    assert INT8.activation_dtype(signed=False) is DType.UINT8
+    assert INT4.weight_dtype is DType.INT4
+    with pytest.raises(InvalidWorkload, match="int8, int4"):
+        Precision.parse("int3")
+
+
+# -- kernel specs ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(specs())
+def test_a_spec_survives_json(spec: KernelSpec) -> None:
+    assert KernelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@settings(max_examples=300)
+@given(specs(), specs(), st.data())
+def test_keys_are_unique_and_fit_a_file_name(a: KernelSpec, b: KernelSpec, data: st.DataObject) -> None:
+    assert (a.key == b.key) == (a == b)
+    field = data.draw(st.sampled_from([k for k, v in a.to_dict().items() if isinstance(v, int)]))
+    try:
+        near = replace(a, workload=replace(a.workload, **{field: getattr(a.workload, field) + 1}))
+    except InvalidWorkload:
+        near = None
+    assert near is None or near.key != a.key
+    assert set(a.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-")
+    assert len(a.key) < 200
+
+
+CONV = Workload(Op.CONV2D, 1, 8, 8, 4, 4, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"workload": CONV, "input_dtype": "int8", "output_dtype": "int32"},
+        {"workload": CONV, "input_dtype": "int8", "output_dtype": "int8", "weight_dtype": "int8"},
+        {
+            "workload": CONV,
+            "input_dtype": "int8",
+            "output_dtype": "int8",
+            "weight_dtype": "int8",
+            "epilogue": "add_requant",
+        },
+        {"workload": Workload(Op.ADD, 1, 8, 8, 4, 4), "input_dtype": "int8", "output_dtype": "int8"},
+        {
+            "workload": Workload(Op.MAX_POOL, 1, 8, 8, 4, 4, 2, 2),
+            "input_dtype": "int8",
+            "output_dtype": "int4",
+        },
+        {
+            "workload": Workload(Op.AVG_POOL, 1, 8, 8, 4, 4, 2, 2),
+            "input_dtype": "int8",
+            "input2_dtype": "int8",
+            "output_dtype": "int8",
+            "epilogue": "add_requant",
+        },
+    ],
+)
+def test_a_spec_refuses_types_that_do_not_go_together(arguments: dict[str, object]) -> None:
+    with pytest.raises(InvalidWorkload):
+        KernelSpec(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"op": "conv3d"}, {"input_dtype": "int5"}, {"batch": "1"}, {"epilogue": None}])
+def test_from_dict_names_what_is_wrong(change: dict[str, object]) -> None:
+    spec = KernelSpec(CONV, DType.INT8, DType.INT32, DType.INT8)
+    with pytest.raises(InvalidWorkload):
+        KernelSpec.from_dict({**spec.to_dict(), **change})
+    with pytest.raises(InvalidWorkload):
+        KernelSpec.from_dict({k: v for k, v in spec.to_dict().items() if k != next(iter(change))})
+
+
+def test_distinct_keeps_the_order() -> None:
+    a = KernelSpec(CONV, DType.INT8, DType.INT32, DType.INT8)
+    b = replace(a, input_dtype=DType.UINT8)
+    assert distinct([b, a, b, replace(a)]) == (b, a)
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+
+def conv(name: str, source: str, output: str, *, kernel: int = 3, relu: bool = False) -> Layer:
+    pad = kernel // 2
+    workload = Workload(Op.CONV2D, 1, 8, 8, 4, 4, kernel, kernel, 1, 1, pad, pad, pad, pad)
+    return Layer(name, workload, (source,), output, relu)
+
+
+def add(name: str, a: str, b: str, output: str, relu: bool = True) -> Layer:
+    return Layer(name, Workload(Op.ADD, 1, 8, 8, 4, 4), (a, b), output, relu)
+
+
+def pool(name: str, source: str, output: str) -> Layer:
+    return Layer(name, Workload(Op.MAX_POOL, 1, 8, 8, 4, 4, 3, 3, 1, 1, 1, 1, 1, 1), (source,), output)
+
+
+def network(*layers: Layer) -> Network:
+    names = dict.fromkeys(name for layer in layers for name in (*layer.inputs, layer.output))
+    return Network("net", 1, tuple(Tensor(n, 8, 8, 4, signed=True) for n in names), layers)
+
+
+def test_ties_look_through_max_pools() -> None:
+    net = network(
+        conv("a", "x", "t"), pool("p", "t", "u"), conv("b", "u", "v"), conv("c", "u", "w"), conv("d", "t", "y")
+    )
+    assert net.ties() == (("b", "c", "d"),)
+
+
+def test_a_downsampling_block() -> None:
+    net = network(
+        conv("conv1", "x", "a", relu=True),
+        conv("conv2", "a", "b"),
+        conv("shortcut", "x", "s", kernel=1),
+        add("add", "b", "s", "y"),
+    )
+    assert net.ties() == (("conv1", "shortcut"),)
+    assert net.fusions() == {"add": "conv2"}
+    assert net.multiplicities()[net.layer("conv1").workload] == 2
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (conv("a", "x", "t", relu=True), add("add", "t", "x", "y")),  # clamped ahead of the addition
+        (conv("a", "x", "t"), add("add", "t", "x", "y"), conv("b", "t", "z")),  # somebody else reads it
+        (conv("a", "x", "t"), add("add", "t", "t", "y")),  # both operands
+        (pool("a", "x", "t"), add("add", "t", "x", "y")),  # no accumulators
+        (add("add", "x", "x", "y"),),
+    ],
+)
+def test_additions_that_cannot_move(layers: tuple[Layer, ...]) -> None:
+    assert network(*layers).fusions() == {}
+
+
+def test_an_addition_moves_into_the_second_operand_if_the_first_cannot_take_it() -> None:
+    net = network(conv("a", "x", "t", relu=True), conv("b", "t", "u"), add("add", "t", "u", "y"))
+    assert net.fusions() == {"add": "b"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ((), "no layer"),
+        ((conv("a", "x", "t"), conv("a", "t", "u")), "'a' is defined twice"),
+        ((conv("b", "t", "u"), conv("a", "x", "t")), "before it is written"),
+        ((conv("a", "x", "x"),), "before it is written"),
+        ((replace(conv("a", "x", "t"), workload=CONV.with_batch(2)),), "batch 2"),
+    ],
+)
+def test_a_network_checks_itself(layers: tuple[Layer, ...], says: str) -> None:
+    with pytest.raises(InvalidWorkload, match=says):
+        network(*layers)
+
+
+def test_a_network_knows_its_tensors() -> None:
+    with pytest.raises(InvalidWorkload, match="unknown tensor 't'"):
+        Network("net", 1, (Tensor("x", 8, 8, 4, True),), (conv("a", "x", "t"),))
+    with pytest.raises(InvalidWorkload, match="has no layer 'z'"):
+        network(conv("a", "x", "t")).layer("z")
+
+
+def test_the_slices_of_a_concat_write_one_tensor() -> None:
+    slice_ = Workload(Op.CONCAT, 1, 8, 8, 4, 8)
+    layers = (Layer("c.0", slice_, ("x",), "y"), Layer("c.1", slice_, ("z",), "y"), pool("p", "y", "w"))
+    assert network(*layers).readers("y") == (layers[2],)
+    with pytest.raises(InvalidWorkload, match="before it is written"):
+        network(layers[0], layers[2], layers[1])
