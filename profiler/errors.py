@@ -39,5 +39,9 @@ class InvalidFile(ProfilerError):
     """A file of one of our formats (LUT, tuning log, artifact) that is damaged or of an unknown version."""
 
 
+class OutputError(ProfilerError):
+    """A file or folder that cannot be written."""
+
+
 class FingerprintMismatch(ProfilerError):
     """Rows of two different instruments were about to be mixed."""

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.statistics import Summary, summarize

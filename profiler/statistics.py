@@ -1,4 +1,4 @@
-"""Statistics of raw latency samples, without assumptions on their distribution. Needs nothing but the standard library."""
+"""Statistics of raw latency samples, without assumptions on their distribution; standard library only."""
 
 from __future__ import annotations
 

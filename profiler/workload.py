@@ -175,8 +175,9 @@ class Workload:
                 )
         if self.out_height < 1 or self.out_width < 1:
             raise InvalidWorkload(
-                f"{self.op.value}: a {self.kernel_h}x{self.kernel_w} kernel (dilation {self.dilation_h}x{self.dilation_w}) "
-                f"does not fit the padded {self.in_height}x{self.in_width} input"
+                f"{self.op.value}: a {self.kernel_h}x{self.kernel_w} kernel "
+                f"(dilation {self.dilation_h}x{self.dilation_w}) does not fit the padded "
+                f"{self.in_height}x{self.in_width} input"
             )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise InvalidWorkload(

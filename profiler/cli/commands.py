@@ -10,11 +10,10 @@ import typer
 
 from profiler import __version__
 from profiler.cli import json_text, tables
-from profiler.cli.progress import progress_display
 from profiler.errors import ProfilerError
 from profiler.lut.check import check as check_lut
-from profiler.lut.store import read, write
 from profiler.lut.store import merge as merge_rows
+from profiler.lut.store import read, write
 from profiler.record import CacheMode
 from profiler.workload import Precision
 
@@ -51,7 +50,7 @@ def _root(
 def profile(
     model: Annotated[
         str,
-        typer.Argument(help="resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, or .pt2 of torch.export."),
+        typer.Argument(help="resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2."),
     ] = "resnet18",
     device: Annotated[
         str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
@@ -62,12 +61,8 @@ def profile(
     precisions: Annotated[
         str, typer.Option(help="Comma-separated; the first one is what the others are compared with.")
     ] = "int8,int4",
-    trials: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most.")
-    ] = 32,
-    cache: Annotated[
-        CacheMode, typer.Option(help="State of the caches ahead of each launch.")
-    ] = CacheMode.NETWORK,
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most.")] = 32,
+    cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a kernel; one repeats best.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")] = Path(),
     mixed: Annotated[
@@ -79,7 +74,9 @@ def profile(
     json_output: Json = False,
 ) -> None:
     """Tune, verify and time every kernel of a network, write the LUT, and compare the precisions."""
-    from profiler.pipeline import ProfileRequest, profile as run_profile  # imports TVM
+    from profiler.cli.progress import progress_display  # late: it imports TVM
+    from profiler.pipeline import ProfileRequest
+    from profiler.pipeline import profile as run_profile
 
     request = ProfileRequest(
         model=model,
@@ -99,6 +96,26 @@ def profile(
         typer.echo(json.dumps(json_text.profile_json(result), indent=2))
     else:
         tables.print_profile(result)
+
+
+@app.command()
+def network(
+    model: Annotated[str, typer.Argument(help="As for profile.")] = "resnet18",
+    batch: Annotated[int, typer.Option(min=1, max=4096)] = 1,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write network.json, which profile reads.")] = None,
+    skip_unsupported: Annotated[bool, typer.Option("--skip-unsupported")] = False,
+    json_output: Json = False,
+) -> None:
+    """Show a network as the frontend reads it: layers, parameters, operations, ties."""
+    from profiler.frontend import load_network, network_file
+
+    read_network = load_network(model, batch, skip_unsupported=skip_unsupported)
+    if out is not None:
+        network_file.save(read_network, out)
+    if json_output:
+        typer.echo(network_file.to_text(read_network), nl=False)
+    else:
+        tables.print_network(read_network)
 
 
 @app.command()
@@ -126,9 +143,7 @@ def lut_check(file: Path, json_output: Json = False) -> None:
 
 
 @lut_app.command("merge")
-def lut_merge(
-    files: list[Path], out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")]
-) -> None:
+def lut_merge(files: list[Path], out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")]) -> None:
     """Merge LUT files of one instrument; of a row that several hold the latest measurement stays."""
     merged = read(files[0])
     for file in files[1:]:

@@ -16,6 +16,7 @@ from profiler.lut.schema import LutRow
 from profiler.lut.table import NetworkTable, TableRow
 from profiler.pipeline_result import ProfileResult
 from profiler.units import format_count, format_duration
+from profiler.workload import Network
 
 PLAIN_WIDTH = 120
 """Columns where the output is not a terminal: a table that is redirected to a file must not be cut."""
@@ -41,7 +42,8 @@ def print_profile(result: ProfileResult) -> None:
         console.print(f"[yellow]{escape(warning)}[/yellow]")
     console.print(
         f"{result.kernels} kernels, {result.measured} measured now in {format_duration(result.elapsed_s)}, "
-        f"{result.failures} failed candidates; LUT: {escape(str(result.lut_path))}, records: {escape(str(result.logs))}",
+        f"{result.failures} failed candidates; "
+        f"LUT: {escape(str(result.lut_path))}, records: {escape(str(result.logs))}",
         soft_wrap=True,
     )
 
@@ -53,7 +55,7 @@ def _network_table(result: ProfileResult) -> Table:
         f"{table.network}, batch {table.batch}, on {result.device_name}, {threads}, "
         f"cache mode {conditions.cache_mode.value}"
     )
-    view = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    view = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     view.add_column("layer", overflow="fold")
     view.add_column("workload", style="dim", overflow="fold")
     for precision in table.precisions:
@@ -97,6 +99,33 @@ def _totals(table: NetworkTable) -> list[str]:
                 text += f" over the {total.compared} lines that have both"
         lines.append(text)
     return lines
+
+
+def print_network(network: Network) -> None:
+    """Layers in order, the totals, and which layers share the type of their input."""
+    view = Table(box=None, pad_edge=False)
+    for column in ("layer", "workload", "reads"):
+        view.add_column(column, overflow="fold")
+    for column in ("parameters", "MACs"):
+        view.add_column(column, justify="right")
+    for layer in network.layers:
+        relu = " relu" if layer.relu else ""
+        view.add_row(
+            escape(layer.name), f"{layer.workload.text}{relu}", escape(", ".join(layer.inputs)),
+            str(layer.parameters or ""), format_count(layer.workload.macs) if layer.workload.macs else "",
+        )  # fmt: skip
+    console = _console()
+    console.print(view)
+    console.print(
+        f"{escape(network.name)}, batch {network.batch}: {len(network.layers)} layers, "
+        f"{len(network.multiplicities())} distinct workloads, {network.parameters:,} parameters, "
+        f"{format_count(network.macs)} MACs",
+        soft_wrap=True,
+    )
+    for tie in network.ties():
+        console.print(f"tied (read one tensor): {escape(', '.join(tie))}", soft_wrap=True)
+    if network.skipped:
+        console.print(f"[yellow]left out: {escape(', '.join(network.skipped))}[/yellow]", soft_wrap=True)
 
 
 def print_inventory(inventory: Inventory) -> None:

@@ -229,7 +229,8 @@ class HostDevice:
                 self._call(self._worker, {"request": "unload", "handle": handle}, b"", self._time_limit_s)
 
     def circumstances(self) -> Circumstances:
-        """With the clock of the measuring core as a chain of additions beside each timed batch showed it."""
+        """The clock is that of the measuring core, as a chain of additions beside each timed batch shows it; low and
+        high enclose the middle eight tenths."""
         worker = self._worker
         if worker is None or not worker.alive:
             return self._observer.observe((os.getpid(),), ())

@@ -4,6 +4,7 @@
 - ``builtin``: ResNet18, ResNet50, InceptionV3
 - ``onnx``: ONNX files (needs onnx)
 - ``torch``: programs saved by torch.export (needs torch)
+- ``network_file``: networks as JSON, what the later stages read
 
 Importing this package imports neither onnx nor torch.
 """
@@ -13,12 +14,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from profiler.errors import UnsupportedModel
+from profiler.frontend import network_file
 from profiler.frontend.builtin import BUILTINS
 from profiler.workload import Network
 
 __all__ = ["BUILTINS", "SUFFIXES", "load_network"]
 
-SUFFIXES = (".onnx", ".pt2")
+SUFFIXES = (".onnx", ".pt2", ".json")
 
 
 def load_network(model: str, batch: int, *, skip_unsupported: bool = False) -> Network:
@@ -31,6 +33,8 @@ def load_network(model: str, batch: int, *, skip_unsupported: bool = False) -> N
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         _check_file(path)
+        if suffix == ".json":
+            return network_file.load(path, batch)
         if suffix == ".onnx":
             from profiler.frontend import onnx
 
@@ -44,7 +48,7 @@ def load_network(model: str, batch: int, *, skip_unsupported: bool = False) -> N
     hint = "; save it with torch.export.save as .pt2 first" if suffix in (".pt", ".pth") else ""
     raise UnsupportedModel(
         f"unknown model '{model}'{hint}: give one of {', '.join(BUILTINS)}, or the path of a file that ends in "
-        f"{' or '.join(SUFFIXES)}"
+        f"{', '.join(SUFFIXES)}"
     )
 
 

@@ -111,7 +111,8 @@ class _DepthwiseKernel:
             if requantization is not None:
                 wide = requantization.apply(value, only_positive_matters=low == 0 and rescale is None)
                 if rescale is not None:
-                    residual = Activation(buffers["residual"], spec.input2_dtype, output.channels)  # type: ignore[arg-type]
+                    assert spec.input2_dtype is not None
+                    residual = Activation(buffers["residual"], spec.input2_dtype, output.channels)
                     wide = wide + rescale.apply(
                         residual.load_some(place, channel, lanes, used), only_positive_matters=False
                     )

@@ -17,7 +17,7 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
-from profiler.kernels.dot_product import DOT_WIDTH, dot_product
+from profiler.kernels.dot_product import dot_product
 from profiler.kernels.emit import (
     Activation,
     Buffer,
@@ -32,6 +32,7 @@ from profiler.kernels.emit import (
     store,
 )
 from profiler.kernels.stage import Stage
+from profiler.quantize.packing import DOT_WIDTH
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan
 
@@ -233,5 +234,6 @@ class _DotKernel:
         return Requantization.of(load(multiplier, offset, self.lanes), load(shift, offset, self.lanes), self.lanes)
 
     def _residual(self, place: Expr, channel: Expr, used: int, aligned: bool) -> Expr:
-        residual = Activation(self.buffers.residual, self.plan.spec.input2_dtype, self.output.channels)  # type: ignore[arg-type]
+        assert self.plan.spec.input2_dtype is not None
+        residual = Activation(self.buffers.residual, self.plan.spec.input2_dtype, self.output.channels)
         return residual.load_some(place, channel, self.lanes, used, aligned)

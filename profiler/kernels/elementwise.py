@@ -8,7 +8,7 @@ from profiler.workload import KernelSpec, Op
 
 
 def emit_elementwise(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: dict[str, Buffer]) -> None:
-    """Rescale one input, or two and add them, clamp, and store; ``concat`` stores into the first channels of a pixel."""
+    """Rescale one input, or two and add them, clamp, store; ``concat`` stores into the first channels of a pixel."""
     w = spec.workload
     block = config.vectors * lanes
     full, tail = divmod(w.in_channels, block)
@@ -31,7 +31,7 @@ def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Exp
     value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load(pixel, channel, lanes)
     total = _rescale(buffers, "", channel, lanes).apply(value, only_positive_matters=low == 0 and not adds)
     if adds:
-        second = Activation(buffers["input2"], spec.input2_dtype, w.in_channels).load(pixel, channel, lanes)  # type: ignore[arg-type]
+        second = _second(spec, buffers).load(pixel, channel, lanes)
         total = total + _rescale(buffers, "2", channel, lanes).apply(second, only_positive_matters=False)
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
     output.store(pixel, channel, lanes, clamp(total, low, high, lanes))
@@ -42,10 +42,15 @@ def _channel(spec: KernelSpec, buffers: dict[str, Buffer], pixel: Expr, channel:
     value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load_one(pixel, channel)
     total = _rescale(buffers, "", channel, 1).apply(value, only_positive_matters=False)
     if w.op is Op.ADD:
-        second = Activation(buffers["input2"], spec.input2_dtype, w.in_channels).load_one(pixel, channel)  # type: ignore[arg-type]
+        second = _second(spec, buffers).load_one(pixel, channel)
         total = total + _rescale(buffers, "2", channel, 1).apply(second, only_positive_matters=False)
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
     output.store_one(pixel, channel, clamp(total, low, high, 1), keep=w.in_channels < w.out_channels)
+
+
+def _second(spec: KernelSpec, buffers: dict[str, Buffer]) -> Activation:
+    assert spec.input2_dtype is not None
+    return Activation(buffers["input2"], spec.input2_dtype, spec.workload.in_channels)
 
 
 def _rescale(buffers: dict[str, Buffer], suffix: str, channel: Expr, lanes: int) -> Requantization:

@@ -48,7 +48,7 @@ def loop(extent: int, parallel: bool = False) -> Any:
 
 
 def clipped_start(index: Expr, tile: int, extent: int) -> Expr:
-    """First element of a tile; the last tile is moved back so that it ends at ``extent`` (it overlaps its neighbour)."""
+    """First element of a tile; the last tile is moved back to end at ``extent``, so it overlaps its neighbour."""
     return index * tile if extent % tile == 0 else tirx.min(index * tile, extent - tile)
 
 

@@ -46,16 +46,15 @@ def lower(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> Lowered:
         raise InvalidConfig(f"{to_text(config)} is not a config for {spec.key}: it wants a {template.__name__}")
     packing, workspace_bytes = _storage(spec, config, isa)
     args = _arguments(spec, packing, workspace_bytes)
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name(KERNEL_SYMBOL)
-            dtypes = {a.name: _buffer_dtype(spec, packing, a.name) for a in args}
-            pointers = {a.name: argument(a.name, dtypes[a.name]) for a in args}
-            T.func_attr({"tirx.noalias": True})
-            T.func_ret(PrimType("int32"))  # TVM's parallel loops return a status from inside the function
-            buffers = {a.name: flat_buffer(pointers[a.name], dtypes[a.name], a.nbytes) for a in args}
-            _emit(spec, config, isa, buffers)
-            T.Return(const(0))
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(KERNEL_SYMBOL)
+        dtypes = {a.name: _buffer_dtype(spec, packing, a.name) for a in args}
+        pointers = {a.name: argument(a.name, dtypes[a.name]) for a in args}
+        T.func_attr({"tirx.noalias": True})
+        T.func_ret(PrimType("int32"))  # TVM's parallel loops return a status from inside the function
+        buffers = {a.name: flat_buffer(pointers[a.name], dtypes[a.name], a.nbytes) for a in args}
+        _emit(spec, config, isa, buffers)
+        T.Return(const(0))
     return Lowered(builder.get(), args, packing)
 
 

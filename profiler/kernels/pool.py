@@ -105,9 +105,12 @@ def _maximum(dtype: DType, a: Expr, b: Expr, lanes: int) -> Expr:
 
 def _pixels(w: Workload, config: VectorConfig, body: Callable[[Expr, Expr, Expr], None]) -> None:
     parallel = config.parallel is ParallelAxis.PIXELS
-    with loop(w.batch, parallel and w.batch > 1) as image, loop(w.out_height, parallel and w.batch == 1) as y:
-        with loop(w.out_width) as x:
-            body(image, y, x)
+    with (
+        loop(w.batch, parallel and w.batch > 1) as image,
+        loop(w.out_height, parallel and w.batch == 1) as y,
+        loop(w.out_width) as x,
+    ):
+        body(image, y, x)
 
 
 def _blocks(elements: int, vectors: int, lanes: int, body: Callable[[Expr, int, int], None]) -> None:

@@ -15,8 +15,9 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import IO, cast
 
@@ -57,7 +58,9 @@ class BuildPool:
         self._resources = ExitStack()
         folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-toolchain-"))
         arguments = [sys.executable, "-m", "profiler.kernels.build_worker", folder]
-        self._workers = [_Worker(arguments, target, threads) for _ in range(workers)]
+        self._new_worker = partial(_Worker, arguments, target, threads)
+        self._count = workers
+        self._workers: list[_Worker] = []  # started by the first request: a run that knows everything needs none
 
     def __enter__(self) -> BuildPool:
         return self
@@ -74,6 +77,7 @@ class BuildPool:
 
     def build(self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]) -> list[Artifact | BuildFailure]:
         """Compile all; the results are in the order of the requests."""
+        self._workers = self._workers or [self._new_worker() for _ in range(self._count)]
         waiting = deque(enumerate(BuildRequest(spec, config) for spec, config in requests))
         results: dict[int, Artifact | BuildFailure] = {}
         busy: dict[_Worker, tuple[int, BuildRequest, float]] = {}
@@ -130,7 +134,7 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         self._process = subprocess.Popen(
             self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
@@ -177,8 +181,6 @@ class _Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                try:
+                with suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
         self._errors.close()

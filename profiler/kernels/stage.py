@@ -1,4 +1,4 @@
-"""The stage: an image copied to the workspace as bytes, padded or gathered, so that a tile can read it without tests."""
+"""The stage: an image copied to the workspace as bytes, padded or gathered, so that tiles read it without tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Stage:
         return self.rows * self.row_pitch
 
     def emit(self, source: Buffer, workspace: Buffer, image: Expr, slot: Expr, parallel: bool) -> None:
-        """Copy ``image`` of the batch to the ``slot``-th place of the workspace; ``parallel``: rows split among threads."""
+        """Copy ``image`` of the batch to place ``slot`` of the workspace; ``parallel``: rows split among threads."""
         w = self.spec.workload
         copy = _Copy(self, Activation(source, self.spec.input_dtype, w.in_channels), workspace)
         first = slot * self.image_bytes

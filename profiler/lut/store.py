@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from profiler.errors import FingerprintMismatch, InvalidFile, ProfilerError
+from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.check import scan
 from profiler.lut.schema import COLUMNS, LutRow
 from profiler.record import Fingerprint
@@ -76,7 +76,7 @@ def to_bytes(rows: Iterable[LutRow]) -> bytes:
 
 
 def write(path: Path, rows: Iterable[LutRow]) -> None:
-    """Replace the file atomically, whatever it held. Raises `ProfilerError` if the folder cannot be written."""
+    """Replace the file atomically, whatever it held. Raises `OutputError` if the folder cannot be written."""
     data = to_bytes(rows)
     with _locked(path):
         _replace(path, data)
@@ -86,7 +86,7 @@ def update(path: Path, rows: Iterable[LutRow], known: Iterable[Fingerprint] = ()
     """Merge ``rows`` into the file (made if it is not there) under its lock, and return what it then holds.
 
     Raises `InvalidFile` for a damaged file and `FingerprintMismatch` for one of another instrument, both untouched;
-    `ProfilerError` if the folder cannot be written.
+    `OutputError` if the folder cannot be written.
     """
     new = tuple(rows)
     with _locked(path):
@@ -164,6 +164,6 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ProfilerError(
+        raise OutputError(
             f"{path}: cannot be written: {reason}; make its folder writable or choose another one"
         ) from None

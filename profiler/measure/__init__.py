@@ -5,7 +5,8 @@ One launch, on the device (time runs to the right; only what lies between the cl
     | caches as the mode says | fence | clock | kernel | clock |
 
 One sample of one kernel is the mean over enough launches to fill `StoppingRule.sample_s` of counted time, behind one
-launch that is not counted (it finds code, page tables and branch predictors as another kernel left them):
+launch that is not counted (it finds caches and branch predictors as another kernel left them; a kernel that takes
+longer than a whole sample goes without):
 
     | one launch, not counted | launch | launch | launch | ... |
 

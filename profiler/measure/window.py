@@ -41,6 +41,7 @@ class _Candidate:
     artifact: Artifact
     handle: int
     launches: int = 1
+    uncounted: int = 1
     spent_s: float = 0.0
     samples_s: list[float] = field(default_factory=list)
     discarded: int = 0
@@ -143,6 +144,7 @@ class _Window:
             before_s = launch_s
             launches = max(1, int(burst_s / per_launch_s))
         candidate.launches = self._rule.launches(launch_s, per_launch_s)
+        candidate.uncounted = self._rule.uncounted(launch_s)
 
     def _rounds(self, candidates: Sequence[_Candidate]) -> None:
         """One sample of each candidate that is not done, in alternating order, until all are done or failed."""
@@ -151,12 +153,12 @@ class _Window:
             for candidate in turn:
                 begin = self._clock()
                 try:
-                    counted = self._time(candidate, 1 + candidate.launches)[1:]
+                    times_s = self._time(candidate, candidate.uncounted + candidate.launches)
                 except KernelFailure as failure:
                     self._fail(candidate.index, candidate.artifact, failure)
                     continue
                 candidate.spent_s += self._clock() - begin
-                candidate.samples_s.append(statistics.fmean(counted))
+                candidate.samples_s.append(statistics.fmean(times_s[candidate.uncounted :]))
             turn = [c for c in reversed(turn) if not self._finished(c)]
 
     def _finished(self, candidate: _Candidate) -> bool:

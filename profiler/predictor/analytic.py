@@ -20,7 +20,7 @@ SPREAD = 0.3
 
 
 class AnalyticModel:
-    """`analytic_latency_s`, times the median of measured over modelled latency of that kernel (else: of all kernels)."""
+    """`analytic_latency_s` times the median of measured over modelled latency of that kernel, else of all kernels."""
 
     def __init__(self, cpu: CpuSpec, threads: int = 1) -> None:
         self._cpu, self._threads = cpu, threads
@@ -32,9 +32,10 @@ class AnalyticModel:
         """Forget what was fitted before and take the levels from these."""
         by_spec: dict[KernelSpec, list[float]] = {}
         for measurement in one_each(measurements):
-            offset = log(statistics.median(measurement.samples_s) / self._modelled_s(measurement.spec, measurement.config))
-            by_spec.setdefault(measurement.spec, []).append(offset)
-        self._levels = {spec: statistics.median(offsets) for spec, offsets in by_spec.items()}
+            spec = measurement.spec
+            ratio = statistics.median(measurement.samples_s) / self._modelled_s(spec, measurement.config)
+            by_spec.setdefault(spec, []).append(log(ratio))
+        self._levels = {spec: statistics.median(logarithms) for spec, logarithms in by_spec.items()}
         self._level = statistics.median(self._levels.values()) if self._levels else 0.0
 
     def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:

@@ -27,11 +27,12 @@ MAX_ROWS = 400
 """Rows of one regression: those of the kernels that resemble the asked one most."""
 
 # Standard deviations of the parts of the correction (in log latency), and the distances over which they change.
-# Found by the likelihood of sweeps over ResNet18's layers, then rounded.
-_LEVEL, _KERNEL_LEVEL, _SCHEDULE, _INTERACTION = 0.3, 0.3, 0.2, 0.2
-_SHAPE_SCALE, _SCHEDULE_SCALE = 1.0, 1.5
-_NO_EFFECT = 1e5
-_LEAST_NOISE = 0.02
+# Chosen by the likelihood of sweeps over ResNet18's layers and by searches simulated on them, which hardly change when
+# these are halved or doubled.
+_LEVEL, _KERNEL_LEVEL, _SCHEDULE, _INTERACTION = 0.4, 0.4, 0.25, 0.3
+_SHAPE_SCALE, _SCHEDULE_SCALE = 3.0, 2.5
+_NO_EFFECT = 1e5  # distance over which a part changes with features that are not its own
+_LEAST_NOISE = 0.03  # what a screening may be off, and what the features do not see
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,37 @@ class LearnedModel:
         self._known: dict[tuple[KernelSpec, str], tuple[tuple[float, ...], _Row]] = {}
         self._rows: tuple[_Row, ...] = ()
         self._fitted: tuple[KernelSpec, GaussianProcessRegressor | None] | None = None
+        self._space: tuple[KernelSpec | None, dict[ScheduleConfig, tuple[float, Features]]] = (None, {})
 
     def fit(self, measurements: Iterable[Measurement]) -> None:
-        """Forget what was fitted before and learn from these. The regression itself waits until a kernel is asked for."""
+        """Forget what was fitted before and learn from these; the regression waits until a kernel is asked for."""
         self._rows = tuple(self._row(measurement) for measurement in one_each(measurements))
         self._fitted = None
 
     def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
         """Latencies of valid configs of the kernel."""
-        modelled_s = np.array([analytic_latency_s(spec, c, self._cpu, self._threads) for c in configs], dtype=np.float64)
+        asked = [self._described(spec, config) for config in configs]
+        modelled_s = np.array([modelled for modelled, _ in asked], dtype=np.float64)
         spread = np.full(len(configs), sqrt(_LEVEL**2 + _KERNEL_LEVEL**2 + _SCHEDULE**2 + _INTERACTION**2))
         if not configs:
             return Prediction(modelled_s, spread)
-        asked = [features(spec, config, self._cpu) for config in configs]
         if self._fitted is None or self._fitted[0] != spec:
-            self._fitted = (spec, self._regression(spec, template_of(configs[0]), asked[0].shape))
+            self._fitted = (spec, self._regression(spec, template_of(configs[0]), asked[0][1].shape))
         regression = self._fitted[1]
         if regression is None:
             return Prediction(modelled_s, spread)
-        correction, spread = regression.predict(_matrix(asked), return_std=True)
+        correction, spread = regression.predict(_matrix([described for _, described in asked]), return_std=True)
         return Prediction(modelled_s * np.exp(correction), spread)
+
+    def _described(self, spec: KernelSpec, config: ScheduleConfig) -> tuple[float, Features]:
+        """Modelled latency in seconds, and features; kept as long as the same kernel is asked for."""
+        if self._space[0] != spec:
+            self._space = (spec, {})
+        known = self._space[1]
+        if config not in known:
+            modelled_s = analytic_latency_s(spec, config, self._cpu, self._threads)
+            known[config] = (modelled_s, features(spec, config, self._cpu))
+        return known[config]
 
     def _row(self, measurement: Measurement) -> _Row:
         key = (measurement.spec, measurement.config)

@@ -73,14 +73,15 @@ def reason_invalid(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> str
 
 
 def register_demand(plan: DotPlan, config: DotConfig) -> int:
-    """Vector registers that a tile wants at once: sums, weights, and one activation, as the instruction set takes them."""
+    """Vector registers that a tile wants at once: sums, weights, one activation, as the instruction takes them."""
     parts = {DotIsa.AVX2: 2, DotIsa.GENERIC: 4}.get(plan.isa, 1)  # operands that one vector is split into
     return config.accumulators + parts * min(config.vectors, 2) + parts
 
 
 def _reason_invalid_dot(plan: DotPlan, config: DotConfig) -> str | None:
     if config.tile_h > plan.out_height or config.tile_w > plan.out_width:
-        return f"a tile of {config.tile_h}x{config.tile_w} pixels is larger than the output ({plan.out_height}x{plan.out_width})"
+        output = f"{plan.out_height}x{plan.out_width}"
+        return f"a tile of {config.tile_h}x{config.tile_w} pixels is larger than the output ({output})"
     if config.vectors > -(-plan.group_outputs // plan.lanes):
         return f"{config.vectors} vectors are more than the {plan.group_outputs} output channels of a group fill"
     if plan.run_steps % config.unroll:

@@ -1,4 +1,4 @@
-"""Geometry of a convolution or dense kernel on dot-product instructions: what the template and its model have in common."""
+"""Geometry of a convolution or dense kernel on dot products: what the template and its model have in common."""
 
 from __future__ import annotations
 

@@ -25,17 +25,18 @@ class CoreRates:
     """What a core does in a cycle. Rounded from the optimization manuals of recent x86 and Arm server cores."""
 
     dot_products: float = 2.0
-    dot_latency: float = 5.0
+    dot_latency: float = 2.6  # of a chain; tiles overlap in the reorder buffer, so less than the instruction's 4 to 5
     loads: float = 2.0
     operations: float = 3.0
-    l2_bytes: float = 32.0
-    l3_bytes: float = 12.0
+    l2_bytes: float = 48.0
+    l3_bytes: float = 24.0
     memory_bytes: float = 5.0
 
 
 # Instructions for one dot-product step of one vector, next to the single instruction of VNNI and sdot.
 _DOT_INSTRUCTIONS = {DotIsa.AVX2: 4.0, DotIsa.GENERIC: 8.0}
-_EPILOGUE_OPERATIONS_PER_VECTOR = 24.0  # two halves of 64-bit multiply, add, shift, clamp; one narrowing store
+_EPILOGUE_OPERATIONS_PER_VECTOR = 13.0  # two halves of 64-bit multiply, add, shift, clamp, half hidden by the next tile
+_SPILL_COST = 0.25  # of a step, for each register too many: LLVM then reloads sums in the innermost loop
 _LAUNCH_CYCLES = 300.0
 
 
@@ -70,17 +71,24 @@ def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) ->
 
     dots = pixels * config.vectors * _DOT_INSTRUCTIONS.get(plan.isa, 1.0)
     unpacking = config.vectors * 1.5 if plan.nibble_weights else 0.0
-    spilled = max(0, register_demand(plan, config) - plan.isa.registers + 2)
-    loads = pixels + config.vectors + 2.0 * spilled
+    spilled = max(0, _live_registers(plan, config) - plan.isa.registers)
+    loads = pixels + config.vectors
     loop = 2.0 / config.unroll
     compute = max(dots / rates.dot_products, loads / rates.loads, rates.dot_latency,
                   (dots + loads + unpacking + loop) / 6.0)  # fmt: skip
+    compute *= 1.0 + _SPILL_COST * min(spilled, 4)
     step_bytes = config.vectors * plan.lanes * (2 if plan.nibble_weights else 4)
     stream = step_bytes / _weight_bandwidth(plan, config, cpu, rates, steps * step_bytes, blocks)
     epilogue = pixels * config.vectors * _EPILOGUE_OPERATIONS_PER_VECTOR * plan.lanes / 16 / rates.operations
     tile_cycles = steps * max(compute, 0.3 * compute + stream) + epilogue + 20.0
     parallel = _balance(plan, config, blocks, threads)
     return tiles * blocks * tile_cycles / parallel + _stage_cycles(plan, threads)
+
+
+def _live_registers(plan: DotPlan, config: DotConfig) -> int:
+    """Registers without reloading anything: all weights of a step (and the mask of nibbles) stay for all pixels."""
+    few = min(config.vectors, 2)
+    return register_demand(plan, config) + (config.vectors - few) + (1 if plan.nibble_weights else 0)
 
 
 def _weight_bandwidth(

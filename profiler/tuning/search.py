@@ -1,13 +1,12 @@
 """Which configs of a kernel to try next.
 
-A pure function of what is known, so that a search that was killed goes on as if nothing had happened: configs that did
-well in sibling kernels first, then those that the model promises most of, no two of one batch too much alike, and one of
-each later batch against the model's advice. It ends when no config is expected to gain what is worth a trial.
+A pure function of what is known, so that a search that was killed goes on as if nothing had happened. First come
+configs that did well in sibling kernels, then those that the model promises most of, not too many of one batch alike,
+and in each later batch one against the model's advice. It ends when no config promises a gain that is worth a trial.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +25,7 @@ from profiler.workload import KernelSpec
 class StopReason(str, Enum):
     """Why a search proposes nothing more.
 
-    ``trials``: as many as were granted; ``converged``: no config is expected to be worth a trial; ``exhausted``: every
+    ``trials``: as many as were granted; ``converged``: no config promises enough; ``exhausted``: every
     config was tried; ``known``: finished by an earlier run.
     """
 
@@ -40,27 +39,27 @@ class StopReason(str, Enum):
 class Strategy:
     """How a search weighs things.
 
-    optimism : standard deviations by which a config is taken for faster than predicted.
-    alike : configs of one register tile in a batch, which differ in loop order and unrolling alone.
+    optimism : standard deviations by which a config is taken to be faster than predicted.
+    alike : configs of one register tile in a batch, which differ in loop order and unrolling alone; one in the first.
     explored : a config that is tried against the model's advice is predicted at most this much slower than the best.
     least_trials : before them no search has converged.
-    worthwhile : expected gain (share of the latency) of the most promising config, below which a search has converged.
+    worthwhile : promised gain (share of the latency) below which a search has converged.
     """
 
     optimism: float = 0.5
     alike: int = 2
     explored: float = 1.3
-    least_trials: int = 8
-    worthwhile: float = 0.005
+    least_trials: int = 16
+    worthwhile: float = 0.015
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to try next, best first; if nothing, why. ``expected_gain`` is what the best of them is expected to gain."""
+    """What to try next, best first; if nothing, why. ``gain`` is the `promised_gain` over what was measured."""
 
     configs: tuple[ScheduleConfig, ...]
     stop: StopReason | None = None
-    expected_gain: float | None = None
+    gain: float | None = None
 
 
 def propose(
@@ -87,33 +86,25 @@ def propose(
     texts, configs = list(untried), list(untried.values())
     prediction = model.predict(spec, configs)
     gain = None
+    tried = len(measured_s) + len(failed)
     wanted = [text for text in dict.fromkeys(favourites) if text in untried][:count]
     if measured_s:
-        gain = float(expected_gain(prediction, min(measured_s.values())).max())
-        tried = len(measured_s) + len(failed)
+        gain = promised_gain(prediction, min(measured_s.values()), strategy.optimism)
         if not wanted and tried >= strategy.least_trials and gain < strategy.worthwhile:
             return Proposal((), StopReason.CONVERGED, gain)
-    first = not measured_s and not failed
     chosen = [texts.index(text) for text in wanted]
-    if not first and len(chosen) < count > 1:
-        generator = random.Random(f"{seed}/{spec.key}/{len(measured_s) + len(failed)}")
-        chosen += _explored(prediction, configs, chosen, measured_s, strategy, generator)
-    chosen = _promising(prediction, configs, chosen, count, 1 if first else strategy.alike, strategy.optimism)
+    if tried and len(chosen) < count > 1:
+        generator = random.Random(f"{seed}/{spec.key}/{tried}")
+        chosen += _explored(prediction, configs, chosen, measured_s, strategy.explored, generator)
+    alike = strategy.alike if tried else 1
+    chosen = _promising(_score(prediction, strategy.optimism), configs, chosen, count, alike)
     order = np.argsort(prediction.median_s[chosen], kind="stable")
     return Proposal(tuple(configs[chosen[i]] for i in order), None, gain)
 
 
-def expected_gain(prediction: Prediction, best_s: float) -> npt.NDArray[np.float64]:
-    """Expected improvement of the logarithm of the best latency by trying each config (Mockus; Jones et al. 1998).
-
-    Returns an ndarray of shape (n_configs,); 0.01 is a gain of 1%.
-    """
-    lead = math.log(best_s) - np.log(prediction.median_s)
-    spread = np.maximum(prediction.spread, 1e-9)
-    z = lead / spread
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    cumulative = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in z])
-    return np.asarray(lead * cumulative + spread * density)
+def promised_gain(prediction: Prediction, best_s: float, optimism: float) -> float:
+    """By what share of ``best_s`` the most promising config is taken to be faster; negative if it is slower."""
+    return float(1 - np.exp(_score(prediction, optimism).min()) / best_s)
 
 
 def family(config: ScheduleConfig) -> tuple[int, ...]:
@@ -123,18 +114,17 @@ def family(config: ScheduleConfig) -> tuple[int, ...]:
     return (config.vectors, getattr(config, "tile_w", 1))
 
 
+def _score(prediction: Prediction, optimism: float) -> npt.NDArray[np.float64]:
+    """Logarithm of the latency that each config is taken to have; shape (n_configs,)."""
+    return np.asarray(np.log(prediction.median_s) - optimism * prediction.spread)
+
+
 def _promising(
-    prediction: Prediction,
-    configs: Sequence[ScheduleConfig],
-    chosen: Sequence[int],
-    count: int,
-    alike: int,
-    optimism: float,
+    score: npt.NDArray[np.float64], configs: Sequence[ScheduleConfig], chosen: Sequence[int], count: int, alike: int
 ) -> list[int]:
-    """``chosen`` filled up to ``count`` with the most promising, ``alike`` of a family as long as there are others."""
+    """``chosen`` filled up to ``count`` with the lowest scores, ``alike`` of a family as long as there are others."""
     picked = list(chosen)
     families = Counter(family(configs[i]) for i in picked)
-    score = np.log(prediction.median_s) - optimism * prediction.spread
     order = [int(i) for i in np.argsort(score, kind="stable")]
     for limit in (alike, len(configs)):
         for index in order:
@@ -152,10 +142,10 @@ def _explored(
     configs: Sequence[ScheduleConfig],
     chosen: Sequence[int],
     measured_s: Mapping[str, float],
-    strategy: Strategy,
+    explored: float,
     generator: random.Random,
 ) -> list[int]:
     """One config at random among those that are predicted not much slower than the best, if there is any."""
     best_s = min([float(prediction.median_s.min()), *measured_s.values()])
-    near = [i for i in range(len(configs)) if prediction.median_s[i] <= strategy.explored * best_s and i not in chosen]
+    near = [i for i in range(len(configs)) if prediction.median_s[i] <= explored * best_s and i not in chosen]
     return [generator.choice(near)] if near else []

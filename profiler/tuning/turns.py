@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -16,15 +16,9 @@ from profiler.errors import ProfilerError
 class Turns(Protocol):
     """Hands out turns; both are context managers and must not be nested."""
 
-    def compiling(self) -> _Turn: ...
+    def compiling(self) -> AbstractContextManager[None]: ...
 
-    def measuring(self) -> _Turn: ...
-
-
-class _Turn(Protocol):
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
+    def measuring(self) -> AbstractContextManager[None]: ...
 
 
 class MachineTurns:
@@ -38,11 +32,11 @@ class MachineTurns:
         """The turns of a device of this machine; the lock is in the system's folder for temporary files."""
         return MachineTurns(Path(tempfile.gettempdir()) / f"lowbit-profiler-{os.getuid()}-{slug}.lock")
 
-    def compiling(self) -> _Turn:
+    def compiling(self) -> AbstractContextManager[None]:
         """Until the turn ends nobody measures."""
         return self._turn(fcntl.LOCK_SH)
 
-    def measuring(self) -> _Turn:
+    def measuring(self) -> AbstractContextManager[None]:
         """Until the turn ends nobody else compiles or measures."""
         return self._turn(fcntl.LOCK_EX)
 

@@ -158,7 +158,7 @@ def test_a_batch_that_is_none_is_refused(batch: int) -> None:
 
 
 def test_names_that_mean_nothing_are_answered_with_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"unknown model 'resnet19'.*resnet18, resnet50.*\.onnx or \.pt2"):
+    with pytest.raises(UnsupportedModel, match=r"unknown model 'resnet19'.*resnet18, resnet50.*\.onnx, \.pt2"):
         load_network("resnet19", 1)
     with pytest.raises(UnsupportedModel, match=r"torch\.export\.save"):
         load_network("model.pth", 1)

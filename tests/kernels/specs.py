@@ -29,10 +29,8 @@ def convolutions(draw: st.DrawFn) -> Workload:
     strides = draw(st.tuples(*[st.sampled_from([1, 1, 2, 3])] * 2))
     dilations = draw(st.tuples(*[st.sampled_from([1, 1, 2])] * 2))
     try:
-        return Workload(
-            Op.CONV2D, draw(st.integers(1, 3)), draw(EXTENTS), draw(EXTENTS), channels, outputs, *kernel, *strides, *pads,
-            *dilations, groups,
-        )  # fmt: skip
+        shape = (draw(st.integers(1, 3)), draw(EXTENTS), draw(EXTENTS), channels, outputs)
+        return Workload(Op.CONV2D, *shape, *kernel, *strides, *pads, *dilations, groups)
     except InvalidWorkload:  # the kernel is larger than the padded image
         assume(False)
         raise

@@ -50,6 +50,7 @@ def test_a_compiler_that_aborts_its_process_is_a_failure() -> None:
 
     config = DotConfig(1, 1, 1, LoopOrder.IMAGES)
     with BuildPool(TARGET, workers=1) as pool:
+        assert isinstance(pool.build([(DENSE, config)])[0], Artifact)
         pool._workers[0].stop()
         pool._workers[0]._setup = (Unselectable(DotIsa.GENERIC, "x86_64"), 1)
         pool._workers[0]._start()

@@ -1,0 +1,105 @@
+"""What a run shows on standard error while it runs: a bar on a terminal, a line per kernel elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from profiler.pipeline import Plan
+from profiler.pipeline import Progress as Report
+from profiler.record import Failure
+from profiler.tuning.events import CandidateTried, FinalsStarted, SpecFinished, SpecStarted, TuneEvent
+from profiler.tuning.search import StopReason
+from profiler.units import format_duration
+
+
+@contextmanager
+def progress_display() -> Iterator[Report]:
+    """A report that `pipeline.profile` fills, shown for as long as the context lasts."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        lines = _Lines()
+        yield Report(lines.planned, lines.tuning)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = _Bar(bars)
+        yield Report(bar.planned, bar.tuning)
+
+
+def _headline(plan: Plan) -> str:
+    network = plan.network
+    return (
+        f"{network.name}, batch {network.batch}: {len(network.layers)} layers, {len(plan.demands)} distinct kernels, "
+        f"on {plan.device_name}"
+    )
+
+
+class _Bar:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("reading the model", total=None)
+
+    def planned(self, plan: Plan) -> None:
+        self._bars.console.print(escape(_headline(plan)))
+        if plan.note:
+            self._bars.console.print(f"[yellow]{escape(plan.note)}[/yellow]")
+        self._bars.update(self._task, total=len(plan.demands), description="starting the compiler")
+
+    def tuning(self, event: TuneEvent) -> None:
+        if isinstance(event, SpecFinished):
+            self._bars.advance(self._task)
+        elif isinstance(event, SpecStarted):
+            self._bars.update(self._task, description=escape(event.spec.key))
+        elif isinstance(event, CandidateTried):
+            best = format_duration(event.best_s) if event.best_s else "-"
+            self._bars.update(self._task, description=f"{escape(event.spec.key)}  trial {event.tried}, best {best}")
+        elif isinstance(event, FinalsStarted):
+            self._bars.update(self._task, description=f"final measurement of {len(event.specs)} kernels in turn")
+
+
+class _Lines:
+    """For logs: no control characters, flushed as they come."""
+
+    def __init__(self) -> None:
+        self._total = self._done = self._known = 0
+        self._begin = time.monotonic()
+
+    def planned(self, plan: Plan) -> None:
+        self._total = len(plan.demands)
+        self._print(_headline(plan))
+        if plan.note:
+            self._print(plan.note)
+
+    def tuning(self, event: TuneEvent) -> None:
+        if isinstance(event, SpecFinished):
+            self._done += 1
+            if event.reason is StopReason.KNOWN:
+                self._known += 1
+                if self._done == self._total:
+                    self._print(f"{self._known} of {self._total} kernels were measured before")
+                return
+            best = format_duration(event.best.summary.median_s) if event.best else "no latency"
+            failed = f", {event.failed} failed" if event.failed else ""
+            elapsed = format_duration(time.monotonic() - self._begin)
+            self._print(
+                f"[{self._done}/{self._total}, {elapsed}] {event.spec.key}: {best}, {event.tried} tried{failed}"
+            )
+        elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
+            self._print(f"  failed ({event.record.kind.value}): {event.record.config}: {event.record.message}")
+
+    @staticmethod
+    def _print(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,79 @@
+"""`network.json`: a network as a file, so that every later stage can be run without the model.
+
+Version 1: ``{"version": 1, "name", "batch", "skipped", "tensors": [...], "layers": [...]}``, the fields of `Tensor` and
+`Layer` as they are. Ties, fusions and multiplicities are derived from the graph and written for readers only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from profiler.errors import InvalidFile, InvalidWorkload, OutputError
+from profiler.workload import Layer, Network, Tensor, Workload
+
+NETWORK_VERSION = 1
+
+
+def to_text(network: Network) -> str:
+    """The file's content; the same network gives the same text."""
+    body = {
+        "version": NETWORK_VERSION,
+        "name": network.name,
+        "batch": network.batch,
+        "skipped": list(network.skipped),
+        "tensors": [asdict(tensor) for tensor in network.tensors],
+        "layers": [_plain(asdict(layer)) for layer in network.layers],
+        "derived": {
+            "ties": [list(tie) for tie in network.ties()],
+            "fusions": dict(network.fusions()),
+            "multiplicities": {w.text: count for w, count in network.multiplicities().items()},
+            "parameters": network.parameters,
+            "macs": network.macs,
+        },
+    }
+    return json.dumps(body, indent=1) + "\n"
+
+
+def save(network: Network, path: Path) -> None:
+    """Write the file, atomically. Raises `OutputError` if it cannot be written."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(to_text(network))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def load(path: Path, batch: int) -> Network:
+    """The network of the file, at that batch. Raises `InvalidFile` for what is not such a file."""
+    try:
+        body = json.loads(path.read_text())
+        if not isinstance(body, dict) or body.get("version") != NETWORK_VERSION:
+            raise ValueError(f"not a network of version {NETWORK_VERSION}")
+        network = Network(
+            name=body["name"],
+            batch=body["batch"],
+            tensors=tuple(Tensor(**tensor) for tensor in body["tensors"]),
+            layers=tuple(_layer(layer) for layer in body["layers"]),
+            skipped=tuple(body["skipped"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, InvalidWorkload) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidFile(f"{path}: not a network file: {reason}") from None
+    layers = tuple(replace(layer, workload=layer.workload.with_batch(batch)) for layer in network.layers)
+    return replace(network, batch=batch, layers=layers)
+
+
+def _layer(body: Mapping[str, Any]) -> Layer:
+    return Layer(**{**body, "workload": Workload(**body["workload"]), "inputs": tuple(body["inputs"])})
+
+
+def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    body["workload"] = {k: v.value if isinstance(v, Enum) else v for k, v in body["workload"].items()}
+    return body

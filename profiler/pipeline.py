@@ -1,0 +1,201 @@
+"""The stages as functions of files. The Makefile and the command line call these, and so can a notebook.
+
+model -> network -> kernels that it can need -> tuned and measured, journaled -> lut/<device>.csv -> table
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from profiler import __version__
+from profiler.devices.discover import find_device, open_device
+from profiler.devices.protocol import Device
+from profiler.errors import DeviceError, OutputError, ProfilerError
+from profiler.frontend import load_network
+from profiler.hardware import CpuSpec, host_cpu
+from profiler.kernels.build import compiler_version
+from profiler.kernels.pool_build import BuildPool
+from profiler.kernels.target import target_of
+from profiler.lut import store
+from profiler.lut.build import build as build_rows
+from profiler.lut.demand import Demand, demand
+from profiler.lut.schema import LutRow
+from profiler.lut.table import network_table, prices
+from profiler.measure import Run
+from profiler.pipeline_result import ProfileResult
+from profiler.predictor.learned import LearnedModel
+from profiler.record import CacheMode, Conditions, Fingerprint
+from profiler.space.config import ScheduleConfig
+from profiler.space.cpu import config_space
+from profiler.tuning.database import TuningDatabase
+from profiler.tuning.events import Listener, ignore
+from profiler.tuning.search import StopReason
+from profiler.tuning.tuner import Budget, SpecResult, Tuner
+from profiler.tuning.turns import MachineTurns
+from profiler.tuning.workbench import SpaceOf, Workbench
+from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
+
+CPU_BATCH, GPU_BATCH = 1, 8
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """What a user asks of `profile`. ``batch`` None is the device's default; ``out`` gets lut/ and tuning_logs/."""
+
+    model: str = "resnet18"
+    device: str = "auto"
+    batch: int | None = None
+    precisions: tuple[Precision, ...] = (INT8, INT4)
+    trials: int = 32
+    cache_mode: CacheMode = CacheMode.NETWORK
+    threads: int = 1
+    out: Path = field(default_factory=Path)
+    mixed: bool = True
+    skip_unsupported: bool = False
+
+    @property
+    def conditions(self) -> Conditions:
+        return Conditions(self.threads, self.cache_mode)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about to do, for whoever shows its progress."""
+
+    network: Network
+    demands: tuple[Demand, ...]
+    device_name: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run reports to: once its plan, then the tuner's events."""
+
+    planned: Callable[[Plan], None] = lambda plan: None
+    tuning: Listener = ignore
+
+
+def profile(request: ProfileRequest, progress: Progress | None = None) -> ProfileResult:
+    """Tune, verify and time every kernel that the network can need, and write the LUT of the device.
+
+    What an earlier run measured on the same instrument under the same conditions is not measured again. Raises
+    `ProfilerError` for whatever the user can mend; what was measured until then is in the journals.
+    """
+    begin = time.monotonic()
+    progress = progress or Progress()
+    choice = find_device(request.device)
+    batch = request.batch or (GPU_BATCH if choice.device.is_gpu else CPU_BATCH)
+    network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
+    _check_threads(request.threads)
+    demands = demand(network, request.precisions, mixed=request.mixed)
+    luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
+    for folder in (luts, logs):
+        _require_writable(folder)
+    progress.planned(Plan(network, demands, choice.device.name, choice.note))
+    cpu = host_cpu()
+    with open_device(choice.device) as device:
+        run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, compiler_version())
+        fingerprint = device.fingerprint(run.compiler)
+        database = TuningDatabase(logs, fingerprint, request.conditions)
+        results = _tune([d.spec for d in demands], request, cpu, device, run, database, progress)
+    rows = _rows(database, fingerprint, [d.spec for d in demands])
+    if not rows:
+        first = next((r.failures[0].message for r in results if r.failures), "no candidate could be built")
+        raise ProfilerError(f"no kernel of {network.name} could be measured: {first}")
+    lut_path = store.save(luts, choice.device.slug, fingerprint, rows)
+    table = network_table(network, request.precisions, prices(rows, request.conditions))
+    return ProfileResult(
+        device=choice.device.slug,
+        device_name=fingerprint.device_name,
+        fingerprint=fingerprint.short,
+        conditions=request.conditions,
+        table=table,
+        kernels=len(results),
+        measured=sum(result.reason is not StopReason.KNOWN for result in results),
+        failures=sum(len(result.failures) for result in results),
+        elapsed_s=time.monotonic() - begin,
+        lut_path=lut_path,
+        logs=logs,
+        warnings=_warnings(choice.note, results, database),
+    )
+
+
+def _tune(
+    specs: Sequence[KernelSpec],
+    request: ProfileRequest,
+    cpu: CpuSpec,
+    device: Device,
+    run: Run,
+    database: TuningDatabase,
+    progress: Progress,
+) -> tuple[SpecResult, ...]:
+    workers = max(1, min(8, len(os.sched_getaffinity(0))))
+    with BuildPool(target_of(cpu), request.threads, workers) as pool:
+        tuner = Tuner(
+            bench=Workbench(device, pool, request.conditions, run, MachineTurns.of_device(device.slug)),
+            space=_spaces(cpu, request.threads),
+            model=LearnedModel(cpu, request.threads),
+            database=database,
+            budget=Budget(trials=request.trials, sibling_trials=min(request.trials, Budget.sibling_trials)),
+            listener=progress.tuning,
+        )
+        return tuner.tune(specs)
+
+
+def _spaces(cpu: CpuSpec, threads: int) -> SpaceOf:
+    def space(spec: KernelSpec) -> tuple[ScheduleConfig, ...]:
+        return config_space(spec, cpu.isa, threads)
+
+    return space
+
+
+def _rows(database: TuningDatabase, fingerprint: Fingerprint, specs: Sequence[KernelSpec]) -> tuple[LutRow, ...]:
+    """Rows of everything that the journals of these workloads hold, the kernels of earlier runs included."""
+    workloads = dict.fromkeys(spec.workload for spec in specs)
+    records = [record for workload in workloads for record in database.records(workload)]
+    return build_rows(records, fingerprint)
+
+
+def _warnings(note: str, results: Sequence[SpecResult], database: TuningDatabase) -> tuple[str, ...]:
+    found = [note] if note else []
+    unmeasured = [result for result in results if result.best is None]
+    if unmeasured:
+        reasons = Counter(f.kind.value for r in unmeasured for f in r.failures)
+        found.append(
+            f"{len(unmeasured)} kernels have no latency ({', '.join(f'{n} {k}' for k, n in reasons.items())}); "
+            f"the first is {unmeasured[0].spec.key}"
+        )
+    doubtful = [r for r in results if r.best is not None and r.best.summary.contaminated]
+    if doubtful:
+        found.append(
+            f"something else ran on the machine: the medians of {len(doubtful)} of {len(results)} kernels lie far above "
+            "their minima; measure again on an idle machine for numbers to rely on"
+        )
+    return tuple(found)
+
+
+def _check_threads(threads: int) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    if threads > cpus:
+        raise DeviceError(f"{threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}")
+
+
+def _require_writable(folder: Path) -> None:
+    """Refuse before minutes are spent, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(
+            f"{folder}: cannot be written: {reason}; choose another place with --out (make: OUT=)"
+        ) from None

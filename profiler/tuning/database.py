@@ -1,0 +1,132 @@
+"""The journals of a device: what was tried of every workload, by this run, by earlier ones and by others right now.
+
+One file per workload, ``<folder>/<workload text>.jsonl``, holds the records of all its kernels. Each run writes the
+fingerprint of its instrument ahead of its first record. Only records of this instrument and these conditions count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from profiler.errors import OutputError
+from profiler.predictor.prediction import FINAL_STAGE
+from profiler.record import Conditions, Failure, Fingerprint, Journal, Measurement
+from profiler.workload import KernelSpec, Workload
+
+SCREEN_STAGE = "screen"
+
+
+@dataclass
+class Tried:
+    """What is known of one kernel, by config text: candidates' times, final times, and what has no time.
+
+    A config that ever failed counts as failed, whatever it measured before.
+    """
+
+    screened: dict[str, Measurement] = field(default_factory=dict)
+    finals: dict[str, Measurement] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
+
+    def add(self, record: Measurement | Failure) -> None:
+        if isinstance(record, Failure):
+            self.failed[record.config] = record
+        elif record.stage == FINAL_STAGE:
+            self.finals[record.config] = record
+        else:
+            self.screened[record.config] = record
+
+    def __len__(self) -> int:
+        """Configs that were tried."""
+        return len(self.screened.keys() | self.finals.keys() | self.failed.keys())
+
+    def __contains__(self, config: object) -> bool:
+        return config in self.screened or config in self.finals or config in self.failed
+
+    @property
+    def measured_s(self) -> Mapping[str, float]:
+        """Medians of the configs that work: those of the search, or final ones where there is no other."""
+        times = {**self.finals, **self.screened}
+        return {config: m.summary.median_s for config, m in times.items() if config not in self.failed}
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The configs that work, fastest first."""
+        times = self.measured_s
+        return tuple(sorted(times, key=lambda config: (times[config], config)))
+
+    @property
+    def best(self) -> Measurement | None:
+        """The final measurement with the lowest median, of a config that never failed."""
+        finals = [m for config, m in self.finals.items() if config not in self.failed]
+        return min(finals, key=lambda m: (m.summary.median_s, m.config), default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the winner of the search has a final measurement."""
+        return bool(self.ranked) and self.ranked[0] in self.finals
+
+
+class TuningDatabase:
+    """The journals in a folder, as one instrument under the given conditions sees them."""
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint, conditions: Conditions) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.conditions = conditions
+        self._read: dict[Path, tuple[tuple[int, int], tuple[Measurement | Failure, ...]]] = {}
+        self._described: set[Path] = set()
+
+    def path(self, workload: Workload) -> Path:
+        return self.folder / f"{workload.text}.jsonl"
+
+    def records(self, workload: Workload) -> tuple[Measurement | Failure, ...]:
+        """What is in the workload's journal now, in its order. Raises `InvalidFile` naming a damaged line."""
+        return self._records(self.path(workload))
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """All measurements, of all workloads: what a cost model learns from."""
+        records = [record for path in sorted(self.folder.glob("*.jsonl")) for record in self._records(path)]
+        return tuple(record for record in records if isinstance(record, Measurement))
+
+    def tried(self, workload: Workload) -> dict[KernelSpec, Tried]:
+        """What is known of each kernel of the workload; kernels of which nothing is known are missing."""
+        known: dict[KernelSpec, Tried] = {}
+        for record in self.records(workload):
+            known.setdefault(record.spec, Tried()).add(record)
+        return known
+
+    def append(self, workload: Workload, records: Iterable[Measurement | Failure]) -> None:
+        """Add records to the workload's journal; they are on disk when this returns."""
+        path, new = self.path(workload), tuple(records)
+        if not new:
+            return
+        for record in new:
+            if (record.fingerprint, record.conditions) != (self.fingerprint.digest, self.conditions):
+                raise ValueError("a record of another instrument, or of other conditions than the database's")
+        described = path in self._described and path.exists()
+        try:
+            Journal(path).append(new if described else (self.fingerprint, *new))
+        except OSError as error:
+            raise OutputError(
+                f"{path}: cannot be written: {error.strerror}; make its folder writable or choose another one"
+            ) from None
+        self._described.add(path)
+
+    def _records(self, path: Path) -> tuple[Measurement | Failure, ...]:
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            return ()
+        version = (state.st_size, state.st_mtime_ns)
+        if path not in self._read or self._read[path][0] != version:
+            found: list[Measurement | Failure] = []
+            for record in Journal(path).read():
+                if isinstance(record, Fingerprint):
+                    if record == self.fingerprint:
+                        self._described.add(path)
+                elif (record.fingerprint, record.conditions) == (self.fingerprint.digest, self.conditions):
+                    found.append(record)
+            self._read[path] = (version, tuple(found))
+        return self._read[path][1]

@@ -1,0 +1,108 @@
+"""Builds and measures batches, in turns with other runs on this machine: nothing compiles while a kernel is timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from profiler.artifact import Artifact
+from profiler.devices.protocol import Device
+from profiler.measure import FINAL, SCREEN, Run, StoppingRule, measure
+from profiler.predictor.prediction import FINAL_STAGE
+from profiler.record import Conditions, Failure, Measurement
+from profiler.space.config import ScheduleConfig
+from profiler.tuning.database import SCREEN_STAGE
+from profiler.tuning.turns import NoTurns, Turns
+from profiler.workload import KernelSpec
+
+if TYPE_CHECKING:
+    from profiler.kernels.pool_build import BuildFailure  # importing it needs TVM, using it does not
+
+Request = tuple[KernelSpec, ScheduleConfig]
+Candidate = tuple[KernelSpec, str]
+"""A kernel and the text of a config of it."""
+
+
+class Builder(Protocol):
+    """`kernels.pool_build.BuildPool`, or what stands for it."""
+
+    def build(self, requests: Sequence[Request]) -> Sequence[Artifact | BuildFailure]:
+        """Compile all; results in the order of the requests."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What came of some requests: kernels to be measured, and records of those that could not be built."""
+
+    artifacts: tuple[Artifact, ...]
+    failures: tuple[Failure, ...]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A device, a compiler, and the turns they take. The artifacts are for ``conditions.threads`` threads."""
+
+    device: Device
+    builder: Builder
+    conditions: Conditions
+    run: Run
+    turns: Turns = field(default_factory=NoTurns)
+    screen_rule: StoppingRule = SCREEN
+    final_rule: StoppingRule = FINAL
+
+    def compiling(self) -> AbstractContextManager[None]:
+        """The turn in which `build` may be called, and whatever else takes processor time."""
+        return self.turns.compiling()
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """The turn in which `screen` and `final` may be called."""
+        return self.turns.measuring()
+
+    def build(self, requests: Sequence[Request]) -> Batch:
+        """Compile; what fails becomes a record."""
+        begin = time.perf_counter()
+        artifacts: list[Artifact] = []
+        failures: list[Failure] = []
+        for result in self.builder.build(requests) if requests else ():
+            if isinstance(result, Artifact):
+                artifacts.append(result)
+            else:
+                failures.append(self._failure(result))
+        return Batch(tuple(artifacts), tuple(failures), time.perf_counter() - begin)
+
+    def screen(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
+        """Measure candidates quickly, in turn."""
+        return self._measure(artifacts, self.screen_rule, SCREEN_STAGE)
+
+    def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
+        """Measure what may enter the LUT, in turn: what shall be compared belongs into one call."""
+        return self._measure(artifacts, self.final_rule, FINAL_STAGE)
+
+    def _measure(
+        self, artifacts: Sequence[Artifact], rule: StoppingRule, stage: str
+    ) -> tuple[Measurement | Failure, ...]:
+        if not artifacts:
+            return ()
+        return measure(self.device, artifacts, self.conditions, rule, stage, self.run)
+
+    def _failure(self, failure: BuildFailure) -> Failure:
+        return Failure(
+            spec=failure.spec,
+            config=failure.config,
+            conditions=self.conditions,
+            fingerprint=self.device.fingerprint(self.run.compiler).digest,
+            kind=failure.kind,
+            message=failure.message,
+            run_id=self.run.run_id,
+            measured_at=time.time(),
+            tool_version=self.run.tool_version,
+        )
+
+
+SpaceOf = Callable[[KernelSpec], Sequence[ScheduleConfig]]
+"""The valid configs of a kernel on the device, in a fixed order."""

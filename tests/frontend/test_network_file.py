@@ -1,0 +1,42 @@
+"""network.json: what is written is what is read, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from profiler.errors import InvalidFile
+from profiler.frontend import load_network, network_file
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inceptionv3"])
+def test_round_trip(tmp_path: Path, name: str) -> None:
+    network = load_network(name, 2)
+    path = tmp_path / "network.json"
+    network_file.save(network, path)
+    assert load_network(str(path), 2) == network
+    assert load_network(str(path), 8) == load_network(name, 8)
+    assert [p.name for p in tmp_path.iterdir()] == ["network.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "null", '{"version": 2}', '{"version": 1, "name": "x"}', "\x00", '{"version": 1'],
+    ids=range(8),
+)
+def test_what_is_no_network_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(InvalidFile, match=r"bad\.json: not a network file"):
+        load_network(str(path), 1)
+
+
+def test_a_contradiction_is_refused(tmp_path: Path) -> None:
+    body = json.loads(network_file.to_text(load_network("resnet18", 1)))
+    body["layers"][0]["inputs"] = ["nowhere"]
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(body))
+    with pytest.raises(InvalidFile, match="unknown tensor 'nowhere'"):
+        load_network(str(path), 1)
