@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from profiler.errors import FingerprintMismatch, InvalidFile
+from profiler.errors import FingerprintMismatch, InvalidFile, OutputError
 from profiler.lut.check import scan
 from profiler.lut.schema import COLUMNS, LutRow
 from profiler.record import Fingerprint
