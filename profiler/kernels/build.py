@@ -6,7 +6,6 @@ TVM nor Python to be called.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +28,8 @@ from profiler.quantize.samples import expected_sha256
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec
 
+TEMPLATES_VERSION = 1
+"""To be raised whenever a template emits other code: measurements of the old code are then another instrument's."""
 CHECK_SEED = 20201118
 """Seed of the arguments that a kernel is checked with; any would do."""
 RUNTIME_SOURCES = ("runtime.c", "entry.c")
@@ -57,8 +58,9 @@ class Toolchain:
 
 
 def compiler_version() -> str:
-    """What generated the machine code, for artifacts and fingerprints."""
-    return f"tvm {tvm.__version__} llvm {tvm.support.libinfo().get('LLVM_VERSION', 'unknown')}"
+    """What generated the machine code, for artifacts and fingerprints: the compiler and the templates."""
+    llvm = tvm.support.libinfo().get("LLVM_VERSION", "unknown")
+    return f"tvm {tvm.__version__} llvm {llvm} templates {TEMPLATES_VERSION}"
 
 
 def build(spec: KernelSpec, config: ScheduleConfig, target: CpuTarget, threads: int, toolchain: Toolchain) -> Artifact:
@@ -130,9 +132,3 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CompilerError(f"{' '.join(command[:1])} failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
-
-
-def content_key(spec: KernelSpec, config: ScheduleConfig, target: CpuTarget, threads: int) -> str:
-    """What decides an artifact, as a digest: for caches."""
-    parts = (spec.key, to_text(config), target.arch, str(threads), compiler_version())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

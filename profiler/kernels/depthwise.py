@@ -109,12 +109,12 @@ class _DepthwiseKernel:
         for place, total in zip(places, totals, strict=True):
             value = total + load(buffers["bias"], channel, lanes) if "bias" in buffers else total
             if requantization is not None:
-                wide = requantization.apply(value, only_positive_matters=low == 0 and rescale is None)
+                wide = requantization.apply(value, negative=low < 0 or rescale is not None)
                 if rescale is not None:
                     assert spec.input2_dtype is not None
                     residual = Activation(buffers["residual"], spec.input2_dtype, output.channels)
                     wide = wide + rescale.apply(
-                        residual.load_some(place, channel, lanes, used), only_positive_matters=False
+                        residual.load_some(place, channel, lanes, used), negative=spec.input2_dtype.signed
                     )
                 value = clamp(wide, low, high, lanes)
             output.store_used(place, channel, lanes, used, value)

@@ -221,10 +221,12 @@ class _DotKernel:
             if bias is not None:
                 value = value + bias
             if requantization is not None:
-                wide = requantization.apply(value, only_positive_matters=low == 0 and rescale is None)
+                wide = requantization.apply(value, negative=low < 0 or rescale is not None)
                 if rescale is not None:
                     residual = self._residual(place, channel, used, aligned)
-                    wide = wide + rescale.apply(residual, only_positive_matters=False)
+                    wide = wide + rescale.apply(
+                        residual, negative=spec.input2_dtype is not None and spec.input2_dtype.signed
+                    )
                 value = clamp(wide, low, high, lanes)
             self.output.store_used(place, channel, lanes, used, value, aligned)
 

@@ -29,10 +29,13 @@ def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Exp
     w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
     adds = w.op is Op.ADD
     value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load(pixel, channel, lanes)
-    total = _rescale(buffers, "", channel, lanes).apply(value, only_positive_matters=low == 0 and not adds)
+    total = _rescale(buffers, "", channel, lanes).apply(value, negative=spec.input_dtype.signed and (low < 0 or adds))
     if adds:
-        second = _second(spec, buffers).load(pixel, channel, lanes)
-        total = total + _rescale(buffers, "2", channel, lanes).apply(second, only_positive_matters=False)
+        second = _second(spec, buffers)
+        rescaled = _rescale(buffers, "2", channel, lanes).apply(
+            second.load(pixel, channel, lanes), negative=second.dtype.signed
+        )
+        total = total + rescaled
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
     output.store(pixel, channel, lanes, clamp(total, low, high, lanes))
 
@@ -40,10 +43,10 @@ def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Exp
 def _channel(spec: KernelSpec, buffers: dict[str, Buffer], pixel: Expr, channel: Expr) -> None:
     w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
     value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load_one(pixel, channel)
-    total = _rescale(buffers, "", channel, 1).apply(value, only_positive_matters=False)
+    total = _rescale(buffers, "", channel, 1).apply(value, negative=True)
     if w.op is Op.ADD:
         second = _second(spec, buffers).load_one(pixel, channel)
-        total = total + _rescale(buffers, "2", channel, 1).apply(second, only_positive_matters=False)
+        total = total + _rescale(buffers, "2", channel, 1).apply(second, negative=True)
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
     output.store_one(pixel, channel, clamp(total, low, high, 1), keep=w.in_channels < w.out_channels)
 

@@ -70,15 +70,15 @@ class Requantization:
             tirx.Cast(vector("int64", lanes), multiplier), wide, tirx.shift_left(one, wide - one), lanes
         )
 
-    def apply(self, value: Expr, *, only_positive_matters: bool) -> Expr:
+    def apply(self, value: Expr, *, negative: bool) -> Expr:
         """int32 vector to int64: value * multiplier / 2**shift, rounded half away from zero.
 
-        (p + r + (p >> 63)) >> s with r = 2**(s-1). Where a clamp at zero follows directly, how negative values are
-        rounded cannot be seen, and the term for their sign is left out.
+        (p + r + (p >> 63)) >> s with r = 2**(s-1). The term for the sign is left out where ``negative`` is false:
+        where there are no negative values, or a clamp at zero follows directly, so that their rounding is not seen.
         """
         product = tirx.Cast(vector("int64", self.lanes), value) * self.multiplier
         rounded = product + self.rounding
-        if not only_positive_matters:
+        if negative:
             rounded = rounded + tirx.shift_right(product, const(63, "int64", self.lanes))
         return tirx.shift_right(rounded, self.shift)
 

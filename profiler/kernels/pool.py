@@ -48,7 +48,7 @@ def emit_avg_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
 
             _window(w, image, y, x, tap)
             for v in range(vectors):
-                total = rescale.apply(load(sums, v * width, width), only_positive_matters=low == 0)
+                total = rescale.apply(load(sums, v * width, width), negative=low < 0)
                 value = clamp(total, low, high, width)
                 if width > 1:
                     output.store(place, channel + v * width, width, value)

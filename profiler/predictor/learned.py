@@ -14,6 +14,7 @@ from math import log, sqrt
 import numpy as np
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from profiler.hardware import CpuSpec
 from profiler.predictor.features import Features, features
@@ -49,6 +50,8 @@ class LearnedModel:
 
     def __init__(self, cpu: CpuSpec, threads: int = 1) -> None:
         self._cpu, self._threads = cpu, threads
+        # On a busy machine BLAS with several threads takes ten times as long, spinning where another run may measure.
+        self._threads_of_blas = ThreadpoolController()
         self._known: dict[tuple[KernelSpec, str], tuple[tuple[float, ...], _Row]] = {}
         self._rows: tuple[_Row, ...] = ()
         self._fitted: tuple[KernelSpec, GaussianProcessRegressor | None] | None = None
@@ -66,12 +69,13 @@ class LearnedModel:
         spread = np.full(len(configs), sqrt(_LEVEL**2 + _KERNEL_LEVEL**2 + _SCHEDULE**2 + _INTERACTION**2))
         if not configs:
             return Prediction(modelled_s, spread)
-        if self._fitted is None or self._fitted[0] != spec:
-            self._fitted = (spec, self._regression(spec, template_of(configs[0]), asked[0][1].shape))
-        regression = self._fitted[1]
-        if regression is None:
-            return Prediction(modelled_s, spread)
-        correction, spread = regression.predict(_matrix([described for _, described in asked]), return_std=True)
+        with self._threads_of_blas.limit(limits=1):
+            if self._fitted is None or self._fitted[0] != spec:
+                self._fitted = (spec, self._regression(spec, template_of(configs[0]), asked[0][1].shape))
+            regression = self._fitted[1]
+            if regression is None:
+                return Prediction(modelled_s, spread)
+            correction, spread = regression.predict(_matrix([described for _, described in asked]), return_std=True)
         return Prediction(modelled_s * np.exp(correction), spread)
 
     def _described(self, spec: KernelSpec, config: ScheduleConfig) -> tuple[float, Features]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from types import TracebackType
 from profiler.artifact import Artifact, Check
 from profiler.devices.protocol import KernelFailure
 from profiler.hardware import CpuSpec, DotIsa
-from profiler.measure import Run
+from profiler.measure import Run, StoppingRule
 from profiler.quantize.packing import Packing
 from profiler.record import CacheMode, Circumstances, Conditions, FailureKind, Fingerprint
 from profiler.space.config import DotConfig, LoopOrder, ScheduleConfig, parse_config, to_text
@@ -35,6 +36,8 @@ DENSE = Workload(Op.DENSE, 1, 1, 1, 512, 1000)
 POOL = Workload(Op.MAX_POOL, 1, 28, 28, 64, 64, 2, 2, 2, 2)
 CONDITIONS = Conditions()
 RUN = Run("run", "0", "pretended")
+RULE = StoppingRule(sample_s=1e-6, min_samples=6, max_samples=6, target=0.0, budget_s=1e6)
+"""Without an influence of the time that the simulation takes."""
 FINGERPRINT = Fingerprint("cpu", "simulated", "none", "0", "none", RUN.compiler)
 
 Landscape = Callable[[KernelSpec, ScheduleConfig], float]
@@ -59,7 +62,7 @@ def hash_share(*parts: object) -> float:
 
 
 def skewed(spec: KernelSpec, config: ScheduleConfig) -> float:
-    """The analytic model, and what it does not know: big tiles spill, one order is slow, and each config is a bit off."""
+    """The analytic model, and what it does not know: big tiles spill, two orders are slow, each config is a bit off."""
     latency_s = analytic_latency_s(spec, config, CPU, 1)
     if isinstance(config, DotConfig):
         spilled = max(0, config.accumulators + config.vectors - 26)
@@ -119,7 +122,7 @@ class SimulatedDevice:
         self.world = world
         self.loaded: dict[int, Artifact] = {}
         self.handles = 0
-        self.samples = 0
+        self.samples: Counter[str] = Counter()
 
     @property
     def slug(self) -> str:
@@ -141,10 +144,12 @@ class SimulatedDevice:
 
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
         artifact = self.loaded[handle]
-        self.samples += 1
+        self.samples[artifact.config] += 1
         latency_s = self.world.landscape(artifact.spec, parse_config(artifact.config))
         self.world.step("time", (artifact.spec.key, artifact.config))
-        return (latency_s * (1 + self.world.noise * (hash_share(self.samples) - 0.5)),) * launches
+        return (
+            latency_s * (1 + self.world.noise * (hash_share(artifact.config, self.samples[artifact.config]) - 0.5)),
+        ) * launches
 
     def unload(self, handle: int) -> None:
         del self.loaded[handle]
@@ -194,4 +199,5 @@ class LoggedTurns:
 
 
 def simulated_bench(world: World) -> Workbench:
-    return Workbench(SimulatedDevice(world), SimulatedBuilder(world), CONDITIONS, RUN, LoggedTurns(world))  # type: ignore[arg-type]
+    turns = LoggedTurns(world)
+    return Workbench(SimulatedDevice(world), SimulatedBuilder(world), CONDITIONS, RUN, turns, RULE, RULE)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def test_second_kernel_profits_from_the_first(tmp_path: Path) -> None:
     tuner(tmp_path, World()).tune([conv()])
     other = conv(workload=CONV.with_batch(4))
     (result,) = tuner(tmp_path, World()).tune([other])
-    records = [r for r in TuningDatabase(tmp_path, FINGERPRINT, CONDITIONS).records(other.workload)]
+    records = TuningDatabase(tmp_path, FINGERPRINT, CONDITIONS).records(other.workload)
     screened = [r for r in records if isinstance(r, Failure) or r.stage == "screen"]
     until = trials_until(screened, 0.05, optimum_s(other))
     assert until is not None
@@ -135,11 +135,23 @@ KILLED_BUDGET = Budget(trials=8, sibling_trials=4, batch=3)
 KILLED_SPECS = (conv(8), conv(4), conv(8, Epilogue.BIAS))
 
 
+@pytest.fixture(scope="module")
+def quiet_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[KernelSpec, str | None, int]], int]:
+    """What an undisturbed run ends with, and its steps."""
+    world = World()
+    results = tuner(tmp_path_factory.mktemp("quiet"), world, KILLED_BUDGET, AnalyticModel(CPU)).tune(KILLED_SPECS)
+    return [(r.spec, r.best and r.best.config, r.tried) for r in results], len(world.log)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
-def test_a_killed_run_goes_on(tmp_path_factory: pytest.TempPathFactory, kills: list[float]) -> None:
+def test_a_killed_run_goes_on(
+    tmp_path_factory: pytest.TempPathFactory,
+    quiet_run: tuple[list[tuple[KernelSpec, str | None, int]], int],
+    kills: list[float],
+) -> None:
     """Killed at any step, several times over: no trial is lost or made twice, and the end is that of a quiet run."""
-    quiet, steps = quiet_run(tmp_path_factory)
+    quiet, steps = quiet_run
     folder = tmp_path_factory.mktemp("killed")
     for kill in kills:
         before = journaled(folder)
@@ -152,14 +164,6 @@ def test_a_killed_run_goes_on(tmp_path_factory: pytest.TempPathFactory, kills: l
         assert set(Counter((r.spec, r.config) for r in journaled(folder, stage)).values()) == {1}
     assert all(r.best is not None and r.best.stage == "final" for r in results)
     assert [(r.spec, r.best and r.best.config, r.tried) for r in results] == quiet
-
-
-@lru_cache(maxsize=1)
-def quiet_run(factory: pytest.TempPathFactory) -> tuple[list[tuple[KernelSpec, str | None, int]], int]:
-    """What an undisturbed run ends with, and its steps."""
-    world = World()
-    results = tuner(factory.mktemp("quiet"), world, KILLED_BUDGET, AnalyticModel(CPU)).tune(KILLED_SPECS)
-    return [(r.spec, r.best and r.best.config, r.tried) for r in results], len(world.log)
 
 
 def test_same_seed_same_journal(tmp_path: Path) -> None:

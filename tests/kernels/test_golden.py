@@ -1,0 +1,62 @@
+"""What the templates emit, by digest: a change of code that nobody meant is noticed, one that is meant is declared.
+
+After a deliberate change raise `kernels.build.TEMPLATES_VERSION` and run
+``pytest tests/kernels/test_golden.py --update-golden``. Whoever measured with the old templates then measures anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from profiler.hardware import DotIsa
+from profiler.kernels.build import TEMPLATES_VERSION
+from profiler.kernels.lower import lower
+from profiler.space.config import parse_config
+from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
+
+pytestmark = pytest.mark.compile
+
+GOLDEN = Path(__file__).with_name("golden.json")
+U8, U4, S8, S4, I32 = DType.UINT8, DType.UINT4, DType.INT8, DType.INT4, DType.INT32
+LAYER = Workload(Op.CONV2D, 2, 9, 11, 24, 40, 3, 3, 1, 2, 1, 0, 1, 2)
+SHORTCUT = Workload(Op.CONV2D, 1, 8, 8, 32, 64, 1, 1, 2, 2)
+GROUPED = Workload(Op.CONV2D, 1, 8, 8, 12, 20, 3, 3, groups=4)
+DEPTHWISE = Workload(Op.CONV2D, 1, 8, 8, 40, 40, 3, 3, groups=40)
+CASES = [
+    (KernelSpec(LAYER, U8, U8, S8, epilogue=Epilogue.REQUANT_RELU), "dot(tile_h=2,tile_w=3,vectors=2,order=images)"),
+    (KernelSpec(LAYER, S4, S4, S4, U8, Epilogue.ADD_REQUANT), "dot(tile_h=1,tile_w=4,vectors=1,order=channels)"),
+    (KernelSpec(SHORTCUT, U4, U4, S4, epilogue=Epilogue.REQUANT), "dot(tile_h=1,tile_w=8,vectors=2,order=pixels)"),
+    (KernelSpec(GROUPED, S8, I32, S8), "dot(tile_h=1,tile_w=2,vectors=1,order=images,unroll=1)"),
+    (KernelSpec(DEPTHWISE, U8, U8, S8, epilogue=Epilogue.REQUANT_RELU), "depthwise(tile_w=3,vectors=2)"),
+    (KernelSpec(Workload(Op.ADD, 1, 4, 4, 24, 24), I32, U4, None, U8, Epilogue.REQUANT_RELU), "vector(vectors=1)"),
+    (KernelSpec(Workload(Op.MAX_POOL, 1, 9, 9, 24, 24, 3, 3, 2, 2, 1, 1, 1, 1), S4, S4), "vector(vectors=2)"),
+    (KernelSpec(Workload(Op.AVG_POOL, 1, 7, 7, 24, 24, 7, 7), U8, U4, epilogue=Epilogue.REQUANT), "vector(vectors=1)"),
+    (KernelSpec(Workload(Op.CONCAT, 1, 3, 3, 7, 24), U8, S4, epilogue=Epilogue.REQUANT), "vector(vectors=1)"),
+]
+
+
+def emitted(isa: DotIsa) -> dict[str, str]:
+    digests = {}
+    for spec, config in CASES:
+        text = lower(spec, parse_config(config), isa).function.script()
+        digests[f"{isa.value} {spec.key} {config}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digests
+
+
+def test_the_templates_emit_what_their_version_says(request: pytest.FixtureRequest) -> None:
+    now = {
+        "templates": TEMPLATES_VERSION,
+        "digests": {**emitted(DotIsa.AVX512_VNNI), **emitted(DotIsa.AVX2), **emitted(DotIsa.NEON_DOT)},
+    }
+    if request.config.getoption("--update-golden"):
+        GOLDEN.write_text(json.dumps(now, indent=1) + "\n")
+    golden = json.loads(GOLDEN.read_text())
+    assert golden["templates"] == TEMPLATES_VERSION, "run pytest with --update-golden"
+    changed = [case for case, digest in now["digests"].items() if golden["digests"].get(case) != digest]
+    assert not changed, (
+        f"other code than version {TEMPLATES_VERSION} emits: raise TEMPLATES_VERSION, then --update-golden"
+    )

@@ -1,0 +1,75 @@
+"""Turns between processes; order is observed through pipes, not clocks."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from profiler.errors import ProfilerError
+from profiler.tuning.turns import MachineTurns
+
+_OTHER = """
+import sys
+from pathlib import Path
+from profiler.tuning.turns import MachineTurns
+with getattr(MachineTurns(Path(sys.argv[1])), sys.argv[2])():
+    print("in", flush=True)
+    sys.stdin.readline()
+"""
+
+
+class Other:
+    """A process that takes a turn and keeps it until it is told otherwise."""
+
+    def __init__(self, path: Path, turn: str) -> None:
+        arguments = [sys.executable, "-c", _OTHER, str(path), turn]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def has_turn(self, limit_s: float) -> bool:
+        ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
+        return bool(ready)
+
+    def end(self) -> None:
+        self.process.communicate("\n", timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "together"),
+    [("compiling", "compiling", True), ("compiling", "measuring", False), ("measuring", "compiling", False),
+     ("measuring", "measuring", False)],
+)  # fmt: skip
+def test_who_may_work_at_the_same_time(tmp_path: Path, ours: str, theirs: str, together: bool) -> None:
+    path = tmp_path / "lock"
+    with getattr(MachineTurns(path), ours)():
+        other = Other(path, theirs)
+        assert other.has_turn(20 if together else 1) == together
+    assert other.has_turn(20)
+    other.end()
+
+
+def test_a_turn_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    other = Other(path, "measuring")
+    assert other.has_turn(20)
+    other.process.kill()
+    other.process.communicate()
+    with MachineTurns(path).measuring():
+        pass
+
+
+def test_turns_of_a_device_belong_to_a_user() -> None:
+    path = MachineTurns.of_device("cpu").path
+    assert path.parent == Path(tempfile.gettempdir())
+    assert f"-{os.getuid()}-cpu" in path.name
+    assert path != MachineTurns.of_device("t4").path
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ProfilerError, match="set TMPDIR"), MachineTurns(tmp_path / "missing" / "lock").compiling():
+        pass
