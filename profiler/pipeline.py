@@ -26,34 +26,37 @@ from profiler.kernels.target import target_of
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.demand import Demand, demand
-from profiler.lut.schema import LutRow
 from profiler.lut.table import network_table, prices
 from profiler.measure import Run
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
-from profiler.record import CacheMode, Conditions, Fingerprint
+from profiler.record import CacheMode, Conditions, Failure, Fingerprint, Measurement
 from profiler.space.config import ScheduleConfig
 from profiler.space.cpu import config_space
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
-from profiler.tuning.search import StopReason
 from profiler.tuning.tuner import Budget, SpecResult, Tuner
 from profiler.tuning.turns import MachineTurns
 from profiler.tuning.workbench import SpaceOf, Workbench
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
 CPU_BATCH, GPU_BATCH = 1, 8
+_ROOM_BYTES = 1 << 20  # less than what a run writes
 
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What a user asks of `profile`. ``batch`` None is the device's default; ``out`` gets lut/ and tuning_logs/."""
+    """What a user asks of `profile`.
+
+    ``batch`` None is the device's default, ``trials`` None the tuner's; a larger number also extends the search of
+    kernels that an earlier run finished. ``out`` gets lut/ and tuning_logs/.
+    """
 
     model: str = "resnet18"
     device: str = "auto"
     batch: int | None = None
     precisions: tuple[Precision, ...] = (INT8, INT4)
-    trials: int = 32
+    trials: int | None = None
     cache_mode: CacheMode = CacheMode.NETWORK
     threads: int = 1
     out: Path = field(default_factory=Path)
@@ -104,9 +107,11 @@ def profile(request: ProfileRequest, progress: Progress | None = None) -> Profil
     with open_device(choice.device) as device:
         run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, compiler_version())
         fingerprint = device.fingerprint(run.compiler)
+        _require_sound_lut(luts, choice.device.slug, fingerprint)
         database = TuningDatabase(logs, fingerprint, request.conditions)
         results = _tune([d.spec for d in demands], request, cpu, device, run, database, progress)
-    rows = _rows(database, fingerprint, [d.spec for d in demands])
+    records = _records(database, [d.spec for d in demands])
+    rows = build_rows(records, fingerprint)
     if not rows:
         first = next((r.failures[0].message for r in results if r.failures), "no candidate could be built")
         raise ProfilerError(f"no kernel of {network.name} could be measured: {first}")
@@ -119,12 +124,12 @@ def profile(request: ProfileRequest, progress: Progress | None = None) -> Profil
         conditions=request.conditions,
         table=table,
         kernels=len(results),
-        measured=sum(result.reason is not StopReason.KNOWN for result in results),
+        measured=len({r.spec for r in records if isinstance(r, Measurement) and r.run_id == run.run_id}),
         failures=sum(len(result.failures) for result in results),
         elapsed_s=time.monotonic() - begin,
         lut_path=lut_path,
         logs=logs,
-        warnings=_warnings(choice.note, results, database),
+        warnings=_warnings(choice.note, results),
     )
 
 
@@ -144,10 +149,16 @@ def _tune(
             space=_spaces(cpu, request.threads),
             model=LearnedModel(cpu, request.threads),
             database=database,
-            budget=Budget(trials=request.trials, sibling_trials=min(request.trials, Budget.sibling_trials)),
+            budget=_budget(request.trials),
             listener=progress.tuning,
         )
         return tuner.tune(specs)
+
+
+def _budget(trials: int | None) -> Budget:
+    if trials is None:
+        return Budget()
+    return Budget(trials=trials, sibling_trials=min(trials, Budget.sibling_trials), extend=trials > Budget.trials)
 
 
 def _spaces(cpu: CpuSpec, threads: int) -> SpaceOf:
@@ -157,14 +168,13 @@ def _spaces(cpu: CpuSpec, threads: int) -> SpaceOf:
     return space
 
 
-def _rows(database: TuningDatabase, fingerprint: Fingerprint, specs: Sequence[KernelSpec]) -> tuple[LutRow, ...]:
-    """Rows of everything that the journals of these workloads hold, the kernels of earlier runs included."""
+def _records(database: TuningDatabase, specs: Sequence[KernelSpec]) -> tuple[Measurement | Failure, ...]:
+    """Everything that the journals of these workloads hold, the kernels of earlier runs included."""
     workloads = dict.fromkeys(spec.workload for spec in specs)
-    records = [record for workload in workloads for record in database.records(workload)]
-    return build_rows(records, fingerprint)
+    return tuple(record for workload in workloads for record in database.records(workload))
 
 
-def _warnings(note: str, results: Sequence[SpecResult], database: TuningDatabase) -> tuple[str, ...]:
+def _warnings(note: str, results: Sequence[SpecResult]) -> tuple[str, ...]:
     found = [note] if note else []
     unmeasured = [result for result in results if result.best is None]
     if unmeasured:
@@ -176,8 +186,8 @@ def _warnings(note: str, results: Sequence[SpecResult], database: TuningDatabase
     doubtful = [r for r in results if r.best is not None and r.best.summary.contaminated]
     if doubtful:
         found.append(
-            f"something else ran on the machine: the medians of {len(doubtful)} of {len(results)} kernels lie far above "
-            "their minima; measure again on an idle machine for numbers to rely on"
+            f"something else ran on the machine: the medians of {len(doubtful)} of {len(results)} kernels lie far "
+            "above their minima; measure again on an idle machine for numbers to rely on"
         )
     return tuple(found)
 
@@ -192,10 +202,17 @@ def _require_writable(folder: Path) -> None:
     """Refuse before minutes are spent, not after."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(
             f"{folder}: cannot be written: {reason}; choose another place with --out (make: OUT=)"
         ) from None
+
+
+def _require_sound_lut(folder: Path, device: str, fingerprint: Fingerprint) -> None:
+    """Refuse to start with a damaged file that the rows shall be added to in the end."""
+    path = store.path_for(folder, device, fingerprint.short)
+    if path.exists():
+        store.read(path)

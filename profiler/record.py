@@ -215,6 +215,8 @@ class Journal:
             data = self.path.read_bytes()
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise InvalidFile(f"{self.path}: cannot be read: {error.strerror}; move it away or repair it") from None
         lines = data.split(b"\n")
         for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is torn, or empty
             yield decode(line.decode(errors="replace"), origin=f"{self.path}, line {number}")

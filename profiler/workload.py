@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
+from math import prod
 from typing import Any
 
 from profiler.errors import InvalidWorkload
@@ -385,6 +386,8 @@ class Network:
     """Layers in topological order, and the tensors between them. Ties and fusions are derived, never typed in.
 
     ``skipped`` names the nodes that were left out on the user's demand, so that totals can say what is missing.
+    ``outputs`` are the tensors that the model hands out; where none are given and nothing was skipped, they are those
+    that are written and never read. A tensor has one writer, or all slices of a concatenation.
     """
 
     name: str
@@ -392,18 +395,41 @@ class Network:
     tensors: tuple[Tensor, ...]
     layers: tuple[Layer, ...]
     skipped: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise InvalidWorkload(f"network '{self.name}' has no layer that can be profiled")
+        if not self.outputs and not self.skipped:
+            read = {tensor for layer in self.layers for tensor in layer.inputs}
+            written = dict.fromkeys(layer.output for layer in self.layers)
+            object.__setattr__(self, "outputs", tuple(tensor for tensor in written if tensor not in read))
+        self._check_names()
+        self._check_order()
+        self._check_extents()
+        self._check_writers()
+
+    def _check_names(self) -> None:
         known = {t.name for t in self.tensors}
         for label, names in (
             ("tensor", [t.name for t in self.tensors]),
             ("layer", [layer.name for layer in self.layers]),
+            ("output", self.outputs),
         ):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise InvalidWorkload(f"network '{self.name}': {label} '{twice[0]}' is defined twice")
+        for layer in self.layers:
+            for tensor in (*layer.inputs, layer.output):
+                if tensor not in known:
+                    raise InvalidWorkload(
+                        f"network '{self.name}': layer '{layer.name}' refers to unknown tensor '{tensor}'"
+                    )
+        for tensor in self.outputs:
+            if tensor not in known:
+                raise InvalidWorkload(f"network '{self.name}': output '{tensor}' is an unknown tensor")
+
+    def _check_order(self) -> None:
         unwritten = Counter(layer.output for layer in self.layers)  # the slices of a concat write one tensor
         for layer in self.layers:
             unwritten[layer.output] -= 1
@@ -412,14 +438,45 @@ class Network:
                     raise InvalidWorkload(
                         f"network '{self.name}': layer '{layer.name}' reads '{tensor}' before it is written"
                     )
-            for tensor in (*layer.inputs, layer.output):
-                if tensor not in known:
-                    raise InvalidWorkload(
-                        f"network '{self.name}': layer '{layer.name}' refers to unknown tensor '{tensor}'"
-                    )
-            if layer.workload.batch != self.batch:
+
+    def _check_extents(self) -> None:
+        """A layer reads and writes its tensors whole; what it sees flattened (dense, concat) as H*W*C channels."""
+        tensors = self._tensor_index()
+        for layer in self.layers:
+            work = layer.workload
+            if work.batch != self.batch:
                 raise InvalidWorkload(
-                    f"network '{self.name}': layer '{layer.name}' has batch {layer.workload.batch}, not {self.batch}"
+                    f"network '{self.name}': layer '{layer.name}' has batch {work.batch}, not {self.batch}"
+                )
+            accesses = [("reads", name, work.input_shape[1:]) for name in layer.inputs]
+            accesses.append(("writes", layer.output, work.output_shape[1:]))
+            for verb, name, shape in accesses:
+                extents = (tensors[name].height, tensors[name].width, tensors[name].channels)
+                flattens = verb == "reads" and work.op in (Op.DENSE, Op.CONCAT)
+                if shape != extents and not (flattens and shape == (1, 1, prod(extents))):
+                    raise InvalidWorkload(
+                        f"network '{self.name}': layer '{layer.name}' {verb} {_extents(shape)} (NHWC without batch), "
+                        f"but tensor '{name}' is {_extents(extents)}"
+                    )
+
+    def _check_writers(self) -> None:
+        """Only the slices of a concatenation share a tensor, and together they fill it."""
+        writers = Counter(layer.output for layer in self.layers)
+        filled: Counter[str] = Counter()
+        for layer in self.layers:
+            if layer.workload.op is Op.CONCAT:
+                filled[layer.output] += layer.workload.in_channels
+            elif writers[layer.output] > 1:
+                raise InvalidWorkload(
+                    f"network '{self.name}': layer '{layer.name}' is not the only one that writes '{layer.output}'; "
+                    "only the slices of a concat share a tensor"
+                )
+        tensors = self._tensor_index()
+        for name, channels in filled.items():
+            if channels != tensors[name].channels:
+                raise InvalidWorkload(
+                    f"network '{self.name}': the slices of a concat fill {channels} of the {tensors[name].channels} "
+                    f"channels of '{name}'"
                 )
 
     def tensor(self, name: str) -> Tensor:
@@ -451,7 +508,7 @@ class Network:
         return tuple(layer for layer in self.layers if tensor in layer.inputs)
 
     def producer(self, tensor: str) -> Layer | None:
-        """The layer that writes the tensor; None for an input of the network."""
+        """The layer that writes the tensor (of a concatenation: the first slice); None where no layer does."""
         for layer in self.layers:
             if layer.output == tensor:
                 return layer
@@ -481,8 +538,9 @@ class Network:
     def fusions(self) -> Mapping[str, str]:
         """Additions that can move into a convolution's epilogue: name of the ``add`` layer to name of that layer.
 
-        The producer must be a convolution or dense layer without ReLU whose output nobody else reads; of two such
-        operands the first one listed is taken, which in residual networks is the main branch.
+        The producer must be a convolution or dense layer without ReLU whose output nobody else reads and the model
+        does not hand out; of two such operands the first one listed is taken, which in residual networks is the main
+        branch.
         """
         fused: dict[str, str] = {}
         for layer in self.layers:
@@ -492,10 +550,16 @@ class Network:
                 producer = self.producer(tensor)
                 if producer is None or not producer.workload.op.has_weights or producer.relu:
                     continue
+                if tensor in self.outputs:
+                    continue
                 if len(self.readers(tensor)) == 1 and layer.inputs.count(tensor) == 1:
                     fused[layer.name] = producer.name
                     break
         return fused
+
+
+def _extents(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def distinct(items: Iterable[KernelSpec]) -> tuple[KernelSpec, ...]:

@@ -251,9 +251,12 @@ def pool(name: str, source: str, output: str) -> Layer:
     return Layer(name, Workload(Op.MAX_POOL, 1, 8, 8, 4, 4, 3, 3, 1, 1, 1, 1, 1, 1), (source,), output)
 
 
-def network(*layers: Layer) -> Network:
+def network(*layers: Layer, outputs: tuple[str, ...] = (), skipped: tuple[str, ...] = ()) -> Network:
+    """Of tensors of 8x8, of 4 channels where no layer tells."""
     names = dict.fromkeys(name for layer in layers for name in (*layer.inputs, layer.output))
-    return Network("net", 1, tuple(Tensor(n, 8, 8, 4, signed=True) for n in names), layers)
+    channels = {layer.output: layer.workload.out_channels for layer in layers}
+    tensors = tuple(Tensor(n, 8, 8, channels.get(n, 4), signed=True) for n in names)
+    return Network("net", 1, tensors, layers, skipped, outputs)
 
 
 def test_ties_look_through_max_pools() -> None:
@@ -289,6 +292,23 @@ def test_additions_that_cannot_move(layers: tuple[Layer, ...]) -> None:
     assert network(*layers).fusions() == {}
 
 
+def test_an_addition_cannot_move_into_what_the_model_hands_out() -> None:
+    layers = (conv("a", "x", "t"), add("add", "t", "x", "y"))
+    assert network(*layers, outputs=("y",)).fusions() == {"add": "a"}
+    assert network(*layers, outputs=("t", "y")).fusions() == {}
+
+
+def test_outputs_are_what_nobody_reads_unless_they_are_given() -> None:
+    layers = (conv("a", "x", "t"), conv("b", "t", "u"), conv("c", "t", "v"))
+    assert network(*layers).outputs == ("u", "v")
+    assert network(*layers, outputs=("t", "v")).outputs == ("t", "v")
+    assert network(*layers, skipped=("softmax",)).outputs == ()  # what read u and v may be the skipped one
+    with pytest.raises(InvalidWorkload, match="output 'z' is an unknown tensor"):
+        network(*layers, outputs=("z",))
+    with pytest.raises(InvalidWorkload, match="output 'u' is defined twice"):
+        network(*layers, outputs=("u", "u"))
+
+
 def test_an_addition_moves_into_the_second_operand_if_the_first_cannot_take_it() -> None:
     net = network(conv("a", "x", "t", relu=True), conv("b", "t", "u"), add("add", "t", "u", "y"))
     assert net.fusions() == {"add": "b"}
@@ -317,8 +337,68 @@ def test_a_network_knows_its_tensors() -> None:
 
 
 def test_the_slices_of_a_concat_write_one_tensor() -> None:
-    slice_ = Workload(Op.CONCAT, 1, 8, 8, 4, 8)
-    layers = (Layer("c.0", slice_, ("x",), "y"), Layer("c.1", slice_, ("z",), "y"), pool("p", "y", "w"))
-    assert network(*layers).readers("y") == (layers[2],)
+    layers = (*slices(4, 4), Layer("p", Workload(Op.AVG_POOL, 1, 8, 8, 8, 8), ("y",), "z"))
+    net = network(*layers)
+    assert net.readers("y") == (layers[2],)
+    assert net.producer("y") == layers[0]
+    assert net.producer("x0") is None
     with pytest.raises(InvalidWorkload, match="before it is written"):
         network(layers[0], layers[2], layers[1])
+
+
+def slices(*channels: int) -> tuple[Layer, ...]:
+    """A concatenation of tensors x0, x1, ... to y, of 8 channels."""
+    return tuple(Layer(f"cat.{i}", Workload(Op.CONCAT, 1, 8, 8, c, 8), (f"x{i}",), "y") for i, c in enumerate(channels))
+
+
+@pytest.mark.parametrize("layers", [slices(4), slices(4, 4, 4)])
+def test_the_slices_of_a_concat_fill_their_tensor(layers: tuple[Layer, ...]) -> None:
+    with pytest.raises(InvalidWorkload, match=rf"fill {4 * len(layers)} of the 8 channels of 'y'"):
+        network(*layers)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (conv("a", "x", "t"), conv("b", "x", "t")),
+        (conv("a", "x", "t"), add("b", "x", "z", "t")),
+        (*slices(4, 4), Layer("b", Workload(Op.CONV2D, 1, 8, 8, 4, 8), ("x0",), "y")),
+    ],
+)
+def test_nothing_but_the_slices_of_a_concat_shares_a_tensor(layers: tuple[Layer, ...]) -> None:
+    with pytest.raises(InvalidWorkload, match=r"'(a|b)' is not the only one that writes"):
+        network(*layers)
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (replace(conv("a", "x", "t"), workload=CONV), "'a' writes 6x6x4 .*tensor 't' is 8x8x4"),
+        (
+            replace(conv("a", "x", "t"), workload=Workload(Op.CONV2D, 1, 8, 8, 3, 4)),
+            "'a' reads 8x8x3 .*tensor 'x' is 8x8x4",
+        ),
+        (
+            replace(conv("a", "x", "t"), workload=Workload(Op.CONV2D, 1, 1, 1, 256, 4)),
+            "'a' reads 1x1x256 .*tensor 'x' is 8x8x4",
+        ),
+        (replace(add("a", "x", "z", "t"), workload=Workload(Op.ADD, 1, 8, 4, 4, 4)), "'a' reads 8x4x4"),
+        (Layer("a", Workload(Op.DENSE, 1, 1, 1, 4, 4), ("x",), "t"), "'a' reads 1x1x4"),
+        (Layer("a", Workload(Op.DENSE, 1, 1, 1, 256, 256), ("x",), "t"), "'a' writes 1x1x256"),
+    ],
+)
+def test_the_extents_of_a_layer_are_those_of_its_tensors(layer: Layer, says: str) -> None:
+    with pytest.raises(InvalidWorkload, match=says) as caught:
+        network(layer)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_flattened_is_read_as_the_product_of_its_extents() -> None:
+    image, flat = Tensor("x", 7, 7, 4, True), Tensor("y", 1, 1, 10, True)
+    dense = Layer("fc", Workload(Op.DENSE, 1, 1, 1, 196, 10), ("x",), "y")
+    assert Network("net", 1, (image, flat), (dense,)).readers("x") == (dense,)
+    joined = tuple(
+        Layer(f"cat.{name}", Workload(Op.CONCAT, 1, 1, 1, c, 206), (name,), "z") for name, c in (("x", 196), ("y", 10))
+    )
+    net = Network("net", 1, (image, flat, Tensor("z", 1, 1, 206, True)), (dense, *joined))
+    assert net.outputs == ("z",)

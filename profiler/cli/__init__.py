@@ -13,16 +13,20 @@ import sys
 from profiler.errors import ProfilerError
 
 
+class Interrupted(Exception):
+    """Ctrl-C in a command; Typer would end on `KeyboardInterrupt` itself, without a word or with "Aborted!"."""
+
+
 def main() -> None:
     """Run a command. A user's error is one line on standard error and exit code 2; Ctrl-C is 130."""
-    from profiler.cli.commands import app
-
     try:
+        from profiler.cli.commands import app
+
         app()
     except ProfilerError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from profiler import __version__
-from profiler.cli import json_text, tables
+from profiler.cli import Interrupted, json_text, tables
 from profiler.errors import ProfilerError
 from profiler.lut.check import check as check_lut
 from profiler.lut.store import merge as merge_rows
@@ -17,8 +18,18 @@ from profiler.lut.store import read, write
 from profiler.record import CacheMode
 from profiler.workload import Precision
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+
 app = typer.Typer(
     name="profiler",
+    cls=_Commands,
     help="Measure INT4 and INT8 latencies of a network, layer by layer, on the device at hand.",
     no_args_is_help=True,
     add_completion=False,
@@ -28,6 +39,8 @@ app = typer.Typer(
 lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=True)
 app.add_typer(lut_app)
 
+_MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
+LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -50,7 +63,7 @@ def _root(
 def profile(
     model: Annotated[
         str,
-        typer.Argument(help="resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2."),
+        typer.Argument(help=_MODEL_HELP),
     ] = "resnet18",
     device: Annotated[
         str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
@@ -61,7 +74,10 @@ def profile(
     precisions: Annotated[
         str, typer.Option(help="Comma-separated; the first one is what the others are compared with.")
     ] = "int8,int4",
-    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most.")] = 32,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most; 32 by default."),
+    ] = None,
     cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a kernel; one repeats best.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")] = Path(),
@@ -100,10 +116,12 @@ def profile(
 
 @app.command()
 def network(
-    model: Annotated[str, typer.Argument(help="As for profile.")] = "resnet18",
-    batch: Annotated[int, typer.Option(min=1, max=4096)] = 1,
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP)] = "resnet18",
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images at once.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write network.json, which profile reads.")] = None,
-    skip_unsupported: Annotated[bool, typer.Option("--skip-unsupported")] = False,
+    skip_unsupported: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Show a network as the frontend reads it: layers, parameters, operations, ties."""
@@ -131,7 +149,7 @@ def devices(json_output: Json = False) -> None:
 
 
 @lut_app.command("check")
-def lut_check(file: Path, json_output: Json = False) -> None:
+def lut_check(file: LutFile, json_output: Json = False) -> None:
     """Say what is wrong with a LUT file; exit code 1 if anything is."""
     findings = check_lut(file)
     if json_output:
@@ -143,7 +161,10 @@ def lut_check(file: Path, json_output: Json = False) -> None:
 
 
 @lut_app.command("merge")
-def lut_merge(files: list[Path], out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")]) -> None:
+def lut_merge(
+    files: Annotated[list[Path], typer.Argument(help="LUTs of one instrument.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+) -> None:
     """Merge LUT files of one instrument; of a row that several hold the latest measurement stays."""
     merged = read(files[0])
     for file in files[1:]:
@@ -156,7 +177,7 @@ def lut_merge(files: list[Path], out: Annotated[Path, typer.Option("--out", "-o"
 
 
 @lut_app.command("show")
-def lut_show(file: Path, json_output: Json = False) -> None:
+def lut_show(file: LutFile, json_output: Json = False) -> None:
     """List the rows of a LUT file."""
     rows = read(file)
     if json_output:

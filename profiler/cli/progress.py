@@ -34,7 +34,8 @@ def progress_display() -> Iterator[Report]:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    # Drawn when something happens, not by a thread of its own: nothing of ours may run while a kernel is timed.
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bars:
         bar = _Bar(bars)
         yield Report(bar.planned, bar.tuning)
 
@@ -56,18 +57,22 @@ class _Bar:
         self._bars.console.print(escape(_headline(plan)))
         if plan.note:
             self._bars.console.print(f"[yellow]{escape(plan.note)}[/yellow]")
-        self._bars.update(self._task, total=len(plan.demands), description="starting the compiler")
+        self._bars.update(self._task, total=len(plan.demands), description="starting the compiler", refresh=True)
 
     def tuning(self, event: TuneEvent) -> None:
         if isinstance(event, SpecFinished):
             self._bars.advance(self._task)
+            self._bars.refresh()
         elif isinstance(event, SpecStarted):
-            self._bars.update(self._task, description=escape(event.spec.key))
+            self._show(escape(event.spec.key))
         elif isinstance(event, CandidateTried):
             best = format_duration(event.best_s) if event.best_s else "-"
-            self._bars.update(self._task, description=f"{escape(event.spec.key)}  trial {event.tried}, best {best}")
+            self._show(f"{escape(event.spec.key)}  trial {event.tried}, best {best}")
         elif isinstance(event, FinalsStarted):
-            self._bars.update(self._task, description=f"final measurement of {len(event.specs)} kernels in turn")
+            self._show(f"final measurement of {len(event.specs)} kernels in turn")
+
+    def _show(self, description: str) -> None:
+        self._bars.update(self._task, description=description, refresh=True)
 
 
 class _Lines:
@@ -88,17 +93,18 @@ class _Lines:
             self._done += 1
             if event.reason is StopReason.KNOWN:
                 self._known += 1
-                if self._done == self._total:
-                    self._print(f"{self._known} of {self._total} kernels were measured before")
-                return
-            best = format_duration(event.best.summary.median_s) if event.best else "no latency"
-            failed = f", {event.failed} failed" if event.failed else ""
-            elapsed = format_duration(time.monotonic() - self._begin)
-            self._print(
-                f"[{self._done}/{self._total}, {elapsed}] {event.spec.key}: {best}, {event.tried} tried{failed}"
-            )
+            else:
+                self._finished(event)
+            if self._known and self._done == self._total:
+                self._print(f"{self._known} of {self._total} kernels were measured before")
         elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
             self._print(f"  failed ({event.record.kind.value}): {event.record.config}: {event.record.message}")
+
+    def _finished(self, event: SpecFinished) -> None:
+        best = format_duration(event.best.summary.median_s) if event.best else "no latency"
+        failed = f", {event.failed} failed" if event.failed else ""
+        elapsed = format_duration(time.monotonic() - self._begin)
+        self._print(f"[{self._done}/{self._total}, {elapsed}] {event.spec.key}: {best}, {event.tried} tried{failed}")
 
     @staticmethod
     def _print(text: str) -> None:

@@ -1,6 +1,8 @@
 """Frontends: from a model to a `Network`.
 
-- ``graph``: what all frontends share: shapes, folding, fusion of ReLU
+- ``graph``: a model as a frontend read it: the vocabulary that they share
+- ``lowering``: from a graph to a network: shapes, folding, fusion of ReLU
+- ``refusal``: how a frontend says no
 - ``builtin``: ResNet18, ResNet50, InceptionV3
 - ``onnx``: ONNX files (needs onnx)
 - ``torch``: programs saved by torch.export (needs torch)

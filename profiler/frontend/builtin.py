@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from profiler.frontend.graph import Adaptive, Graph, GraphInput, Kind, Node, Window, build_network
+from profiler.frontend.graph import Adaptive, Graph, GraphInput, Kind, Node, Window
+from profiler.frontend.lowering import build_network
 from profiler.workload import Network
 
 CLASSES = 1000

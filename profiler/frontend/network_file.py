@@ -1,7 +1,8 @@
 """`network.json`: a network as a file, so that every later stage can be run without the model.
 
-Version 1: ``{"version": 1, "name", "batch", "skipped", "tensors": [...], "layers": [...]}``, the fields of `Tensor` and
-`Layer` as they are. Ties, fusions and multiplicities are derived from the graph and written for readers only.
+Version 1: ``{"version": 1, "name", "batch", "skipped", "outputs", "tensors": [...], "layers": [...]}``, the fields of
+`Tensor` and `Layer` as they are. Ties, fusions and multiplicities are derived from the graph and written for readers
+only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def to_text(network: Network) -> str:
         "name": network.name,
         "batch": network.batch,
         "skipped": list(network.skipped),
+        "outputs": list(network.outputs),
         "tensors": [asdict(tensor) for tensor in network.tensors],
         "layers": [_plain(asdict(layer)) for layer in network.layers],
         "derived": {
@@ -62,8 +64,11 @@ def load(path: Path, batch: int) -> Network:
             tensors=tuple(Tensor(**tensor) for tensor in body["tensors"]),
             layers=tuple(_layer(layer) for layer in body["layers"]),
             skipped=tuple(body["skipped"]),
+            outputs=tuple(body["outputs"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, InvalidWorkload) as error:
+    except KeyError as error:
+        raise InvalidFile(f"{path}: not a network file: {error} is missing") from None
+    except (OSError, ValueError, TypeError, InvalidWorkload) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidFile(f"{path}: not a network file: {reason}") from None
     layers = tuple(replace(layer, workload=layer.workload.with_batch(batch)) for layer in network.layers)

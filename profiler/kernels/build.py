@@ -36,6 +36,10 @@ RUNTIME_SOURCES = ("runtime.c", "entry.c")
 _C_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
+class ToolchainError(CompilerError):
+    """The C compiler is missing or does not work: no fault of a config, but no kernel can be built."""
+
+
 @dataclass(frozen=True)
 class Toolchain:
     """The C compiler that links kernels with the launch runtime, and the runtime's objects, compiled once."""
@@ -45,10 +49,10 @@ class Toolchain:
 
     @staticmethod
     def prepare(folder: Path, cc: str | None = None) -> Toolchain:
-        """Compile the runtime into ``folder``. Raises `CompilerError` if there is no C compiler or it fails."""
+        """Compile the runtime into ``folder``. Raises `ToolchainError` if there is no C compiler or it fails."""
         found = cc or next((name for name in ("cc", "gcc", "clang") if which(name)), None)
         if found is None:
-            raise CompilerError("no C compiler: install one (Debian: apt-get install gcc libc6-dev), cc, gcc or clang")
+            raise ToolchainError("no C compiler: install one (Debian: apt-get install gcc libc6-dev), cc, gcc or clang")
         objects = []
         for source in RUNTIME_SOURCES:
             target = folder / (source + ".o")
@@ -64,7 +68,7 @@ def compiler_version() -> str:
 
 
 def build(spec: KernelSpec, config: ScheduleConfig, target: CpuTarget, threads: int, toolchain: Toolchain) -> Artifact:
-    """Compile one kernel. Raises `CompilerError` or `InvalidConfig`."""
+    """Compile one kernel. Raises `CompilerError` or `InvalidConfig`, and `ToolchainError` if it cannot be linked."""
     lowered = lower(spec, config, target.isa)
     with tempfile.TemporaryDirectory(prefix="lowbit-build-") as folder:
         kernel = Path(folder) / "kernel.o"
@@ -131,4 +135,6 @@ def _link(toolchain: Toolchain, objects: Sequence[Path], target: Path) -> None:
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CompilerError(f"{' '.join(command[:1])} failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+        said = (done.stderr or done.stdout).strip().splitlines()
+        reason = said[-1] if said else f"it ended with {done.returncode}"
+        raise ToolchainError(f"the C compiler ({command[0]}) does not work: {reason}; repair it or install another")

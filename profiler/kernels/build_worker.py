@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from profiler.errors import CompilerError, ProfilerError
-from profiler.kernels.build import Toolchain, build
-from profiler.kernels.pool_build import BuildRequest, MissingToolchain
+from profiler.kernels.build import Toolchain, ToolchainError, build
+from profiler.kernels.pool_build import BuildRequest
 
 _PR_SET_PDEATHSIG = 1
 
@@ -19,12 +19,10 @@ _PR_SET_PDEATHSIG = 1
 def main(folder: str) -> None:
     """Serve until standard input ends. ``folder`` is shared by all workers of a pool."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the run
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then stops its workers
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a compiler prints must not get into the answers
     target, threads = pickle.load(requests)
     own = Path(folder) / str(os.getpid())
-    own.mkdir()
     toolchain: Toolchain | None = None
     while True:
         try:
@@ -33,21 +31,19 @@ def main(folder: str) -> None:
             return
         answer: object
         try:
-            toolchain = toolchain or _toolchain(own)
+            own.mkdir(exist_ok=True)
+            toolchain = toolchain or Toolchain.prepare(own)
             answer = build(request.spec, request.config, target, threads, toolchain)
         except CompilerError as error:
             answer = error
         except ProfilerError as error:
             answer = CompilerError(str(error))
+        except OSError as error:
+            answer = ToolchainError(
+                f"{folder}: temporary files cannot be written: {error.strerror}; make room for them"
+            )
         pickle.dump(answer, answers)
         answers.flush()
-
-
-def _toolchain(folder: Path) -> Toolchain:
-    try:
-        return Toolchain.prepare(folder)
-    except CompilerError as error:
-        raise MissingToolchain(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ the process that holds the run.
 
 from __future__ import annotations
 
+import os
 import pickle
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from typing import IO, cast
 
 from profiler.artifact import Artifact
 from profiler.errors import CompilerError
+from profiler.kernels.build import ToolchainError
 from profiler.kernels.target import CpuTarget
 from profiler.record import FailureKind
 from profiler.space.config import ScheduleConfig, to_text
@@ -49,16 +52,18 @@ class BuildRequest:
 
 
 class BuildPool:
-    """Compiles on ``workers`` processes. Use as a context manager; raises `CompilerError` if there is no C compiler."""
+    """Compiles on ``workers`` processes. Use as a context manager; without a C compiler `ToolchainError` is raised."""
 
     def __init__(
         self, target: CpuTarget, threads: int = 1, workers: int = 2, timeout_s: float = BUILD_TIMEOUT_S
     ) -> None:
         self._timeout_s = timeout_s
         self._resources = ExitStack()
-        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-toolchain-"))
+        folder = self._resources.enter_context(
+            tempfile.TemporaryDirectory(prefix="lowbit-toolchain-", ignore_cleanup_errors=True)
+        )
         arguments = [sys.executable, "-m", "profiler.kernels.build_worker", folder]
-        self._new_worker = partial(_Worker, arguments, target, threads)
+        self._new_worker = partial(_Worker, arguments, folder, target, threads)
         self._count = workers
         self._workers: list[_Worker] = []  # started by the first request: a run that knows everything needs none
 
@@ -110,7 +115,7 @@ class BuildPool:
         answer = worker.receive()
         if isinstance(answer, Artifact):
             return answer
-        if isinstance(answer, MissingToolchain):
+        if isinstance(answer, ToolchainError):
             raise answer
         if isinstance(answer, CompilerError):
             message, kind = str(answer), FailureKind.COMPILE
@@ -123,20 +128,27 @@ class BuildPool:
         return BuildFailure(request.spec, to_text(request.config), kind, message)
 
 
-class MissingToolchain(CompilerError):
-    """No kernel can be built on this machine: not a failure of a config, but the end of the run."""
-
-
 class _Worker:
-    def __init__(self, arguments: list[str], target: CpuTarget, threads: int) -> None:
+    """A process with its own session: Ctrl-C is for the run, and whatever it started ends with it.
+
+    ``folder`` gets all temporary files, also those that a killed compiler leaves.
+    """
+
+    def __init__(self, arguments: list[str], folder: str, target: CpuTarget, threads: int) -> None:
         self._arguments, self._setup = arguments, (target, threads)
+        self._environment = {**os.environ, "TMPDIR": folder}
         self.killed = False
         self._start()
 
     def _start(self) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         self._process = subprocess.Popen(
-            self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            self._arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=self._environment,
+            start_new_session=True,
         )
         self.killed = False
         self.send(self._setup)
@@ -170,14 +182,15 @@ class _Worker:
 
     def kill(self) -> None:
         self.killed = True
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def restart(self) -> None:
         self.stop()
         self._start()
 
     def stop(self) -> None:
-        self._process.kill()
+        self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:

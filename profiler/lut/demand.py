@@ -114,7 +114,7 @@ def implementations(network: Network, unit: Unit, precision_of: Mapping[str, Pre
         input_dtype, weight_dtype = dtype(layer.inputs[0]), precision_of[layer.inputs[0]].weight_dtype
         raw = KernelSpec(workload, input_dtype, DType.INT32, weight_dtype, epilogue=Epilogue.BIAS)
         if addition is None:
-            if not layer.relu and not network.readers(layer.output):
+            if layer.output in network.outputs and not layer.relu and not network.readers(layer.output):
                 return _plain(layer, raw)  # the logits: nothing would read them in fewer bits
             return _plain(layer, replace(raw, output_dtype=dtype(layer.output), epilogue=_requant(layer)))
         assert unit.other is not None

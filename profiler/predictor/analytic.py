@@ -15,8 +15,8 @@ from profiler.space.config import ScheduleConfig, parse_config
 from profiler.space.model import analytic_latency_s
 from profiler.workload import KernelSpec
 
-SPREAD = 0.3
-"""How far configs of one kernel lie from the analytic model, level apart: seen on ResNet18's layers, 0.2 to 0.4."""
+SPREAD = 0.2
+"""How far configs of one kernel lie from the analytic model, level apart: seen on ResNet18's layers, 0.1 to 0.3."""
 
 
 class AnalyticModel:

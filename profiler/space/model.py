@@ -31,6 +31,7 @@ class CoreRates:
     l2_bytes: float = 48.0
     l3_bytes: float = 24.0
     memory_bytes: float = 5.0
+    first_use_bytes: float = 12.0  # of weights that were evicted, as in cache mode network; prefetching hides the rest
 
 
 # Instructions for one dot-product step of one vector, next to the single instruction of VNNI and sdot.
@@ -99,9 +100,7 @@ def _weight_bandwidth(
     tiles = ceil(plan.out_height / config.tile_h) * ceil(plan.out_width / config.tile_w)
     if config.order is LoopOrder.CHANNELS:
         tiles *= plan.images
-    first_use = rates.l2_bytes if reused * blocks <= (cpu.l2_bytes or 1 << 20) else rates.l3_bytes
-    level = _bandwidth(reused, cpu, rates)
-    return tiles / (1 / first_use + (tiles - 1) / level)
+    return tiles / (1 / rates.first_use_bytes + (tiles - 1) / _bandwidth(reused, cpu, rates))
 
 
 def _bandwidth(footprint: float, cpu: CpuSpec, rates: CoreRates) -> float:

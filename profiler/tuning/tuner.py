@@ -48,7 +48,7 @@ class Budget:
     trials: int = 32
     sibling_trials: int = 8
     batch: int = 8
-    finalists: int = 2
+    finalists: int = 3
     extend: bool = False
 
     def __post_init__(self) -> None:

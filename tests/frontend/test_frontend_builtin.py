@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,9 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
-def ilp() -> dict:
-    return json.loads((DATA / "hawqv3_resnet18_ilp.json").read_text())
+def ilp() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((DATA / "hawqv3_resnet18_ilp.json").read_text())
+    return content
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_parameters_and_macs_are_the_published_ones(name: str, parameters: int, 
     assert load_network(name, 8).parameters == parameters
 
 
-def test_resnet18_is_hawqv3s_layer_by_layer(ilp: dict) -> None:
+def test_resnet18_is_hawqv3s_layer_by_layer(ilp: dict[str, Any]) -> None:
     network = load_network("resnet18", ilp["batch"])
     ours = [layer.workload for layer in network.weighted_layers[1:-1]]  # HAWQ-V3 fixes the first and the last layer
     assert len(ours) == len(ilp["layers"])
@@ -69,7 +71,7 @@ def test_resnet18_is_hawqv3s_layer_by_layer(ilp: dict) -> None:
         assert workload.macs == ilp["batch"] * theirs["macs"]
 
 
-def test_resnet18_ties_are_hawqv3s(ilp: dict) -> None:
+def test_resnet18_ties_are_hawqv3s(ilp: dict[str, Any]) -> None:
     network = load_network("resnet18", 1)
     index = {layer.name: i for i, layer in enumerate(network.weighted_layers[1:-1])}
     assert [[index[name] for name in tie] for tie in network.ties()] == ilp["ties"]
@@ -117,7 +119,9 @@ def test_shapes_are_those_that_hawqv3_tuned(tuned: list[dict[str, str]]) -> None
 
 @pytest.mark.parametrize("name", list(BUILTINS))
 def test_layers_fit_the_tensors_between_them(name: str, check_consistent: Callable[[Network], None]) -> None:
-    check_consistent(load_network(name, 2))
+    network = load_network(name, 2)
+    check_consistent(network)
+    assert network.outputs == ("fc",)
 
 
 def test_signs_follow_the_relus() -> None:

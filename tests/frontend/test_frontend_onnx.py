@@ -157,7 +157,7 @@ def test_shapes_are_those_of_onnx_runtime(read: Callable[..., Network], data: st
 
 
 def test_asymmetric_attributes_arrive(read: Callable[..., Network]) -> None:
-    attributes = {"strides": [2, 1], "pads": [1, 2, 3, 0], "dilations": [1, 2]}
+    attributes: dict[str, Any] = {"strides": [2, 1], "pads": [1, 2, 3, 0], "dilations": [1, 2]}
     (layer,) = read(model([node("Conv", "x w b", **attributes)], [weights("w", 5, 3, 3, 2), weights("b", 5)])).layers
     w = layer.workload
     assert (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.dilation_h, w.dilation_w) == (3, 2, 2, 1, 1, 2)
@@ -360,6 +360,7 @@ def test_an_unsupported_operator_is_named_or_skipped(
     assert [layer.name for layer in network.layers] == ["c", "d"]
     assert network.layers[1].workload.input_shape == (1, 16, 16, 4)
     assert network.tensor("s").signed
+    assert network.outputs == ("y",)  # which no layer writes: d is not what the model hands out
     check_consistent(network)
 
 
@@ -367,8 +368,22 @@ def test_behind_an_unknown_shape_everything_is_left_out(read: Callable[..., Netw
     nodes = [CONV, node("Mystery", "c", "m", domain="foreign"), node("Conv", "m v", "d"), node("Concat", "d c", axis=1)]
     network = read(model(nodes, [W, weights("v", 2, 4, 3, 3)]), skip_unsupported=True)
     assert [layer.name for layer in network.layers] == ["c"]
+    assert network.outputs == ()
     assert len(network.skipped) == 3
     assert network.skipped[0] == "operator foreign.Mystery (that makes 'm')"
+
+
+def test_an_output_that_is_added_too_keeps_its_convolution(
+    read: Callable[..., Network], check_consistent: Check
+) -> None:
+    nodes = [CONV, node("Conv", "x w", "d"), node("Add", "c d")]
+    assert read(model(nodes, [W])).fusions() == {"y": "c"}
+    proto = model(nodes, [W])
+    proto.graph.output.add().CopyFrom(helper.make_tensor_value_info("c", TensorProto.FLOAT, None))
+    network = read(proto)
+    check_consistent(network)
+    assert network.outputs == ("y", "c")
+    assert network.fusions() == {"y": "d"}
 
 
 @pytest.mark.parametrize(

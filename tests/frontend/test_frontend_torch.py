@@ -41,7 +41,7 @@ def load(torch: Any, folder: Path, model: Any, *shape: int, decomposed: bool = F
 def from_function(torch: Any, function: Any, *layers: Any) -> Any:
     """A module that owns the layers ``a``, ``b``, ... and runs ``function(self, x)``."""
 
-    class Model(torch.nn.Module):
+    class Model(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             for name, layer in zip("abcd", layers, strict=False):
@@ -64,6 +64,7 @@ def test_the_tiny_model_is_that_of_the_onnx_file(torch: Any, tmp_path: Path, dec
     assert ours.ties() == theirs.ties() == (("layer2.conv1", "layer2.downsample.0"),)
     assert [t.signed for t in ours.tensors] == [t.signed for t in theirs.tensors]
     assert list(ours.fusions().values()) == ["layer1.conv2", "layer2.conv2"]
+    assert ours.outputs == (ours.layer("fc").output,)
     assert ours.parameters == sum(p.numel() for p in model.parameters())
 
 

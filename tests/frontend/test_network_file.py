@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ def test_what_is_no_network_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InvalidFile, match=r"bad\.json: not a network file"):
         load_network(str(path), 1)
+
+
+def test_outputs_survive(tmp_path: Path) -> None:
+    network = load_network("resnet18", 1)
+    path = tmp_path / "network.json"
+    for changed in (
+        replace(network, outputs=("fc", "layer1.0.conv2")),
+        replace(network, outputs=(), skipped=("softmax",)),
+    ):
+        network_file.save(changed, path)
+        assert load_network(str(path), 1) == changed
 
 
 def test_a_contradiction_is_refused(tmp_path: Path) -> None:

@@ -179,6 +179,18 @@ def test_a_layer_with_relu_that_nobody_reads_is_requantized() -> None:
     assert listed(net, (INT8,)) == [("a", "s8*s8>u8:requant_relu", "uniform")]
 
 
+def test_only_what_the_model_hands_out_is_left_in_int32() -> None:
+    net = network(conv("a", "x", "t"), add("add", "t", "x", "y"), conv("b", "y", "z"))
+    skipped = replace(net, outputs=(), skipped=("what read z",))
+    assert listed(skipped, (INT8,))[-1] == ("b", "s8*s8>s8:requant", "uniform")
+    handed_out = replace(net, outputs=("t", "z"))
+    assert [text for _, text, role in listed(handed_out, (INT8,)) if role == "uniform"] == [
+        "s8*s8>s8:requant",  # also read, so in the type that its reader wants
+        "s8+s8>s8:requant_relu",
+        "s8*s8>s32:bias",
+    ]
+
+
 def test_a_shared_kernel_is_demanded_once_with_its_strongest_role() -> None:
     net = network(conv("a", "x", "t"), add("add", "t", "x", "u"), conv("b", "u", "y"))
     (shared,) = [d for d in demand(net, (INT8,), mixed=False) if d.spec.epilogue is Epilogue.BIAS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def test_extend_searches_on(tmp_path: Path) -> None:
     extended = tuner(tmp_path, World(), Budget(trials=20, sibling_trials=2, extend=True)).tune([spec, bias])
     assert [r.tried for r in extended] == [20, 2]
     assert latency_s(extended[0]) <= latency_s(kept[0])
+    assert set(Counter((r.spec, r.config) for r in journaled(tmp_path, "final")).values()) == {1}
 
 
 KILLED_BUDGET = Budget(trials=8, sibling_trials=4, batch=3)
@@ -247,6 +249,16 @@ def test_siblings_start_from_each_other_and_cost_less(tmp_path: Path) -> None:
         assert fastest.config in first_batch
 
 
+def test_favourites_are_those_of_the_same_operands_first(tmp_path: Path) -> None:
+    budget = Budget(trials=12, sibling_trials=2, batch=2)
+    run = tuner(tmp_path, World(), budget)
+    fused, narrow, bias = conv(8), conv(4), conv(8, Epilogue.BIAS)
+    run.tune([narrow])
+    run.tune([fused, bias])
+    known = run.database.tried(CONV)
+    assert set(known[bias].screened) == set(known[fused].ranked[:2]) != set(known[narrow].ranked[:2])
+
+
 def test_finals_of_a_workload_are_interleaved(tmp_path: Path) -> None:
     """All precisions and epilogues of a layer, the best two of each, in one measurement; other layers on their own."""
     world, events = World(), list[TuneEvent]()
@@ -276,6 +288,19 @@ def test_only_what_is_missing_is_measured_finally(tmp_path: Path) -> None:
     before = journaled(tmp_path)
     tuner(tmp_path, World()).tune([conv(8), conv(4)])
     assert {r.spec for r in journaled(tmp_path)[len(before) :]} == {conv(4)}
+
+
+def test_a_new_winner_is_measured_finally_and_the_old_ones_are_not(tmp_path: Path) -> None:
+    run = tuner(tmp_path, World(), Budget(trials=8, finalists=2))
+    run.tune([conv()])
+    known = run.database.tried(CONV)[conv()]
+    config = next(to_text(c) for c in space_of(conv()) if to_text(c) not in known)
+    fastest = known.screened[known.ranked[0]]
+    samples_s = tuple(s / 2 for s in fastest.samples_s)
+    run.database.append(CONV, [replace(fastest, config=config, samples_s=samples_s)])
+    run.tune([conv()])
+    assert [r.config for r in journaled(tmp_path, "final")].count(config) == 1
+    assert len(journaled(tmp_path, "final")) == 3
 
 
 def test_turns_alternate(tmp_path: Path) -> None:
@@ -310,6 +335,22 @@ def test_two_runs_at_once_share_their_trials(tmp_path: Path) -> None:
     tries = Counter((r.spec, r.config) for r in journaled(tmp_path, "screen"))
     assert set(tries.values()) == {1}
     assert result.tried == len(tries)
+    assert result.best is not None
+
+
+def test_two_runs_at_once_share_their_finals(tmp_path: Path) -> None:
+    """The other run finishes the kernel after this one has chosen and built its finalists."""
+    other, this = tuner(tmp_path, World()), tuner(tmp_path, World())
+
+    def let_the_other_finish(event: TuneEvent) -> None:
+        if isinstance(event, FinalsStarted):
+            other.tune([conv()])
+
+    this.listener = let_the_other_finish
+    (result,) = this.tune([conv()])
+    finals = Counter(r.config for r in journaled(tmp_path, "final"))
+    assert set(finals.values()) == {1}
+    assert len(finals) == this.budget.finalists
     assert result.best is not None
 
 

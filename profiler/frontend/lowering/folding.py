@@ -1,0 +1,91 @@
+"""Rules for the operators that cost nothing: folded or fused into the layer ahead, or moving no data at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from profiler.frontend.graph import Kind, Node
+from profiler.frontend.lowering.draft import Draft, Rule, Value
+from profiler.frontend.lowering.extents import shape_text, without_leading_ones
+from profiler.frontend.refusal import RefusedError, quoted
+from profiler.workload import Op
+
+
+def _pass(draft: Draft, node: Node, values: Sequence[Value]) -> None:
+    draft.values[node.outputs[0]] = values[0]
+
+
+def _reshape(draft: Draft, node: Node, values: Sequence[Value]) -> None:
+    """Flattening to (batch, features), and back to where it came from."""
+    tensor = draft.tensors[values[0].tensor]
+    image = (tensor.channels, tensor.height, tensor.width)
+    features = tensor.channels * tensor.height * tensor.width
+    if node.target in ((features,), (-1,)):
+        flat = True
+    elif len(node.target) == 3 and all(want in (-1, have) for want, have in zip(node.target, image, strict=True)):
+        flat = False
+    else:
+        target = shape_text(("batch", *node.target)) if node.target else "an unknown shape"
+        raise RefusedError(f"it reshapes {shape_text(('batch', *image))} to {target}; only flattening is supported")
+    draft.values[node.outputs[0]] = replace(values[0], flat=flat)
+
+
+def _fold(draft: Draft, node: Node, values: Sequence[Value]) -> None:
+    """Fold constants per channel into the convolution or dense layer ahead."""
+    value = values[0]
+    tensor = draft.tensors[value.tensor]
+    writers = draft.writers.get(value.tensor, [])
+    producer = draft.layers[writers[0]] if len(writers) == 1 else None
+    if producer is None or not producer.workload.op.has_weights or producer.relu:
+        raise RefusedError("it can be folded only into a convolution or dense layer just ahead of it")
+    if draft.readers_of(value.source) != [node]:
+        raise RefusedError(f"it cannot be folded into {quoted(producer.name)}, whose output something else reads too")
+    if node.in_channels not in (0, tensor.channels):
+        raise RefusedError(f"its constants are for {node.in_channels} channels, but it reads {tensor.channels}")
+    per_channel = (tensor.channels,) if value.flat else (tensor.channels, 1, 1)
+    if without_leading_ones(node.constant_shape) not in ((), without_leading_ones(per_channel)):
+        raise RefusedError(f"its constant of shape {node.constant_shape} is not one value per channel")
+    draft.layers[writers[0]] = replace(producer, parameters=producer.parameters + node.parameters)
+    draft.values[node.outputs[0]] = replace(value, source=node.outputs[0])
+
+
+def _relu(draft: Draft, node: Node, values: Sequence[Value]) -> None:
+    """Fuse into the layer ahead; behind a max pool, into the layer ahead of that, since the two commute."""
+    value = values[0]
+    hint = node.kind is Kind.CLAMP
+    fused = not draft.tensors[value.tensor].signed or _clamp_at_zero(draft, value, input_too=hint)
+    if not fused and not hint:
+        raise RefusedError("it can be fused only into a convolution, dense, add, concat or pool that it alone reads")
+    draft.values[node.outputs[0]] = replace(value, source=node.outputs[0]) if fused else value
+
+
+def _clamp_at_zero(draft: Draft, value: Value, *, input_too: bool) -> bool:
+    """Whether what writes the value can clamp it, and then it does; ``input_too``: or it is an input of the model."""
+    if any(r is None or r.kind not in (Kind.RELU, Kind.CLAMP) for r in draft.readers_of(value.source)):
+        return False
+    unsigned = [value.tensor]
+    while value.tensor in draft.pooled_from:
+        pool, value = draft.pooled_from[value.tensor]
+        if draft.readers_of(value.source) != [pool]:
+            return False
+        unsigned.append(value.tensor)
+    writers = draft.writers.get(value.tensor, [])
+    if not writers and not (input_too and value.tensor in {entry.name for entry in draft.graph.inputs}):
+        return False
+    for index in writers:
+        # A pool or concat that stores an unsigned type clamps at zero by doing so.
+        op = draft.layers[index].workload.op
+        draft.layers[index] = replace(draft.layers[index], relu=op.has_weights or op is Op.ADD)
+    for name in unsigned:
+        draft.tensors[name] = replace(draft.tensors[name], signed=False)
+    return True
+
+
+RULES: Mapping[Kind, Rule] = {
+    Kind.RELU: _relu,
+    Kind.CLAMP: _relu,
+    Kind.FOLD: _fold,
+    Kind.RESHAPE: _reshape,
+    Kind.PASS: _pass,
+}
