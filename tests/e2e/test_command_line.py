@@ -14,7 +14,16 @@ from tests.e2e.command import Outcome, Place
 
 Command = Callable[[list[str]], Outcome]
 DATA = Path(__file__).parents[1] / "data"
-COMMANDS = ([], ["profile"], ["network"], ["devices"], ["lut"], ["lut", "check"], ["lut", "merge"], ["lut", "show"])
+COMMANDS: tuple[list[str], ...] = (
+    [],
+    ["profile"],
+    ["network"],
+    ["devices"],
+    ["lut"],
+    ["lut", "check"],
+    ["lut", "merge"],
+    ["lut", "show"],
+)
 
 
 @pytest.mark.parametrize(

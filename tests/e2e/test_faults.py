@@ -148,7 +148,7 @@ def test_a_c_compiler_that_does_not_work(
         "repair it or install another"
     )
     assert (place.journals(), place.temporary_files()) == ({}, [])
-    again = command(place.profile("--json", model=place.dense))
+    again = command(place.profile("--json", "--trials", "1", model=place.dense))
     assert again.code == 0, again.err
     assert json.loads(again.out)["failures"] == 0
 

@@ -24,7 +24,7 @@ def test_torn_journals(profiled: Place, command: Command) -> None:
     whole = profiled.journals()
     names = sorted(whole)
     ends = {name: [i + 1 for i, byte in enumerate(data) if byte == ord("\n")] for name, data in whole.items()}
-    cuts = [
+    cuts: list[Callable[[list[int]], int]] = [
         lambda ends: ends[-1] - 1,  # the line break alone is missing
         lambda ends: (ends[-2] + ends[-1]) // 2,  # within the last record
         lambda ends: ends[-2] + 1,  # behind its first byte

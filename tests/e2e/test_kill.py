@@ -58,8 +58,8 @@ def _size(place: Place) -> int:
 def test_kill_at_twenty_moments(place: Place) -> None:
     """Seconds after the start of the program, after the start of its work, and after it has recorded something."""
     generator = random.Random(20)
-    moments = [("program", generator.uniform(0.5, 2.0)) for _ in range(3)]
-    moments += [("work", generator.uniform(0.05, 1.5)) for _ in range(9)]
+    moments = [("program", generator.uniform(0.5, 1.5)) for _ in range(3)]
+    moments += [("work", generator.uniform(0.05, 1.3)) for _ in range(11)]
     moments += [("recorded", generator.uniform(0.0, 0.8)) for _ in range(KILLS - len(moments))]
     generator.shuffle(moments)
     context = multiprocessing.get_context("forkserver")

@@ -141,9 +141,11 @@ def test_two_runs_at_once(place: Place) -> None:
 
 @pytest.mark.parametrize("moment", ["starting", "measuring"])
 def test_ctrl_c(place: Place, command: Command, moment: str) -> None:
-    process = place.start(place.profile())
+    arguments = place.profile("--trials", "1", "--json")
+    process = place.start(arguments)
     if moment == "starting":
-        time.sleep(1.0)
+        while b"multiarray" not in Path(f"/proc/{process.pid}/maps").read_bytes():  # until it imports NumPy
+            time.sleep(0.01)
     else:
         assert process.stderr is not None
         while (line := process.stderr.readline()) and not line.startswith("[1/"):
@@ -156,7 +158,7 @@ def test_ctrl_c(place: Place, command: Command, moment: str) -> None:
     assert (place.strays(), place.temporary_files()) == ([], [])
     if moment == "measuring":
         before = place.journals()
-        again = command(place.profile("--json"))
+        again = command(arguments)
         assert again.code == 0, again.err
         assert 0 < json.loads(again.out)["measured"] < KERNELS
         after = place.journals()
