@@ -63,7 +63,7 @@ class Toolchain:
 
 def compiler_version() -> str:
     """What generated the machine code, for artifacts and fingerprints: the compiler and the templates."""
-    llvm = tvm.support.libinfo().get("LLVM_VERSION", "unknown")
+    llvm = tvm.target.codegen.llvm_version_major()
     return f"tvm {tvm.__version__} llvm {llvm} templates {TEMPLATES_VERSION}"
 
 

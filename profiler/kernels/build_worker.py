@@ -8,10 +8,11 @@ import pickle
 import signal
 import sys
 from pathlib import Path
+from typing import IO
 
 from profiler.errors import CompilerError, ProfilerError
 from profiler.kernels.build import Toolchain, ToolchainError, build
-from profiler.kernels.pool_build import BuildRequest
+from profiler.kernels.pool_build import READY, BuildRequest
 
 _PR_SET_PDEATHSIG = 1
 
@@ -22,6 +23,7 @@ def main(folder: str) -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a compiler prints must not get into the answers
     target, threads = pickle.load(requests)
+    _answer(answers, READY)
     own = Path(folder) / str(os.getpid())
     toolchain: Toolchain | None = None
     while True:
@@ -42,8 +44,12 @@ def main(folder: str) -> None:
             answer = ToolchainError(
                 f"{folder}: temporary files cannot be written: {error.strerror}; make room for them"
             )
-        pickle.dump(answer, answers)
-        answers.flush()
+        _answer(answers, answer)
+
+
+def _answer(stream: IO[bytes], message: object) -> None:
+    pickle.dump(message, stream)
+    stream.flush()
 
 
 if __name__ == "__main__":

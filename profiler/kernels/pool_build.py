@@ -51,6 +51,10 @@ class BuildRequest:
     config: ScheduleConfig
 
 
+READY = "ready"
+"""What a worker says first."""
+
+
 class BuildPool:
     """Compiles on ``workers`` processes. Use as a context manager; without a C compiler `ToolchainError` is raised."""
 
@@ -82,8 +86,12 @@ class BuildPool:
 
     def build(self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]) -> list[Artifact | BuildFailure]:
         """Compile all; the results are in the order of the requests."""
-        self._workers = self._workers or [self._new_worker() for _ in range(self._count)]
+        if not self._workers:
+            self._workers = [self._new_worker() for _ in range(self._count)]
+            for worker in self._workers:
+                worker.await_ready()
         waiting = deque(enumerate(BuildRequest(spec, config) for spec, config in requests))
+        again: set[int] = set()
         results: dict[int, Artifact | BuildFailure] = {}
         busy: dict[_Worker, tuple[int, BuildRequest, float]] = {}
         while waiting or busy:
@@ -94,7 +102,12 @@ class BuildPool:
                     busy[worker] = (index, request, time.monotonic() + self._timeout_s)
             for worker in self._ready(busy):
                 index, request, _ = busy.pop(worker)
-                results[index] = self._received(worker, request)
+                result = self._received(worker, request)
+                if result is None and index not in again:
+                    again.add(index)
+                    waiting.append((index, request))
+                else:
+                    results[index] = result or _killed(request)
         return [results[i] for i in range(len(requests))]
 
     def _ready(self, busy: dict[_Worker, tuple[int, BuildRequest, float]]) -> list[_Worker]:
@@ -111,21 +124,30 @@ class BuildPool:
             worker.kill()
         return late
 
-    def _received(self, worker: _Worker, request: BuildRequest) -> Artifact | BuildFailure:
+    def _received(self, worker: _Worker, request: BuildRequest) -> Artifact | BuildFailure | None:
+        """The result; None if somebody killed the worker, which says nothing about the config."""
         answer = worker.receive()
         if isinstance(answer, Artifact):
             return answer
         if isinstance(answer, ToolchainError):
             raise answer
         if isinstance(answer, CompilerError):
-            message, kind = str(answer), FailureKind.COMPILE
-        else:
-            timed_out, message = worker.killed, worker.epitaph()
-            kind = FailureKind.TIMEOUT if timed_out else FailureKind.COMPILE
-            if timed_out:
-                message = f"the compiler took longer than {self._timeout_s:g} s"
-            worker.restart()
-        return BuildFailure(request.spec, to_text(request.config), kind, message)
+            return _failure(request, FailureKind.COMPILE, str(answer))
+        timed_out, message = worker.killed, worker.epitaph()
+        killed = worker.exit_code == -signal.SIGKILL
+        worker.restart()
+        if timed_out:
+            return _failure(request, FailureKind.TIMEOUT, f"the compiler took longer than {self._timeout_s:g} s")
+        return None if killed else _failure(request, FailureKind.COMPILE, message)
+
+
+def _failure(request: BuildRequest, kind: FailureKind, message: str) -> BuildFailure:
+    return BuildFailure(request.spec, to_text(request.config), kind, message)
+
+
+def _killed(request: BuildRequest) -> BuildFailure:
+    text = "the compiler process was killed twice (by the system, for want of memory?)"
+    return _failure(request, FailureKind.COMPILE, text)
 
 
 class _Worker:
@@ -166,19 +188,27 @@ class _Worker:
         except BrokenPipeError:
             pass  # the worker is dead: its answers end, which is what the reader acts on
 
+    def await_ready(self) -> None:
+        """Wait until it has imported what it needs: that takes a second, in which nobody must measure."""
+        self.receive()
+
     def receive(self) -> object:
-        """An artifact or an error; None if the worker died."""
+        """An artifact, an error or `READY`; None if the worker died."""
         try:
             return pickle.load(self.answers)
         except (EOFError, pickle.UnpicklingError):
             return None
 
+    @property
+    def exit_code(self) -> int:
+        """Of a worker that died; negative: the signal."""
+        return self._process.wait()
+
     def epitaph(self) -> str:
         """What a worker that died left behind."""
-        code = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the compiler process ended with {code}" + (f": {lines[-1]}" if lines else "")
+        return f"the compiler process ended with {self.exit_code}" + (f": {lines[-1]}" if lines else "")
 
     def kill(self) -> None:
         self.killed = True
@@ -188,6 +218,7 @@ class _Worker:
     def restart(self) -> None:
         self.stop()
         self._start()
+        self.await_ready()
 
     def stop(self) -> None:
         self.kill()

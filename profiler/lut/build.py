@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from profiler.errors import InvalidFile
 from profiler.lut.schema import LutRow, Source
-from profiler.record import Conditions, Fingerprint, Measurement, Record, encode
+from profiler.record import Conditions, Failure, Fingerprint, Measurement, Record, encode
 from profiler.workload import KernelSpec
 
 FINAL = "final"
@@ -17,16 +17,20 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
     """One measured row per kernel and conditions, from the final measurements on that instrument.
 
     Each config stands for itself by its latest run (an older run of it is not asked: taking the luckiest of many runs
-    would flatter it), and the config with the lowest median is taken. Failures, candidates' screenings and records of
-    other instruments are passed over. Raises `InvalidFile` for a measurement whose instrument no record describes.
+    would flatter it), and the config with the lowest median is taken. Configs that ever failed, candidates' screenings
+    and records of other instruments are passed over. Raises `InvalidFile` for a measurement whose instrument no record
+    describes.
     """
     instruments = {fingerprint.digest}
     finals: list[Measurement] = []
+    failed: set[tuple[KernelSpec, Conditions, str, str]] = set()
     for record in records:
         if isinstance(record, Fingerprint):
             instruments.add(record.digest)
         elif isinstance(record, Measurement) and record.stage == FINAL:
             finals.append(record)
+        elif isinstance(record, Failure):
+            failed.add((record.spec, record.conditions, record.fingerprint, record.config))
     latest: dict[tuple[KernelSpec, Conditions, str], Measurement] = {}
     for measurement in finals:
         if measurement.fingerprint not in instruments:
@@ -35,6 +39,8 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
                 f" '{measurement.fingerprint}'; the journal has lost its first line, restore it or measure again"
             )
         if measurement.fingerprint != fingerprint.digest:
+            continue
+        if (measurement.spec, measurement.conditions, measurement.fingerprint, measurement.config) in failed:
             continue
         key = (measurement.spec, measurement.conditions, measurement.config)
         if key not in latest or _age(latest[key]) < _age(measurement):

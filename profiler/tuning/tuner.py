@@ -42,6 +42,7 @@ class Budget:
     trials : configs of a kernel that are tried, those of earlier runs included. sibling_trials : the same for a kernel
     that differs only in its epilogue or output type from one that was searched. batch : configs that
     are built and measured at a time. finalists : the fastest configs of a kernel that are measured once more.
+    side_by_side : kernels whose finalists are measured in turn; what a killed run has to measure again at most.
     extend : search on where an earlier run has finished, if it tried fewer configs than are granted now.
     """
 
@@ -49,11 +50,12 @@ class Budget:
     sibling_trials: int = 8
     batch: int = 8
     finalists: int = 3
+    side_by_side: int = 4
     extend: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.trials, self.sibling_trials, self.batch, self.finalists) < 1:
-            raise ValueError("trials, sibling_trials, batch and finalists must be at least 1")
+        if min(self.trials, self.sibling_trials, self.batch, self.finalists, self.side_by_side) < 1:
+            raise ValueError("trials, sibling_trials, batch, finalists and side_by_side must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -176,12 +178,15 @@ class Tuner:
                     raise RuntimeError(f"measuring the finalists of {workload.text} left no records")
 
     def _finalists(self, workload: Workload, group: Sequence[KernelSpec]) -> tuple[Candidate, ...]:
-        """The fastest configs of those kernels whose winner has no final measurement, without those that have one."""
+        """The fastest configs of the first kernels whose winner has no final measurement, without those that have one.
+
+        Kernels of one epilogue in all precisions stand next to each other in a group, so they are measured together.
+        """
         known = self.database.tried(workload)
         unfinished = [(spec, known[spec]) for spec in group if spec in known and not known[spec].finished]
         return tuple(
             (spec, config)
-            for spec, tried in unfinished
+            for spec, tried in unfinished[: self.budget.side_by_side]
             for config in tried.ranked[: self.budget.finalists]
             if config not in tried.finals
         )

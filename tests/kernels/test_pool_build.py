@@ -69,8 +69,7 @@ def test_a_killed_worker_is_replaced() -> None:
     with BuildPool(TARGET, workers=1) as pool:
         assert isinstance(pool.build([(DENSE, config)])[0], Artifact)
         os.kill(pool._workers[0]._process.pid, signal.SIGKILL)
-        results = [pool.build([(DENSE, config)])[0] for _ in range(2)]
-    assert isinstance(results[-1], Artifact)
+        assert isinstance(pool.build([(DENSE, config)])[0], Artifact), "a kill from outside says nothing of the config"
 
 
 def test_a_compiler_that_hangs_is_stopped() -> None:
