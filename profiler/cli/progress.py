@@ -19,6 +19,9 @@ from profiler.tuning.search import StopReason
 from profiler.units import format_duration
 
 
+_BAR_WIDTH = 20
+
+
 @contextmanager
 def progress_display() -> Iterator[Report]:
     """A report that `pipeline.profile` fills, shown for as long as the context lasts."""
@@ -29,7 +32,7 @@ def progress_display() -> Iterator[Report]:
         return
     columns = (
         SpinnerColumn(),
-        BarColumn(30),
+        BarColumn(_BAR_WIDTH),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
@@ -64,14 +67,17 @@ class _Bar:
             self._bars.advance(self._task)
             self._bars.refresh()
         elif isinstance(event, SpecStarted):
-            self._show(escape(event.spec.key))
+            self._show(event.spec.key)
         elif isinstance(event, CandidateTried):
             best = format_duration(event.best_s) if event.best_s else "-"
-            self._show(f"{escape(event.spec.key)}  trial {event.tried}, best {best}")
+            self._show(f"trial {event.tried}, best {best}  {event.spec.key}")
         elif isinstance(event, FinalsStarted):
             self._show(f"final measurement of {len(event.specs)} kernels in turn")
 
     def _show(self, description: str) -> None:
+        room = max(20, self._bars.console.width - _BAR_WIDTH - 24)  # beside spinner, bar, count and time
+        if len(description) > room:
+            description = description[: room - 1] + "…"
         self._bars.update(self._task, description=description, refresh=True)
 
 
