@@ -18,7 +18,6 @@ from profiler.tuning.events import CandidateTried, FinalsStarted, SpecFinished, 
 from profiler.tuning.search import StopReason
 from profiler.units import format_duration
 
-
 _BAR_WIDTH = 20
 
 
