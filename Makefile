@@ -20,7 +20,7 @@ EXTRA = $(if $(filter %.pt2,$(MODEL)),$(VENV)/.torch)
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables of profile (default):"
 	@echo "  MODEL=resnet18     resnet18, resnet50, resnet50_v1.5, inceptionv3, FILE.onnx or FILE.pt2"
 	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
@@ -28,14 +28,14 @@ help: ## list the targets and their variables
 	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
 
 profile: $(VENV)/.base $(EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
-	@$(RUN) profile $(MODEL) --device $(GPU) --precisions $(PRECISIONS) --cache $(CACHE) --threads $(THREADS) \
-		$(if $(BATCH),--batch $(BATCH)) $(if $(TRIALS),--trials $(TRIALS)) --out $(OUT) $(FLAGS)
+	@$(RUN) profile "$(MODEL)" --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
+		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS)
 
 devices: $(VENV)/.base ## list what can be measured on this machine
 	@$(RUN) devices $(FLAGS)
 
 lut-check: $(VENV)/.base ## say what is wrong with the LUT file LUT=...
-	@$(RUN) lut check $(LUT) $(FLAGS)
+	@$(RUN) lut check "$(LUT)" $(FLAGS)
 
 test: $(VENV)/.dev ## run the tests
 	@$(VENV)/bin/python -m pytest $(ARGS)

@@ -19,7 +19,7 @@ from profiler.devices.discover import find_device, open_device
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError, OutputError, ProfilerError
 from profiler.frontend import load_network
-from profiler.hardware import CpuSpec, host_cpu
+from profiler.hardware import CpuSpec, DotIsa, host_cpu
 from profiler.kernels.build import compiler_version
 from profiler.kernels.pool_build import BuildPool
 from profiler.kernels.target import target_of
@@ -32,7 +32,7 @@ from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions, Failure, Fingerprint, Measurement
 from profiler.space.config import ScheduleConfig
-from profiler.space.cpu import config_space
+from profiler.space.cpu import config_space, reason_unsupported
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
 from profiler.tuning.tuner import Budget, SpecResult, Tuner
@@ -113,8 +113,7 @@ def profile(request: ProfileRequest, progress: Progress | None = None) -> Profil
     records = _records(database, [d.spec for d in demands])
     rows = build_rows(records, fingerprint)
     if not rows:
-        first = next((r.failures[0].message for r in results if r.failures), "no candidate could be built")
-        raise ProfilerError(f"no kernel of {network.name} could be measured: {first}")
+        raise ProfilerError(f"no kernel of {network.name} could be measured: {_why_none(results[0], cpu.isa)}")
     lut_path = store.save(luts, choice.device.slug, fingerprint, rows)
     table = network_table(network, request.precisions, prices(rows, request.conditions))
     return ProfileResult(
@@ -129,7 +128,7 @@ def profile(request: ProfileRequest, progress: Progress | None = None) -> Profil
         elapsed_s=time.monotonic() - begin,
         lut_path=lut_path,
         logs=logs,
-        warnings=_warnings(choice.note, results),
+        warnings=_warnings((choice.note, _elsewhere(lut_path, choice.device.slug)), results, cpu.isa),
     )
 
 
@@ -174,20 +173,34 @@ def _records(database: TuningDatabase, specs: Sequence[KernelSpec]) -> tuple[Mea
     return tuple(record for workload in workloads for record in database.records(workload))
 
 
-def _warnings(note: str, results: Sequence[SpecResult]) -> tuple[str, ...]:
-    found = [note] if note else []
+def _elsewhere(lut_path: Path, slug: str) -> str:
+    if lut_path.name == f"{slug}.csv":
+        return ""
+    usual = lut_path.with_name(f"{slug}.csv")
+    return f"{usual} is of another instrument (an older version or another machine); this run's rows are in {lut_path}"
+
+
+def _why_none(result: SpecResult, isa: DotIsa) -> str:
+    failures = Counter(failure.kind.value for failure in result.failures)
+    counted = ", ".join(f"{count} {kind}" for kind, count in failures.items())
+    last = f" ({result.failures[-1].message})" if result.failures else ""
+    return f"{result.spec.key}: {reason_unsupported(result.spec, isa) or counted + last or 'no valid config'}"
+
+
+def _warnings(notes: Sequence[str], results: Sequence[SpecResult], isa: DotIsa) -> tuple[str, ...]:
+    found = [note for note in notes if note]
     unmeasured = [result for result in results if result.best is None]
     if unmeasured:
-        reasons = Counter(f.kind.value for r in unmeasured for f in r.failures)
-        found.append(
-            f"{len(unmeasured)} kernels have no latency ({', '.join(f'{n} {k}' for k, n in reasons.items())}); "
-            f"the first is {unmeasured[0].spec.key}"
-        )
-    doubtful = [r for r in results if r.best is not None and r.best.summary.contaminated]
+        found.append(f"no latency for {len(unmeasured)} of {len(results)} kernels; {_why_none(unmeasured[0], isa)}")
+    finals = [result.best for result in results if result.best is not None]
+    disturbed = [m for m in finals if any(note.startswith("other processes") for note in m.circumstances.notes)]
+    if disturbed:
+        found.append(f"other processes were busy while {len(disturbed)} of {len(results)} kernels were measured")
+    doubtful = [m for m in finals if m.summary.contaminated]
     if doubtful:
         found.append(
             f"something else ran on the machine: the medians of {len(doubtful)} of {len(results)} kernels lie far "
-            "above their minima; measure again on an idle machine for numbers to rely on"
+            "above their minima; the same command measures those again, best on an idle machine"
         )
     return tuple(found)
 

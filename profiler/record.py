@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
@@ -21,6 +22,7 @@ from profiler.workload import KernelSpec
 
 RECORD_VERSION = 1
 """1: first version."""
+STAGES = ("screen", "final")
 
 
 class CacheMode(str, Enum):
@@ -126,6 +128,13 @@ class Measurement:
     native: bool = True
     circumstances: Circumstances = field(default_factory=Circumstances)
 
+    def __post_init__(self) -> None:
+        _check_origin(self)
+        if self.stage not in STAGES:
+            raise ValueError(f"stage '{self.stage}' is none of {', '.join(STAGES)}")
+        if not re.fullmatch(r"[0-9a-f]{64}", str(self.artifact_sha256)):
+            raise ValueError("artifact_sha256 is not a digest")
+
     @property
     def summary(self) -> Summary:
         return summarize(self.samples_s)
@@ -147,6 +156,15 @@ class Failure:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", FailureKind(self.kind))
+        _check_origin(self)
+
+
+def _check_origin(record: Measurement | Failure) -> None:
+    for name in ("config", "fingerprint", "run_id", "tool_version"):
+        if not isinstance(getattr(record, name), str):
+            raise ValueError(f"{name} is not a text")
+    if isinstance(record.measured_at, bool) or not isinstance(record.measured_at, (int, float)):
+        raise ValueError("measured_at is not a number")
 
 
 Record = Measurement | Failure | Fingerprint

@@ -50,7 +50,7 @@ measurements = st.builds(
     config=text,
     conditions=conditions,
     fingerprint=text,
-    artifact_sha256=text,
+    artifact_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
     samples_s=st.lists(st.floats(1e-9, 10), min_size=1, max_size=5).map(tuple),
     launches_per_sample=st.integers(1, 9),
     discarded=st.integers(0, 9),
@@ -102,7 +102,7 @@ def test_a_power_limit_read_as_an_integer_is_the_same_instrument() -> None:
 
 
 def measurement(**changes: object) -> Measurement:
-    base = Measurement(SPEC, "c", Conditions(), "f", "a", (1.0, 2.0), 1, 0, "final", "r", 1.0, "0.1")
+    base = Measurement(SPEC, "c", Conditions(), "f", "ab" * 32, (1.0, 2.0), 1, 0, "final", "r", 1.0, "0.1")
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -237,3 +237,24 @@ def test_two_processes_append_without_losing_or_tearing_lines(tmp_path: Path) ->
     seen = [(r.device, r.device_name) for r in Journal(path).read() if isinstance(r, Fingerprint)]
     assert sorted(seen) == sorted((name, str(i)) for name in "ab" for i in range(60) for _ in range(2))
     assert [name for name, _ in seen[::2]] == [name for name, _ in seen[1::2]]  # a batch stays together
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("config", 5),
+        ("measured_at", "x"),
+        ("measured_at", True),
+        ("artifact_sha256", ""),
+        ("stage", "bogus"),
+        ("fingerprint", None),
+        ("run_id", 1),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_refused_with_its_line(tmp_path: Path, field: str, value: object) -> None:
+    body = json.loads(encode(measurement()))
+    body[field] = value
+    path = tmp_path / "journal.jsonl"
+    path.write_text(json.dumps(body) + "\n")
+    with pytest.raises(InvalidFile, match=r"journal\.jsonl, line 1"):
+        list(Journal(path).read())

@@ -113,4 +113,5 @@ class _Lines:
 
     @staticmethod
     def _print(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(text + "\n")  # in one piece: Ctrl-C must not fall between a line and its end
+        sys.stderr.flush()

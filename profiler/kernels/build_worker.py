@@ -40,6 +40,10 @@ def main(folder: str) -> None:
             answer = error
         except ProfilerError as error:
             answer = CompilerError(str(error))
+        except MemoryError:
+            answer = ToolchainError(
+                f"{request.spec.key}: not enough memory for its reference output; use a smaller batch"
+            )
         except OSError as error:
             answer = ToolchainError(
                 f"{folder}: temporary files cannot be written: {error.strerror}; make room for them"

@@ -36,9 +36,6 @@ from profiler.quantize.packing import DOT_WIDTH
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan
 
-NIBBLE_SCALE = 16
-"""4-bit weights are unpacked without sign extension: the kernel sums 16 times the products."""
-
 
 @dataclass(frozen=True)
 class DotBuffers:
@@ -77,25 +74,14 @@ _AXES = {
 
 def emit_dot(plan: DotPlan, config: DotConfig, buffers: DotBuffers) -> None:
     """Emit the body of the kernel. Raises `CompilerError` if a sum could leave 32 bits."""
-    _check_range(plan)
+    if plan.reason_inexact is not None:
+        raise CompilerError(f"{plan.spec.key}: {plan.reason_inexact} in this template")
     kernel = _DotKernel(plan, config, buffers)
     if plan.staged and plan.stages_all_at_once(config):
         with loop(plan.spec.workload.batch, kernel.stage_axis == "image") as image:
             kernel.stage(image, image)
     with loop(plan.spec.workload.groups) as group:
         kernel.nest(_AXES[config.order], _Tile(group=group))
-
-
-def _check_range(plan: DotPlan) -> None:
-    spec = plan.spec
-    widest = max(
-        abs(spec.input_dtype.low + plan.activation_offset), abs(spec.input_dtype.high + plan.activation_offset)
-    )
-    scale = NIBBLE_SCALE if plan.nibble_weights else 1
-    if widest * -spec.weight_dtype.low * spec.workload.reduction * scale >= 1 << 31:  # type: ignore[union-attr]
-        raise CompilerError(
-            f"{spec.key}: a sum of {spec.workload.reduction} products can leave 32 bits in this template"
-        )
 
 
 class _DotKernel:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
@@ -51,6 +53,8 @@ class BuildRequest:
     config: ScheduleConfig
 
 
+_FOLDER = "lowbit-toolchain-"
+_START_LIMIT_S = 60.0
 READY = "ready"
 """What a worker says first."""
 
@@ -63,8 +67,9 @@ class BuildPool:
     ) -> None:
         self._timeout_s = timeout_s
         self._resources = ExitStack()
+        _remove_leftovers()
         folder = self._resources.enter_context(
-            tempfile.TemporaryDirectory(prefix="lowbit-toolchain-", ignore_cleanup_errors=True)
+            tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-", ignore_cleanup_errors=True)
         )
         arguments = [sys.executable, "-m", "profiler.kernels.build_worker", folder]
         self._new_worker = partial(_Worker, arguments, folder, target, threads)
@@ -141,6 +146,14 @@ class BuildPool:
         return None if killed else _failure(request, FailureKind.COMPILE, message)
 
 
+def _remove_leftovers() -> None:
+    """Folders of runs that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _failure(request: BuildRequest, kind: FailureKind, message: str) -> BuildFailure:
     return BuildFailure(request.spec, to_text(request.config), kind, message)
 
@@ -190,6 +203,10 @@ class _Worker:
 
     def await_ready(self) -> None:
         """Wait until it has imported what it needs: that takes a second, in which nobody must measure."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.answers, selectors.EVENT_READ)
+            if not selector.select(_START_LIMIT_S):
+                self.kill()
         self.receive()
 
     def receive(self) -> object:

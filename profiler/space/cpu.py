@@ -35,10 +35,22 @@ def template_for(spec: KernelSpec) -> type[DotConfig] | type[DepthwiseConfig] | 
 def config_space(spec: KernelSpec, isa: DotIsa, threads: int) -> tuple[ScheduleConfig, ...]:
     """All valid configs, in a fixed order without meaning.
 
-    With one thread nothing is parallel; with more, every config splits its work among them.
+    With one thread nothing is parallel; with more, every config splits its work among them, where any can.
     """
+    if threads > 1:
+        configs = _configs(spec, isa, (ParallelAxis.PIXELS, ParallelAxis.CHANNELS))
+        if configs:
+            return configs
+    return _configs(spec, isa, (ParallelAxis.NONE,))
+
+
+def reason_unsupported(spec: KernelSpec, isa: DotIsa) -> str | None:
+    """Why no config can compute the spec; None if its space is not empty for that reason."""
+    return DotPlan.of(spec, isa).reason_inexact if template_for(spec) is DotConfig else None
+
+
+def _configs(spec: KernelSpec, isa: DotIsa, axes: tuple[ParallelAxis, ...]) -> tuple[ScheduleConfig, ...]:
     template = template_for(spec)
-    axes = (ParallelAxis.NONE,) if threads == 1 else (ParallelAxis.PIXELS, ParallelAxis.CHANNELS)
     configs: list[ScheduleConfig]
     if template is DotConfig:
         configs = list(_dot_configs(DotPlan.of(spec, isa), axes))
@@ -79,6 +91,8 @@ def register_demand(plan: DotPlan, config: DotConfig) -> int:
 
 
 def _reason_invalid_dot(plan: DotPlan, config: DotConfig) -> str | None:
+    if plan.reason_inexact is not None:
+        return plan.reason_inexact
     if config.tile_h > plan.out_height or config.tile_w > plan.out_width:
         output = f"{plan.out_height}x{plan.out_width}"
         return f"a tile of {config.tile_h}x{config.tile_w} pixels is larger than the output ({output})"

@@ -9,6 +9,8 @@ from profiler.quantize.packing import DOT_WIDTH, Packing
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
 from profiler.workload import DType, KernelSpec
 
+NIBBLE_SCALE = 16
+"""4-bit weights are unpacked without sign extension: the kernel sums 16 times the products."""
 SLACK_BYTES = 64
 """Room behind what is staged: vectors and padded runs read beyond it, and what they read there has no effect."""
 
@@ -57,6 +59,17 @@ class DotPlan:
         images, pixels = (1, w.batch) if together else (w.batch, 1)
         pixels *= w.out_height * w.out_width
         return DotPlan(spec, isa, images, 1, pixels, 1, pixels, 1, 1, staged, gathered, merged, offset)
+
+    @property
+    def reason_inexact(self) -> str | None:
+        """Why the sums could leave 32 bits; None if they cannot."""
+        dtype, weight = self.spec.input_dtype, self.spec.weight_dtype
+        assert weight is not None
+        widest = max(abs(dtype.low + self.activation_offset), abs(dtype.high + self.activation_offset))
+        scale = NIBBLE_SCALE if self.nibble_weights else 1
+        if widest * -weight.low * self.spec.workload.reduction * scale < 1 << 31:
+            return None
+        return f"a sum of {self.spec.workload.reduction} products can leave 32 bits"
 
     @property
     def lanes(self) -> int:

@@ -7,10 +7,11 @@ fingerprint of its instrument ahead of its first record. Only records of this in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from profiler.errors import OutputError
+from profiler.errors import InvalidFile, OutputError
 from profiler.predictor.prediction import FINAL_STAGE
 from profiler.record import Conditions, Failure, Fingerprint, Journal, Measurement
 from profiler.workload import KernelSpec, Workload
@@ -86,8 +87,14 @@ class TuningDatabase:
         return self._records(self.path(workload))
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """All measurements, of all workloads: what a cost model learns from."""
-        records = [record for path in sorted(self.folder.glob("*.jsonl")) for record in self._records(path)]
+        """All measurements, of all workloads: what a cost model learns from.
+
+        It does without journals that cannot be read; whoever needs one of them for its own sake gets the error.
+        """
+        records: list[Measurement | Failure] = []
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with suppress(InvalidFile):
+                records += self._records(path)
         return tuple(record for record in records if isinstance(record, Measurement))
 
     def tried(self, workload: Workload) -> dict[KernelSpec, Tried]:

@@ -43,7 +43,8 @@ class Budget:
     that differs only in its epilogue or output type from one that was searched. batch : configs that
     are built and measured at a time. finalists : the fastest configs of a kernel that are measured once more.
     side_by_side : kernels whose finalists are measured in turn; what a killed run has to measure again at most.
-    extend : search on where an earlier run has finished, if it tried fewer configs than are granted now.
+    extend : search on where an earlier run has finished, if it tried fewer configs than are granted now; a kernel with
+    so few trials that no search could have converged is searched on in any case.
     """
 
     trials: int = 32
@@ -119,10 +120,13 @@ class Tuner:
     def _search(self, spec: KernelSpec, built: dict[Candidate, Artifact]) -> StopReason:
         """Try configs until the budget or the strategy says enough; what was built is added to ``built``."""
         tried = self._tried(spec)
-        if tried.finished and not self.budget.extend:
+        enough = min(self._trials(spec), self.strategy.least_trials)
+        if tried.finished and not self.budget.extend and len(tried) >= enough:
             return StopReason.KNOWN
         with self.bench.compiling():
             space = self.space(spec)
+        if tried.finished and len(tried) >= min(enough, len(space)) and not self.budget.extend:
+            return StopReason.KNOWN  # a space of few configs
         self.listener(SpecStarted(spec, len(space), self._trials(spec), len(tried)))
         while True:
             batch = self._next_batch(spec, space)
@@ -183,13 +187,20 @@ class Tuner:
         Kernels of one epilogue in all precisions stand next to each other in a group, so they are measured together.
         """
         known = self.database.tried(workload)
-        unfinished = [(spec, known[spec]) for spec in group if spec in known and not known[spec].finished]
+        unfinished = [(spec, known[spec]) for spec in group if spec in known and not self._settled(known[spec])]
         return tuple(
             (spec, config)
             for spec, tried in unfinished[: self.budget.side_by_side]
             for config in tried.ranked[: self.budget.finalists]
-            if config not in tried.finals
+            if config not in tried.finals or self._doubtful(tried.finals[config])
         )
+
+    def _settled(self, tried: Tried) -> bool:
+        return tried.finished and (tried.best is None or not self._doubtful(tried.best))
+
+    def _doubtful(self, final: Measurement) -> bool:
+        """Contaminated, and by an earlier run: this one tries once more."""
+        return final.summary.contaminated and final.run_id != self.bench.run.run_id
 
     def _trials(self, spec: KernelSpec) -> int:
         known = self.database.tried(spec.workload)

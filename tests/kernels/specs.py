@@ -66,9 +66,10 @@ def unweighted_specs(draw: st.DrawFn) -> KernelSpec:
     if op is Op.CONVERT:
         return KernelSpec(Workload(*shape, channels), draw(WIDE), draw(NARROW), epilogue=draw(REQUANT))
     kernel = draw(st.tuples(*[st.integers(1, 3)] * 2))
-    pads = [draw(st.integers(0, k // 2)) for k in (*kernel, *kernel)]
+    pads = [draw(st.integers(0, k)) for k in (*kernel, *kernel)]
+    strides, dilations = (draw(st.tuples(*[st.integers(1, 2)] * 2)) for _ in range(2))
     try:
-        workload = Workload(*shape, channels, *kernel, *draw(st.tuples(*[st.integers(1, 2)] * 2)), *pads)
+        workload = Workload(*shape, channels, *kernel, *strides, *pads, *dilations)
     except InvalidWorkload:
         assume(False)
         raise

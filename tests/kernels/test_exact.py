@@ -129,3 +129,19 @@ def test_the_best_instruction_set_is_chosen() -> None:
     assert dot_isa(frozenset({"avx2", "avx512f"}), "x86_64") is DotIsa.AVX2
     assert dot_isa(frozenset({"sse4_2"}), "x86_64") is DotIsa.GENERIC
     assert dot_isa(frozenset({"asimd", "asimddp"}), "aarch64") is DotIsa.NEON_DOT
+
+
+@pytest.mark.parametrize("dtype", [DType.INT4, DType.UINT4, DType.INT8])
+@pytest.mark.parametrize("channels", [5, 8])
+def test_a_window_that_lies_in_the_padding(toolchain: Toolchain, dtype: DType, channels: int) -> None:
+    """Dilated over a single pixel: most windows see nothing of it."""
+    workload = Workload(Op.MAX_POOL, 1, 1, 1, channels, channels, 2, 2, 1, 1, 1, 1, 1, 1, 2, 2)
+    assert_exact(KernelSpec(workload, dtype, dtype), 0.0, ISAS[0], 1, toolchain)
+
+
+@TWO_CPUS
+def test_groups_that_threads_cannot_share_are_done_by_one(toolchain: Toolchain) -> None:
+    workload = Workload(Op.CONV2D, 1, 6, 6, 6, 9, 3, 3, groups=3)
+    spec = KernelSpec(workload, DType.UINT4, DType.UINT4, DType.INT4, epilogue=Epilogue.REQUANT_RELU)
+    assert {config.parallel for config in config_space(spec, ISAS[0], 2)} == {ParallelAxis.NONE}
+    assert_exact(spec, 0.5, ISAS[0], 2, toolchain)

@@ -115,3 +115,13 @@ def test_the_order_of_records_does_not_matter(runs: list[tuple[int, list[float],
     newest = {c: max(r.measured_at for r in records if r.config == c) for c in {r.config for r in records}}
     candidates = [r for r in records if r.measured_at == newest[r.config]]
     assert row.latency_median_s in [statistics.median(r.samples_s) for r in candidates]
+
+
+def test_a_config_that_ever_failed_is_not_taken() -> None:
+    """However fast it once was: a kernel that computes something else now and then has no latency."""
+    fast = replace(FINAL, config="wrong", samples_s=(1e-9,) * 5)
+    failure = Failure(SPEC, "wrong", FINAL.conditions, HERE.digest, FailureKind.WRONG_OUTPUT, "no", "run", 11.0, "0.1")
+    assert [row.config for row in build([HERE, fast, failure, FINAL], HERE)] == ["a"]
+    assert build([HERE, failure, fast], HERE) == ()
+    elsewhere = replace(failure, fingerprint=THERE.digest)
+    assert [row.config for row in build([HERE, fast, THERE, elsewhere], HERE)] == ["wrong"]

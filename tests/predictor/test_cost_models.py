@@ -36,7 +36,7 @@ def space_of(spec: KernelSpec) -> tuple[ScheduleConfig, ...]:
 def measured(spec: KernelSpec, config: ScheduleConfig, factor: float = 1.0, stage: str = "screen") -> Measurement:
     latency_s = factor * skewed(spec, config)
     samples = tuple(latency_s * (1 + 0.01 * (hash_share(to_text(config), i) - 0.5)) for i in range(6))
-    return Measurement(spec, to_text(config), CONDITIONS, "f", "", samples, 1, 0, stage, "r", 0.0, "0")
+    return Measurement(spec, to_text(config), CONDITIONS, "f", "ab" * 32, samples, 1, 0, stage, "r", 0.0, "0")
 
 
 def some(spec: KernelSpec, count: int, factor: float = 1.0) -> list[Measurement]:

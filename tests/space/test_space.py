@@ -15,7 +15,7 @@ from profiler.space.config import (
     parse_config,
     to_text,
 )
-from profiler.space.cpu import check_config, config_space
+from profiler.space.cpu import check_config, config_space, reason_unsupported
 from profiler.space.model import analytic_latency_s, limit_s
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
@@ -104,3 +104,10 @@ def test_more_work_takes_longer() -> None:
     assert analytic_latency_s(spec(MIDDLE.with_batch(8)), config, CPU) > 7 * analytic_latency_s(
         spec(MIDDLE), config, CPU
     )
+
+
+def test_a_reduction_that_can_overflow_has_an_empty_space_and_a_reason() -> None:
+    deep = spec(Workload(Op.DENSE, 1, 1, 1, 1 << 17, 16))
+    assert config_space(deep, DotIsa.AVX512_VNNI, 1) == ()
+    assert reason_unsupported(deep, DotIsa.AVX512_VNNI) == "a sum of 131072 products can leave 32 bits"
+    assert reason_unsupported(spec(MIDDLE), DotIsa.AVX512_VNNI) is None

@@ -18,7 +18,7 @@ OTHER = replace(FINGERPRINT, driver="newer")
 
 def measured(config: str, latency_s: float, stage: str = "screen", bits: int = 8) -> Measurement:
     digest = FINGERPRINT.digest
-    return Measurement(conv(bits), config, CONDITIONS, digest, "", (latency_s,), 1, 0, stage, "r", 0.0, "0")
+    return Measurement(conv(bits), config, CONDITIONS, digest, "ab" * 32, (latency_s,), 1, 0, stage, "r", 0.0, "0")
 
 
 def failed(config: str) -> Failure:
@@ -115,9 +115,15 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     ours.append(CONV, [measured("a", 1.0), measured("b", 1.0)])
     lines = ours.path(CONV).read_text().splitlines(keepends=True)
     ours.path(CONV).write_text(lines[0] + lines[1][: len(lines[1]) // 2] + "\n" + lines[2])
-    for read in (lambda: database(tmp_path).tried(CONV), lambda: database(tmp_path).measurements()):
-        with pytest.raises(InvalidFile, match=rf"{CONV.text}\.jsonl, line 2"):
-            read()
+    with pytest.raises(InvalidFile, match=rf"{CONV.text}\.jsonl, line 2"):
+        database(tmp_path).tried(CONV)
+
+
+def test_a_journal_of_another_workload_that_cannot_be_read_stops_nobody(tmp_path: Path) -> None:
+    ours = database(tmp_path)
+    ours.append(CONV, [measured("a", 1.0)])
+    (tmp_path / "older.jsonl").write_text("of another version\n")
+    assert database(tmp_path).measurements() == (measured("a", 1.0),)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

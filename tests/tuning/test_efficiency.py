@@ -10,7 +10,7 @@ from tests.tuning.simulation import CONDITIONS, conv
 def record(latency_s: float | None) -> Measurement | Failure:
     if latency_s is None:
         return Failure(conv(), "c", CONDITIONS, "f", FailureKind.CRASH, "", "r", 0.0, "0")
-    return Measurement(conv(), "c", CONDITIONS, "f", "", (latency_s,), 1, 0, "screen", "r", 0.0, "0")
+    return Measurement(conv(), "c", CONDITIONS, "f", "ab" * 32, (latency_s,), 1, 0, "screen", "r", 0.0, "0")
 
 
 @pytest.mark.parametrize(

@@ -127,11 +127,12 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
 
 def test_extend_searches_on(tmp_path: Path) -> None:
     spec, bias = conv(), conv(epilogue=Epilogue.BIAS)
-    tuner(tmp_path, World(), Budget(trials=6, sibling_trials=2)).tune([spec, bias])
+    tuner(tmp_path, World(), Budget(trials=16, sibling_trials=2)).tune([spec, bias])
     kept = tuner(tmp_path, World(), Budget(trials=20, sibling_trials=2)).tune([spec, bias])
-    assert [r.tried for r in kept] == [6, 2]
+    assert [r.tried for r in kept] == [16, 2]
     extended = tuner(tmp_path, World(), Budget(trials=20, sibling_trials=2, extend=True)).tune([spec, bias])
-    assert [r.tried for r in extended] == [20, 2]
+    assert 16 < extended[0].tried <= 20
+    assert extended[1].tried == 2
     assert latency_s(extended[0]) <= latency_s(kept[0])
     assert set(Counter((r.spec, r.config) for r in journaled(tmp_path, "final")).values()) == {1}
 
@@ -397,3 +398,40 @@ def test_sweep_measures_a_sample_of_the_space(tmp_path: Path) -> None:
     everything = sweep(bench, spec, space_of(spec), limit=10_000)
     assert {r.config for r in everything} == {to_text(c) for c in space_of(spec)}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quick_try_is_searched_on_when_more_is_granted(tmp_path: Path) -> None:
+    spec = conv()
+    (quick,) = tuner(tmp_path, World(), Budget(trials=2)).tune([spec])
+    (again,) = tuner(tmp_path, World(), Budget(trials=2)).tune([spec])
+    assert (quick.tried, again.tried, again.reason) == (2, 2, StopReason.KNOWN)
+    (more,) = tuner(tmp_path, World()).tune([spec])
+    assert more.tried >= 16
+    (known,) = tuner(tmp_path, World()).tune([spec])
+    assert (known.tried, known.reason) == (more.tried, StopReason.KNOWN)
+
+
+def test_a_small_space_is_known_when_all_of_it_was_tried(tmp_path: Path) -> None:
+    (first,) = tuner(tmp_path, World()).tune([pool()])
+    world = World()
+    (second,) = tuner(tmp_path, world).tune([pool()])
+    assert first.tried == len(space_of(pool())) == second.tried
+    assert second.reason is StopReason.KNOWN
+    assert not world.steps("build", "measure")
+
+
+def test_a_contaminated_final_is_measured_again_by_the_next_run(tmp_path: Path) -> None:
+    spec = conv()
+    first = tuner(tmp_path, World())
+    (result,) = first.tune([spec])
+    assert result.best is not None
+    median_s = result.best.summary.median_s
+    noisy = tuple(median_s * factor for factor in (0.5, 1.0, 1.0, 1.0, 1.1))
+    first.database.append(spec.workload, [replace(result.best, samples_s=noisy, run_id="earlier")])
+    (again,) = tuner(tmp_path, World()).tune([spec])
+    assert again.best is not None
+    assert not again.best.summary.contaminated
+    finals = journaled(tmp_path, "final")
+    (third,) = tuner(tmp_path, World()).tune([spec])
+    assert third.reason is StopReason.KNOWN
+    assert journaled(tmp_path, "final") == finals
