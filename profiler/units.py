@@ -15,14 +15,6 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def format_bytes(count: float) -> str:
-    """A size in binary units, e.g. ``format_bytes(2048) == "2 KiB"``."""
-    for exponent, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if abs(count) >= 1024**exponent:
-            return f"{count / 1024**exponent:.3g} {unit}"
-    return f"{count:.0f} B"
-
-
 def format_count(count: float) -> str:
     """A count with an SI prefix, e.g. ``format_count(1.8e9) == "1.80 G"``."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -329,11 +329,6 @@ class KernelSpec:
         )
         return "-".join([self.workload.text, *types, *layouts])
 
-    @property
-    def native_bits(self) -> int:
-        """Width of the arithmetic: weight bits where there are weights, else bits of the output."""
-        return (self.weight_dtype or self.output_dtype).bits
-
     def to_dict(self) -> dict[str, Any]:
         """Flat, JSON-ready; inverse of `from_dict`."""
         flat: dict[str, Any] = {k: (v.value if isinstance(v, Enum) else v) for k, v in asdict(self.workload).items()}

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from profiler import __version__
 from profiler.cli import Interrupted, json_text, tables
 from profiler.errors import ProfilerError
-from profiler.lut.check import check as check_lut
+from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
 from profiler.lut.store import read, write
 from profiler.record import CacheMode
@@ -151,11 +151,11 @@ def devices(json_output: Json = False) -> None:
 @lut_app.command("check")
 def lut_check(file: LutFile, json_output: Json = False) -> None:
     """Say what is wrong with a LUT file; exit code 1 if anything is."""
-    findings = check_lut(file)
+    rows, findings = scan(file)
     if json_output:
         typer.echo(json.dumps(json_text.findings_json(file, findings), indent=2))
     else:
-        tables.print_findings(file, findings)
+        tables.print_findings(file, len(rows), findings)
     if findings:
         raise typer.Exit(1)
 

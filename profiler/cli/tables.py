@@ -141,18 +141,13 @@ def print_inventory(inventory: Inventory) -> None:
         console.print(f"no NVIDIA GPU: {escape(inventory.no_gpus)}", soft_wrap=True)
 
 
-def print_findings(file: Path, findings: Sequence[Finding]) -> None:
+def print_findings(file: Path, rows: int, findings: Sequence[Finding]) -> None:
+    """What is wrong with a file; how many sound rows it has if nothing is."""
     console = _console()
     for finding in findings:
         console.print(f"{escape(str(file))}:{escape(finding.text)}", soft_wrap=True)
     if not findings:
-        console.print(f"{escape(str(file))}: {len_rows(file)} rows, nothing wrong", soft_wrap=True)
-
-
-def len_rows(file: Path) -> int:
-    from profiler.lut.store import read
-
-    return len(read(file))
+        console.print(f"{escape(str(file))}: {rows} rows, nothing wrong", soft_wrap=True)
 
 
 def print_rows(rows: Sequence[LutRow]) -> None:
