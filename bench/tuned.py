@@ -14,9 +14,9 @@ from profiler import __version__
 from profiler.artifact import Artifact
 from profiler.devices.host import HostDevice
 from profiler.hardware import CpuSpec, host_cpu
-from profiler.kernels.build import compiler_version
+from profiler.kernels.cpu.build import compiler_version
 from profiler.kernels.pool_build import BuildPool
-from profiler.kernels.target import target_of
+from profiler.kernels.cpu.target import target_of
 from profiler.measure import Run
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions

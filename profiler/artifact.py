@@ -55,7 +55,7 @@ class Artifact:
     """A compiled kernel.
 
     ``code`` is a shared object (CPU) whose ``entry`` takes one pointer per argument and returns nothing, next to the
-    timing loop of `kernels/runtime.c`. ``features`` are the CPU features that the code uses. ``native`` is false
+    timing loop of `kernels/cpu/runtime.c`. ``features`` are the CPU features that the code uses. ``native`` is false
     where the instruction set emulates the arithmetic.
     """
 

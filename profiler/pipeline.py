@@ -20,9 +20,9 @@ from profiler.devices.protocol import Device
 from profiler.errors import DeviceError, OutputError, ProfilerError
 from profiler.frontend import load_network
 from profiler.hardware import CpuSpec, DotIsa, host_cpu
-from profiler.kernels.build import compiler_version
+from profiler.kernels.cpu.build import compiler_version
 from profiler.kernels.pool_build import BuildPool
-from profiler.kernels.target import target_of
+from profiler.kernels.cpu.target import target_of
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.demand import Demand, demand

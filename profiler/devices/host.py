@@ -5,7 +5,7 @@ subprocess: it works inside process pools too. After it died the next call start
 in the old one are loaded again when they are used next.
 
     this process                          worker
-    HostDevice.time(handle, 20, mode) --> lowbit_time of the artifact (kernels/runtime.c)
+    HostDevice.time(handle, 20, mode) --> lowbit_time of the artifact (kernels/cpu/runtime.c)
               <-- 20 durations, or the end of the pipe (crash), or nothing in time (killed)
 """
 

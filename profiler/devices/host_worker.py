@@ -52,7 +52,7 @@ class _Region(ctypes.Structure):
 
 
 class _Library:
-    """A shared object that was loaded from memory, with the functions of kernels/runtime.c."""
+    """A shared object that was loaded from memory, with the functions of kernels/cpu/runtime.c."""
 
     def __init__(self, code: bytes) -> None:
         self._descriptor, path = _executable_file(code)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from profiler.errors import CompilerError, ProfilerError
-from profiler.kernels.build import Toolchain, ToolchainError, build
+from profiler.kernels.cpu.build import Toolchain, ToolchainError, build
 from profiler.kernels.pool_build import READY, BuildRequest
 
 _PR_SET_PDEATHSIG = 1

@@ -27,8 +27,8 @@ from typing import IO, cast
 
 from profiler.artifact import Artifact
 from profiler.errors import CompilerError
-from profiler.kernels.build import ToolchainError
-from profiler.kernels.target import CpuTarget
+from profiler.kernels.cpu.build import ToolchainError
+from profiler.kernels.cpu.target import CpuTarget
 from profiler.record import FailureKind
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.kernels.build import Toolchain
+from profiler.kernels.cpu.build import Toolchain
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import pytest
 
 from profiler.errors import CompilerError, InvalidConfig
 from profiler.hardware import DotIsa
-from profiler.kernels.build import assembly, is_native
-from profiler.kernels.lower import lower
-from profiler.kernels.target import CpuTarget
+from profiler.kernels.cpu.build import assembly, is_native
+from profiler.kernels.cpu.lower import lower
+from profiler.kernels.cpu.target import CpuTarget
 from profiler.space.config import DotConfig, LoopOrder, VectorConfig
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 

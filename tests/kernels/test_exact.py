@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profiler.hardware import DotIsa, dot_isa, host_cpu
-from profiler.kernels.build import Toolchain, build
-from profiler.kernels.target import CpuTarget
+from profiler.kernels.cpu.build import Toolchain, build
+from profiler.kernels.cpu.target import CpuTarget
 from profiler.quantize.samples import expected_output
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis, to_text
 from profiler.space.cpu import config_space

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from profiler.hardware import DotIsa
-from profiler.kernels.build import TEMPLATES_VERSION
-from profiler.kernels.lower import lower
+from profiler.kernels.cpu.build import TEMPLATES_VERSION
+from profiler.kernels.cpu.lower import lower
 from profiler.space.config import parse_config
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 

@@ -12,7 +12,7 @@ from profiler.artifact import Artifact
 from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
 from profiler.kernels.pool_build import BuildFailure, BuildPool
-from profiler.kernels.target import CpuTarget
+from profiler.kernels.cpu.target import CpuTarget
 from profiler.record import FailureKind
 from profiler.space.config import DotConfig, LoopOrder, VectorConfig, to_text
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload

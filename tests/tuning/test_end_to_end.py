@@ -27,9 +27,9 @@ TINY = Workload(Op.CONV2D, 1, 6, 6, 16, 32, 3, 3, 1, 1, 1, 1, 1, 1)
 @pytest.mark.compile
 @pytest.mark.skipif(platform.system() != "Linux", reason="the host device is Linux only")
 def test_tune_on_this_machine(tmp_path: Path) -> None:
-    from profiler.kernels.build import compiler_version
+    from profiler.kernels.cpu.build import compiler_version
     from profiler.kernels.pool_build import BuildPool
-    from profiler.kernels.target import target_of
+    from profiler.kernels.cpu.target import target_of
 
     cpu, conditions = host_cpu(), Conditions()
     run = Run("test", "0", compiler_version())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
-from profiler.kernels.emit import Activation, Buffer, Expr, const, load, loop, store, vector
+from profiler.kernels.cpu.emit import Activation, Buffer, Expr, const, load, loop, store, vector
 from profiler.workload import KernelSpec
 
 

@@ -22,8 +22,8 @@ from tvm.ir.transform import PassContext, Sequential
 from profiler.artifact import Artifact, Check
 from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
-from profiler.kernels.lower import lower
-from profiler.kernels.target import CpuTarget
+from profiler.kernels.cpu.lower import lower
+from profiler.kernels.cpu.target import CpuTarget
 from profiler.quantize.samples import expected_sha256
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec

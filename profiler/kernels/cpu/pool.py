@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
-from profiler.kernels.emit import (
+from profiler.kernels.cpu.emit import (
     Activation,
     Buffer,
     Expr,

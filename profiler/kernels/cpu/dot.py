@@ -17,8 +17,8 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
-from profiler.kernels.dot_product import dot_product
-from profiler.kernels.emit import (
+from profiler.kernels.cpu.dot_product import dot_product
+from profiler.kernels.cpu.emit import (
     Activation,
     Buffer,
     Expr,
@@ -31,7 +31,7 @@ from profiler.kernels.emit import (
     loop,
     store,
 )
-from profiler.kernels.stage import Stage
+from profiler.kernels.cpu.stage import Stage
 from profiler.quantize.packing import DOT_WIDTH
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan

@@ -12,7 +12,7 @@ from tvm import tirx
 
 from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
-from profiler.kernels.emit import Expr, const, vector
+from profiler.kernels.cpu.emit import Expr, const, vector
 from profiler.quantize.packing import DOT_WIDTH
 
 

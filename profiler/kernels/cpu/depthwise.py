@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
-from profiler.kernels.emit import (
+from profiler.kernels.cpu.emit import (
     Activation,
     Buffer,
     Expr,
@@ -22,7 +22,7 @@ from profiler.kernels.emit import (
     store,
     vector,
 )
-from profiler.kernels.stage import Stage
+from profiler.kernels.cpu.stage import Stage
 from profiler.quantize.packing import Packing
 from profiler.space.config import DepthwiseConfig, ParallelAxis
 from profiler.space.dot_plan import SLACK_BYTES

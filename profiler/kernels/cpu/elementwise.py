@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler.kernels.emit import Activation, Buffer, Expr, Requantization, bounds, clamp, const, load, loop
+from profiler.kernels.cpu.emit import Activation, Buffer, Expr, Requantization, bounds, clamp, const, load, loop
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import KernelSpec, Op
 
