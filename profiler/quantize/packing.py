@@ -21,7 +21,8 @@ from profiler.workload import DType, KernelSpec, Op
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
-KINDS = ("plain", "dot", "depthwise")
+KINDS = ("plain", "dot", "depthwise", "mma")
+WORD_BYTES = 4
 DOT_WIDTH = 4
 """Products that one lane of a dot-product instruction sums (VNNI's vpdpbusd, Arm's sdot)."""
 
@@ -42,10 +43,16 @@ class Packing:
     - ``depthwise``: weights [kernel_h, kernel_w, O] (4-bit: two per byte along O), O padded with zeros to a multiple
       of ``channel_block``, like the vectors.
 
+    - ``mma``: rows of 32-bit words for tensor cores. Per group, all groups one after another, with O_g output channels
+      (padded with zero weights to a multiple of ``channel_block``): a row is kernel_h x kernel_w taps, each padded with
+      zeros to whole words, and the row itself to a multiple of ``step_words``. In a word the first element is lowest.
+      Shape [O_g][row], or ``tiled`` [O_g / channel_block][row / step_words][channel_block][step_words].
+
     Vectors (bias, multiplier, shift, residual_multiplier, residual_shift) are padded as the output channels of their
     kind are: bias and multiplier with 0, shift with 1.
 
     channel_block : output channels of one block. lanes : ``dot``: output channels of one vector register.
+    step_words, tiled : ``mma``: as above.
     activation_offset : what the kernel adds to the activations, so that they have the sign that the instruction wants;
     the bias is packed as bias - activation_offset * sum(weights), also where the epilogue has no bias argument.
     """
@@ -55,6 +62,8 @@ class Packing:
     lanes: int = 1
     merged_rows: bool = False
     activation_offset: int = 0
+    step_words: int = 1
+    tiled: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -63,6 +72,10 @@ class Packing:
             raise ValueError(f"packing: blocks of {self.channel_block} channels do not divide into {self.lanes} lanes")
         if self.kind != "dot" and (self.lanes, self.merged_rows) != (1, False):
             raise ValueError(f"packing '{self.kind}' has neither lanes nor merged rows")
+        if self.step_words < 1 or (self.kind != "mma" and (self.step_words, self.tiled) != (1, False)):
+            raise ValueError(f"packing '{self.kind}' cannot have steps of {self.step_words} words, tiled {self.tiled}")
+        if self.kind == "mma" and self.activation_offset:
+            raise ValueError("packing 'mma' has no activation offset")
         if self.kind == "plain" and self.channel_block != 1:
             raise ValueError("packing 'plain' has no channel blocks")
 
@@ -200,6 +213,10 @@ def _nbytes(spec: KernelSpec, packing: Packing, operand: Operand) -> int:
     if packing.kind == "depthwise":
         return workload.kernel_h * workload.kernel_w * ((padded * bits + 7) // 8)
     width, inputs = workload.kernel_w, workload.in_channels // workload.groups
+    if packing.kind == "mma":
+        taps = workload.kernel_h * width * _round_up(inputs, _word_elements(operand.dtype))
+        row_bytes = _round_up(taps * bits // 8, WORD_BYTES * packing.step_words)
+        return groups * padded * row_bytes
     run = _run(operand.dtype)
     row = _round_up(width * inputs, run) if packing.merged_rows else width * _round_up(inputs, run)
     return groups * padded * workload.kernel_h * row * bits // 8
@@ -213,7 +230,20 @@ def _pack_weight(spec: KernelSpec, packing: Packing, weight: Array) -> Bytes:
         return pack_activation(weight, dtype)
     if packing.kind == "depthwise":
         return pack_activation(_pad(np.moveaxis(weight[..., 0], 0, -1), -1, packing.channel_block), dtype)
+    if packing.kind == "mma":
+        return _pack_mma(weight, dtype, workload.groups, packing)
     return _pack_dot(weight, dtype, workload.groups, packing)
+
+
+def _pack_mma(weight: Array, dtype: DType, groups: int, packing: Packing) -> Bytes:
+    outputs = weight.shape[0]
+    taps = pack_activation(_pad(weight, -1, _word_elements(dtype)), dtype).view("<u4")
+    rows = _pad(taps.reshape(groups, outputs // groups, -1), 1, packing.channel_block)
+    rows = _pad(rows, -1, packing.step_words)
+    if packing.tiled:
+        steps = rows.shape[-1] // packing.step_words
+        rows = rows.reshape(groups, -1, packing.channel_block, steps, packing.step_words).transpose(0, 1, 3, 2, 4)
+    return np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
 
 
 def _pack_dot(weight: Array, dtype: DType, groups: int, packing: Packing) -> Bytes:
@@ -248,6 +278,10 @@ def _vector(spec: KernelSpec, packing: Packing, operand: Operand, arguments: Map
     stored = np.full((groups, padded), 1 if operand.name.endswith("shift") else 0, np.int64)
     stored[:, :each] = values.reshape(groups, each)
     return stored.ravel()
+
+
+def _word_elements(dtype: DType) -> int:
+    return 8 * WORD_BYTES // dtype.bits
 
 
 def _run(dtype: DType) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
 from profiler.errors import InvalidConfig
 
@@ -80,12 +81,121 @@ class VectorConfig:
         _positive(self, "vectors")
 
 
-ScheduleConfig = DotConfig | DepthwiseConfig | VectorConfig
+class WeightLayout(str, Enum):
+    """How packed weights lie in memory.
 
-_TEMPLATES: dict[str, type[DotConfig] | type[DepthwiseConfig] | type[VectorConfig]] = {
+    ``rows``: one row of words per output channel, the same for every config; ``tiles``: what a block reads in one step
+    lies together.
+    """
+
+    ROWS = "rows"
+    TILES = "tiles"
+
+
+class SharedLayout(str, Enum):
+    """How the rows of a tile are kept from falling on the same banks of shared memory.
+
+    ``swizzle``: the 16-byte chunks of a row are permuted by the row's number; ``pad``: every row is 16 bytes longer.
+    """
+
+    SWIZZLE = "swizzle"
+    PAD = "pad"
+
+
+class Unroll(str, Enum):
+    """Who unrolls the innermost loops: the CUDA compiler (``pragma``) or the template (``full``)."""
+
+    PRAGMA = "pragma"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class MmaConfig:
+    """Convolution and dense as implicit GEMM on tensor cores (template ``mma``): pixels x output channels x K.
+
+    K is counted in 32-bit words: 4 elements of 8 bits or 8 of 4 bits. A block of threads computes ``block_m`` pixels x
+    ``block_n`` output channels, each of its warps ``warp_m`` x ``warp_n`` of them, ``block_k`` words at a step, through
+    ``stages`` buffers of shared memory. ``load_bytes`` is the width of the global loads of activations (1: gathered
+    byte by byte, for channel counts that fill no words). ``split_k`` blocks share the sum of one tile; the last one
+    to finish adds up.
+    """
+
+    block_m: int
+    block_n: int
+    block_k: int
+    warp_m: int
+    warp_n: int
+    stages: int
+    load_bytes: int
+    split_k: int = 1
+    weight_layout: WeightLayout = WeightLayout.TILES
+    shared_layout: SharedLayout = SharedLayout.SWIZZLE
+    unroll: Unroll = Unroll.PRAGMA
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight_layout", WeightLayout(self.weight_layout))
+        object.__setattr__(self, "shared_layout", SharedLayout(self.shared_layout))
+        object.__setattr__(self, "unroll", Unroll(self.unroll))
+        _positive(self, "block_m", "block_n", "block_k", "warp_m", "warp_n", "stages", "load_bytes", "split_k")
+
+    @property
+    def warps(self) -> int:
+        return (self.block_m // self.warp_m) * (self.block_n // self.warp_n)
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.warps
+
+
+@dataclass(frozen=True)
+class SimtDirectConfig:
+    """Convolution and dense without tensor cores (template ``simt_direct``), for groups that fill no instruction.
+
+    A thread computes ``channels`` output channels of one pixel.
+    """
+
+    threads: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "threads", "channels")
+
+
+@dataclass(frozen=True)
+class SimtDepthwiseConfig:
+    """Depthwise convolution (template ``simt_depthwise``): a thread computes ``channels`` x ``pixels`` of one row."""
+
+    threads: int
+    channels: int
+    pixels: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "threads", "channels", "pixels")
+
+
+@dataclass(frozen=True)
+class SimtVectorConfig:
+    """Elementwise operators and pools (template ``simt_vector``): a thread computes ``channels`` of one pixel."""
+
+    threads: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "threads", "channels")
+
+
+CpuConfig = DotConfig | DepthwiseConfig | VectorConfig
+GpuConfig = MmaConfig | SimtDirectConfig | SimtDepthwiseConfig | SimtVectorConfig
+ScheduleConfig = CpuConfig | GpuConfig
+
+_TEMPLATES: dict[str, type[Any]] = {
     "dot": DotConfig,
     "depthwise": DepthwiseConfig,
     "vector": VectorConfig,
+    "mma": MmaConfig,
+    "simt_direct": SimtDirectConfig,
+    "simt_depthwise": SimtDepthwiseConfig,
+    "simt_vector": SimtVectorConfig,
 }
 
 
@@ -109,7 +219,8 @@ def parse_config(text: str) -> ScheduleConfig:
         raise InvalidConfig(f"'{text}' is not a schedule config; known templates are {', '.join(_TEMPLATES)}")
     try:
         pairs = dict(part.split("=", 1) for part in rest[:-1].split(","))
-        return cls(**{key: int(value) if value.isdigit() else value for key, value in pairs.items()})  # type: ignore[arg-type]
+        config: ScheduleConfig = cls(**{key: int(value) if value.isdigit() else value for key, value in pairs.items()})
+        return config
     except (ValueError, TypeError, InvalidConfig) as error:
         raise InvalidConfig(f"'{text}' is not a config of template '{name}': {error}") from None
 

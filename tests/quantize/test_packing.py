@@ -104,7 +104,7 @@ def test_memory_that_is_not_contiguous() -> None:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[KernelSpec, Packing]:
-    kind = draw(st.sampled_from(["plain", "dot", "depthwise"]))
+    kind = draw(st.sampled_from(["plain", "dot", "depthwise", "mma"]))
     groups = draw(st.integers(2, 9)) if kind == "depthwise" else draw(st.integers(1, 3))
     inputs = 1 if kind == "depthwise" else draw(st.integers(1, 11))
     outputs = draw(st.integers(1, 2)) if kind == "depthwise" else draw(st.integers(1, 11))
@@ -126,6 +126,9 @@ def cases(draw: st.DrawFn) -> tuple[KernelSpec, Packing]:
         return spec, Packing("plain", activation_offset=offset)
     if kind == "depthwise":
         return spec, Packing("depthwise", channel_block=draw(st.integers(1, 8)), activation_offset=offset)
+    if kind == "mma":
+        block, step = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+        return spec, Packing("mma", channel_block=block, step_words=step, tiled=draw(st.booleans()))
     lanes, vectors = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     return spec, Packing("dot", lanes * vectors, lanes, draw(st.booleans()), offset)
 
@@ -148,6 +151,8 @@ def read_weight(raw: list[int], spec: KernelSpec, packing: Packing, o: int, i: i
             return signed_byte(raw[tap * padded + o])
         return signed_nibble(raw[tap * ((padded + 1) // 2) + o // 2] >> (4 * (o % 2)) & 15)
     run = 8 if four else 4
+    if packing.kind == "mma":
+        return read_mma_weight(raw, spec, packing, o, (i * w.kernel_w + j) * ((inputs + run - 1) // run) + c // run, c)
     if packing.merged_rows:
         row = (w.kernel_w * inputs + run - 1) // run * run
         k = j * inputs + c
@@ -166,7 +171,26 @@ def read_weight(raw: list[int], spec: KernelSpec, packing: Packing, o: int, i: i
     return signed_nibble(byte >> (4 * (k // 4 % 2)) & 15) if four else signed_byte(byte)
 
 
-@settings(max_examples=150, deadline=None)
+def read_mma_weight(raw: list[int], spec: KernelSpec, packing: Packing, o: int, word: int, c: int) -> int:
+    """The weight of output channel ``o`` in a word of its row, element ``c`` modulo the elements of a word."""
+    w, block, step = spec.workload, packing.channel_block, packing.step_words
+    elements = 8 if spec.weight_dtype is DType.INT4 else 4
+    taps = w.kernel_h * w.kernel_w * ((w.in_channels // w.groups + elements - 1) // elements)
+    steps = (taps + step - 1) // step
+    each = w.out_channels // w.groups
+    blocks = (each + block - 1) // block
+    group, channel = o // each, o % each
+    position = (group * blocks * block + channel) * steps * step + word
+    if packing.tiled:
+        tile = (group * blocks + channel // block) * steps + word // step
+        position = (tile * block + channel % block) * step + word % step
+    at = c % elements
+    if elements == 4:
+        return signed_byte(raw[position * 4 + at])
+    return signed_nibble(raw[position * 4 + at // 2] >> (4 * (at % 2)) & 15)
+
+
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_every_weight_is_where_the_documentation_says(case: tuple[KernelSpec, Packing]) -> None:
     spec, packing = case
@@ -188,7 +212,7 @@ def test_vectors_are_padded_and_the_bias_compensates_the_offset(case: tuple[Kern
     packed = pack_arguments(spec, packing, arguments)
     offset = packing.activation_offset
     assert ("bias" in packed) == (spec.epilogue is not Epilogue.NONE or offset != 0)
-    groups = w.groups if packing.kind == "dot" else 1
+    groups = w.groups if packing.kind in ("dot", "mma") else 1
     each = w.out_channels // groups
     padded = (each + packing.channel_block - 1) // packing.channel_block * packing.channel_block
     for name in packed:
@@ -302,6 +326,11 @@ def test_concat_carries_the_initial_contents_of_its_output() -> None:
         {"kind": "plain", "channel_block": 4},
         {"kind": "depthwise", "channel_block": 4, "lanes": 2},
         {"kind": "depthwise", "merged_rows": True},
+        {"kind": "dot", "step_words": 4},
+        {"kind": "plain", "tiled": True},
+        {"kind": "mma", "step_words": 0},
+        {"kind": "mma", "activation_offset": 128},
+        {"kind": "mma", "lanes": 4, "channel_block": 8},
     ],
 )
 def test_a_packing_checks_itself(fields: dict[str, Any]) -> None:
@@ -313,6 +342,6 @@ def test_a_packing_that_does_not_fit_the_kernel_is_refused() -> None:
     add = KernelSpec(Workload(Op.ADD, 1, 2, 2, 3, 3), DType.INT8, DType.INT8, None, DType.INT8, Epilogue.REQUANT)
     conv = KernelSpec(Workload(Op.CONV2D, 1, 2, 2, 4, 4, groups=2), DType.INT8, DType.INT32, DType.INT8)
     wide = KernelSpec(Workload(Op.CONV2D, 1, 2, 2, 4, 4), DType.INT8, DType.INT32, DType.INT16)
-    for spec, kind in ((add, "dot"), (conv, "depthwise"), (wide, "dot")):
+    for spec, kind in ((add, "dot"), (conv, "depthwise"), (wide, "dot"), (add, "mma"), (wide, "mma")):
         with pytest.raises(ValueError, match=kind):
             argument_nbytes(spec, Packing(kind))

@@ -6,59 +6,49 @@ TVM nor Python to be called.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import tvm
 from tvm import s_tir, tirx
 from tvm.ir.transform import PassContext, Sequential
 
-from profiler.artifact import Artifact, Check
+from profiler.artifact import Artifact
 from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
+from profiler.kernels.check import check_of
+from profiler.kernels.cpu.c_compiler import CCompiler, c_compiler
 from profiler.kernels.cpu.lower import lower
 from profiler.kernels.cpu.target import CpuTarget
-from profiler.quantize.samples import expected_sha256
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec
 
 TEMPLATES_VERSION = 1
 """To be raised whenever a template emits other code: measurements of the old code are then another instrument's."""
-CHECK_SEED = 20201118
-"""Seed of the arguments that a kernel is checked with; any would do."""
 RUNTIME_SOURCES = ("runtime.c", "entry.c")
 _C_FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
-
-
-class ToolchainError(CompilerError):
-    """The C compiler is missing or does not work: no fault of a config, but no kernel can be built."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
     """The C compiler that links kernels with the launch runtime, and the runtime's objects, compiled once."""
 
-    cc: str
+    cc: CCompiler
     objects: tuple[Path, ...]
 
     @staticmethod
-    def prepare(folder: Path, cc: str | None = None) -> Toolchain:
+    def prepare(folder: Path) -> Toolchain:
         """Compile the runtime into ``folder``. Raises `ToolchainError` if there is no C compiler or it fails."""
-        found = cc or next((name for name in ("cc", "gcc", "clang") if which(name)), None)
-        if found is None:
-            raise ToolchainError("no C compiler: install one (Debian: apt-get install gcc libc6-dev), cc, gcc or clang")
+        cc = c_compiler()
         objects = []
         for source in RUNTIME_SOURCES:
             target = folder / (source + ".o")
-            _run([found, *_C_FLAGS, "-c", str(Path(__file__).parent / source), "-o", str(target)])
+            cc.run([*_C_FLAGS, "-c", str(Path(__file__).parent / source), "-o", str(target)])
             objects.append(target)
-        return Toolchain(found, tuple(objects))
+        return Toolchain(cc, tuple(objects))
 
 
 def compiler_version() -> str:
@@ -85,7 +75,7 @@ def build(spec: KernelSpec, config: ScheduleConfig, target: CpuTarget, threads: 
         features=target.features,
         args=lowered.args,
         packing=lowered.packing,
-        check=_check(spec),
+        check=check_of(spec),
         compiler=compiler_version(),
         native=is_native(spec, target.isa),
         code=code,
@@ -102,11 +92,6 @@ def is_native(spec: KernelSpec, isa: DotIsa) -> bool:
 def assembly(spec: KernelSpec, config: ScheduleConfig, target: CpuTarget) -> str:
     """The kernel's machine code as text, for tests and the curious."""
     return str(_code_generation(lower(spec, config, target.isa).function, target).inspect_source("asm"))
-
-
-@lru_cache(maxsize=64)
-def _check(spec: KernelSpec) -> Check:
-    return Check(CHECK_SEED, expected_sha256(spec, CHECK_SEED))
 
 
 def _code_generation(function: Any, target: CpuTarget) -> Any:
@@ -129,12 +114,4 @@ def _code_generation(function: Any, target: CpuTarget) -> Any:
 
 
 def _link(toolchain: Toolchain, objects: Sequence[Path], target: Path) -> None:
-    _run([toolchain.cc, "-shared", "-pthread", "-Wl,-z,noexecstack", "-o", str(target), *map(str, objects)])
-
-
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        reason = said[-1] if said else f"it ended with {done.returncode}"
-        raise ToolchainError(f"the C compiler ({command[0]}) does not work: {reason}; repair it or install another")
+    toolchain.cc.run(["-shared", "-pthread", "-Wl,-z,noexecstack", "-o", str(target), *map(str, objects)])

@@ -8,21 +8,9 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
-from profiler.kernels.cpu.emit import (
-    Activation,
-    Buffer,
-    Expr,
-    Requantization,
-    bounds,
-    clamp,
-    clipped_start,
-    const,
-    load,
-    loop,
-    store,
-    vector,
-)
+from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, clipped_start, loop, vector
 from profiler.kernels.cpu.stage import Stage
+from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.quantize.packing import Packing
 from profiler.space.config import DepthwiseConfig, ParallelAxis
 from profiler.space.dot_plan import SLACK_BYTES
@@ -76,7 +64,7 @@ class _DepthwiseKernel:
         vectors = -(-channels // lanes)
         sums = T.alloc_buffer((tile_w * vectors * lanes,), "int32", scope="local")
         for i in range(tile_w * vectors):
-            store(sums, i * lanes, lanes, const(0, lanes=lanes))
+            store(sums, i * lanes, const(0, lanes=lanes), lanes)
         with loop(w.kernel_h) as kh, loop(w.kernel_w) as kw:
             row = image * self.stage.image_bytes + (y * w.stride_h + kh * w.dilation_h) * self.stage.row_pitch
             for v in range(vectors):
@@ -88,7 +76,7 @@ class _DepthwiseKernel:
                         value = tirx.reinterpret(vector("int8", lanes), value)
                     place = (dx * vectors + v) * lanes
                     product = tirx.Cast(vector("int32", lanes), value) * weight
-                    store(sums, place, lanes, load(sums, place, lanes) + product)
+                    store(sums, place, load(sums, place, lanes) + product, lanes)
         places = [(image * w.out_height + y) * w.out_width + x0 + dx for dx in range(tile_w)]
         for v in range(vectors):
             totals = [load(sums, (dx * vectors + v) * lanes, lanes) for dx in range(tile_w)]

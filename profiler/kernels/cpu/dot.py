@@ -18,20 +18,9 @@ from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
 from profiler.kernels.cpu.dot_product import dot_product
-from profiler.kernels.cpu.emit import (
-    Activation,
-    Buffer,
-    Expr,
-    Requantization,
-    bounds,
-    clamp,
-    clipped_start,
-    const,
-    load,
-    loop,
-    store,
-)
+from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, clipped_start, loop
 from profiler.kernels.cpu.stage import Stage
+from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.quantize.packing import DOT_WIDTH
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan
@@ -135,7 +124,7 @@ class _DotKernel:
         pixels = [(dy, dx) for dy in range(config.tile_h) for dx in range(config.tile_w)]
         sums = T.alloc_buffer((len(pixels) * vectors * lanes,), "int32", scope="local")
         for i in range(len(pixels) * vectors):
-            store(sums, i * lanes, lanes, const(0, lanes=lanes))
+            store(sums, i * lanes, const(0, lanes=lanes), lanes)
         self._accumulate(tile, sums, vectors, pixels, y0, x0)
         for v in range(vectors):
             used = min(lanes, tile.channels - v * lanes)
@@ -180,7 +169,7 @@ class _DotKernel:
                         for v in range(vectors):
                             place = (i * vectors + v) * lanes
                             total = self.dot.step(load(sums, place, lanes), activation, weights[v][half])
-                            store(sums, place, lanes, total)
+                            store(sums, place, total, lanes)
 
     def _weights(self, offset: Expr) -> list[Expr]:
         """The operands in one vector of weight bytes: one, or two of nibbles, scaled by 16 (`NIBBLE_SCALE`)."""

@@ -12,7 +12,8 @@ from tvm import tirx
 
 from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
-from profiler.kernels.cpu.emit import Expr, const, vector
+from profiler.kernels.cpu.emit import vector
+from profiler.kernels.tir import Expr, const
 from profiler.quantize.packing import DOT_WIDTH
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from profiler.kernels.cpu.emit import Activation, Buffer, Expr, Requantization, bounds, clamp, const, load, loop
+from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, loop
+from profiler.kernels.tir import Buffer, Expr, const, load
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import KernelSpec, Op
 

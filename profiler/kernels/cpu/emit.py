@@ -12,34 +12,12 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
+from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.workload import DType, Epilogue
-
-Expr = Any
-"""A TIR expression; TVM's Python classes carry no useful static types."""
-Buffer = Any
-
-
-def const(value: int, dtype: str = "int32", lanes: int = 1) -> Expr:
-    """A constant, broadcast to ``lanes``."""
-    scalar = tirx.const(value, dtype)
-    return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
 
 
 def vector(dtype: str, lanes: int) -> str:
     return dtype if lanes == 1 else f"{dtype}x{lanes}"
-
-
-def at(offset: Expr, lanes: int) -> Expr:
-    """The index of ``lanes`` consecutive elements."""
-    return offset if lanes == 1 else tirx.Ramp(offset, 1, lanes)
-
-
-def load(buffer: Buffer, offset: Expr, lanes: int) -> Expr:
-    return buffer[at(offset, lanes)]
-
-
-def store(buffer: Buffer, offset: Expr, lanes: int, value: Expr) -> None:
-    T.buffer_store(buffer, value, [at(offset, lanes)])
 
 
 def loop(extent: int, parallel: bool = False) -> Any:
@@ -140,13 +118,13 @@ class Activation:
     def store(self, pixel: Expr, channel: Expr, lanes: int, value: Expr) -> None:
         """Store an int32 vector that was clamped to the type; conditions as for `load`."""
         if self.dtype.bits != 4:
-            store(self.buffer, pixel * self.pitch + channel, lanes, self._narrowed(value, lanes))
+            store(self.buffer, pixel * self.pitch + channel, self._narrowed(value, lanes), lanes)
             return
         half = lanes // 2
         pairs = tirx.reinterpret(vector("int64", half), tirx.bitwise_and(value, const(15, lanes=lanes)))
         packed = tirx.bitwise_or(pairs, tirx.shift_right(pairs, const(28, "int64", half)))
         offset = pixel * self.pitch + tirx.floordiv(channel, 2)
-        store(self.buffer, offset, half, tirx.Cast(vector("uint8", half), packed))
+        store(self.buffer, offset, tirx.Cast(vector("uint8", half), packed), half)
 
     def store_one(self, pixel: Expr, channel: Expr, value: Expr, keep: bool = False) -> None:
         """Store an int32 scalar.
@@ -170,7 +148,7 @@ class Activation:
         if used == lanes and (aligned or self.dtype.bits != 4):
             return self.load(pixel, channel, lanes)
         values = T.alloc_buffer((lanes,), "int32", scope="local")
-        store(values, 0, lanes, const(0, lanes=lanes))
+        store(values, 0, const(0, lanes=lanes), lanes)
         for i in range(used):
             T.buffer_store(values, self.load_one(pixel, channel + i), [i])
         return load(values, 0, lanes)
@@ -181,7 +159,7 @@ class Activation:
             self.store(pixel, channel, lanes, value)
             return
         values = T.alloc_buffer((lanes,), "int32", scope="local")
-        store(values, 0, lanes, value)
+        store(values, 0, value, lanes)
         if aligned:
             self._store_pairs(pixel, channel, [values[i] for i in range(used)])
             return

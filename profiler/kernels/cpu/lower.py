@@ -15,8 +15,9 @@ from profiler.hardware import DotIsa
 from profiler.kernels.cpu.depthwise import depthwise_packing, depthwise_workspace_bytes, emit_depthwise
 from profiler.kernels.cpu.dot import DotBuffers, emit_dot
 from profiler.kernels.cpu.elementwise import emit_elementwise
-from profiler.kernels.cpu.emit import Buffer, argument, buffer_dtype, const, flat_buffer
+from profiler.kernels.cpu.emit import argument, buffer_dtype, flat_buffer
 from profiler.kernels.cpu.pool import emit_avg_pool, emit_max_pool
+from profiler.kernels.tir import Buffer, const
 from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
 from profiler.space.config import DepthwiseConfig, DotConfig, ScheduleConfig, VectorConfig, to_text
 from profiler.space.cpu import template_for

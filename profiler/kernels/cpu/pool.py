@@ -7,19 +7,8 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
-from profiler.kernels.cpu.emit import (
-    Activation,
-    Buffer,
-    Expr,
-    Requantization,
-    bounds,
-    clamp,
-    const,
-    load,
-    loop,
-    store,
-    vector,
-)
+from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, loop, vector
+from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import DType, KernelSpec, Workload
 
@@ -38,13 +27,13 @@ def emit_avg_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
             rescale = Requantization.of(_spread(factor[0], width), _spread(factor[1], width), width)
             sums = T.alloc_buffer((vectors * width,), "int32", scope="local")
             for v in range(vectors):
-                store(sums, v * width, width, const(0, lanes=width))
+                store(sums, v * width, const(0, lanes=width), width)
 
             def tap(position: Expr) -> None:
                 for v in range(vectors):
                     at = channel + v * width
                     value = source.load(position, at, width) if width > 1 else source.load_one(position, at)
-                    store(sums, v * width, width, load(sums, v * width, width) + value)
+                    store(sums, v * width, load(sums, v * width, width) + value, width)
 
             _window(w, image, y, x, tap)
             for v in range(vectors):
@@ -74,7 +63,7 @@ def emit_max_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
         def block(element: Expr, vectors: int, width: int) -> None:
             best = T.alloc_buffer((vectors * width,), "uint8", scope="local")
             for v in range(vectors):
-                store(best, v * width, width, const(0, "uint8", width))
+                store(best, v * width, const(0, "uint8", width), width)
 
             def tap(position: Expr) -> None:
                 for v in range(vectors):
@@ -82,13 +71,13 @@ def emit_max_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
                     value = tirx.bitwise_xor(
                         tirx.reinterpret(vector("uint8", width), stored), const(turn, "uint8", width)
                     )
-                    store(best, v * width, width, _maximum(dtype, load(best, v * width, width), value, width))
+                    store(best, v * width, _maximum(dtype, load(best, v * width, width), value, width), width)
 
             _window(w, image, y, x, tap)
             for v in range(vectors):
                 value = tirx.bitwise_xor(load(best, v * width, width), const(turn, "uint8", width))
                 target = vector("int8" if dtype is DType.INT8 else "uint8", width)
-                store(buffers["output"], place * row + element + v * width, width, tirx.reinterpret(target, value))
+                store(buffers["output"], place * row + element + v * width, tirx.reinterpret(target, value), width)
 
         _blocks(row, config.vectors, wide, block)
         if dtype is DType.INT4 and w.in_channels % 2 and _has_empty_windows(w):

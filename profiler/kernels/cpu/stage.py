@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
-from profiler.kernels.cpu.emit import Activation, Buffer, Expr, const, load, loop, store, vector
+from profiler.kernels.cpu.emit import Activation, loop, vector
+from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.workload import KernelSpec
 
 
@@ -110,7 +111,7 @@ class _Copy:
             if dtype.signed:  # x ^ 8 is x + 8 as an unsigned nibble; without an offset the 8 goes again: sign extension
                 value = tirx.bitwise_xor(value, const(8, "uint8", width))
                 value = value if offset else value - const(8, "uint8", width)
-        store(self.workspace, target + element, width, value)
+        store(self.workspace, target + element, value, width)
 
 
 def _nibbles_to_bytes(packed: Expr, width: int) -> Expr:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
-
-from tvm.target import Target
+from typing import TYPE_CHECKING
 
 from profiler.errors import CompilerError
 from profiler.hardware import CpuSpec, DotIsa
+
+if TYPE_CHECKING:
+    from tvm.target import Target  # a target is a value that needs no TVM until code is generated for it
 
 _LLVM_CPUS = {
     DotIsa.AVX512_VNNI: ("x86-64-v4", ("+avx512vnni",)),
@@ -54,6 +56,8 @@ def target_of(cpu: CpuSpec) -> CpuTarget:
 
 @lru_cache(maxsize=16)
 def _llvm_target(isa: DotIsa, machine: str) -> Target:
+    from tvm.target import Target
+
     if machine == "x86_64":
         cpu, attributes = _LLVM_CPUS.get(isa, ("x86-64-v2", ()))
         return Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu, "mattr": list(attributes)})

@@ -1,0 +1,99 @@
+"""From a kernel spec and a schedule config to CUDA source: the choice of the template and the list of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as T
+
+from profiler.artifact import ArgSpec, Launch, Role
+from profiler.errors import InvalidConfig
+from profiler.hardware import GpuSpec
+from profiler.kernels.cuda.codegen import cuda_source
+from profiler.kernels.cuda.mma import plan_mma
+from profiler.kernels.cuda.simt_depthwise import plan_depthwise
+from profiler.kernels.cuda.simt_direct import plan_direct
+from profiler.kernels.cuda.simt_vector import plan_vector
+from profiler.kernels.cuda.template import Index, KernelPlan
+from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
+from profiler.space.config import MmaConfig, ScheduleConfig, SimtDepthwiseConfig, SimtDirectConfig, SimtVectorConfig
+from profiler.space.gpu import reason_invalid
+from profiler.workload import DType, KernelSpec, Op
+
+KERNEL_SYMBOL = "lowbit_kernel"
+_TEMPLATES: Mapping[type[Any], Callable[[KernelSpec, Any, GpuSpec], KernelPlan]] = {
+    MmaConfig: plan_mma,
+    SimtDirectConfig: plan_direct,
+    SimtDepthwiseConfig: plan_depthwise,
+    SimtVectorConfig: plan_vector,
+}
+_ELEMENT_BYTES = {"int32": 4, "int16": 2, "uint16": 2}
+
+
+@dataclass(frozen=True)
+class CudaKernel:
+    """CUDA source of a kernel, complete in itself, and how it is launched: no part of TVM is needed from here on."""
+
+    source: str
+    entry: str
+    args: tuple[ArgSpec, ...]
+    packing: Packing
+    launch: Launch
+
+
+def lower(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec) -> CudaKernel:
+    """Emit the kernel for a GPU. Raises `InvalidConfig` where the config is not valid for the spec on that GPU."""
+    reason = reason_invalid(spec, config, gpu)
+    if reason is not None:
+        raise InvalidConfig(f"{spec.key} on {gpu.slug}: {reason}")
+    plan = _TEMPLATES[type(config)](spec, config, gpu)
+    args = (*_arguments(spec, plan.packing), *plan.scratch)
+    function = _function(spec, plan, args)
+    source = cuda_source(function, KERNEL_SYMBOL, gpu.arch, plan.headers)
+    return CudaKernel(source, KERNEL_SYMBOL, args, plan.packing, plan.launch)
+
+
+def _function(spec: KernelSpec, plan: KernelPlan, args: tuple[ArgSpec, ...]) -> Any:
+    dtypes = {a.name: (plan.dtypes or {}).get(a.name, _default_dtype(spec, a.name)) for a in args}
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(KERNEL_SYMBOL)
+        pointers = {a.name: T.arg(a.name, T.handle(dtypes[a.name])) for a in args}
+        T.func_attr({"tirx.noalias": True, "tirx.is_global_func": True})
+        buffers = {
+            a.name: T.decl_buffer(
+                (max(1, a.nbytes // _ELEMENT_BYTES.get(dtypes[a.name], 1)),), dtypes[a.name], data=pointers[a.name]
+            )
+            for a in args
+        }
+        extents = (*plan.launch.grid, plan.launch.threads)
+        names = ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x")
+        variables = [T.env_thread(name) for name in names]
+        with ExitStack() as scopes:
+            for variable, extent in zip(variables, extents, strict=True):
+                scopes.enter_context(T.launch_thread(variable, extent))
+            plan.emit(buffers, Index(*variables))
+    return builder.get()
+
+
+def _arguments(spec: KernelSpec, packing: Packing) -> tuple[ArgSpec, ...]:
+    sizes = argument_nbytes(spec, packing)
+    sizes["output"] = output_nbytes(spec)
+    roles = {"input": Role.INPUT, "input2": Role.INPUT, "residual": Role.INPUT}
+    roles["output"] = Role.INOUT if spec.workload.op is Op.CONCAT else Role.OUTPUT
+    return tuple(ArgSpec(name, roles.get(name, Role.PARAMETER), nbytes) for name, nbytes in sizes.items())
+
+
+def _default_dtype(spec: KernelSpec, name: str) -> str:
+    """Bytes for what is narrower than 16 bits, else the type itself."""
+    activations = {"input": spec.input_dtype, "output": spec.output_dtype}
+    if spec.input2_dtype is not None:
+        activations |= {"input2": spec.input2_dtype, "residual": spec.input2_dtype}
+    dtype = spec.weight_dtype if name == "weight" else activations.get(name, DType.INT32)
+    assert dtype is not None
+    if dtype.bits == 4:
+        return "uint8"
+    return dtype.value
