@@ -16,7 +16,7 @@ FLAGS = $(if $(JSON),--json)
 EXTRA = $(if $(filter %.pt2,$(MODEL)),$(VENV)/.torch)
 
 .DEFAULT_GOAL := help
-.PHONY: help profile devices lut-check test check bench clean preflight
+.PHONY: help profile kernels devices lut-check test check bench clean preflight
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -26,10 +26,18 @@ help: ## list the targets and their variables
 	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
 	@echo "  BATCH=             1 on a CPU, 8 on a GPU"
 	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
+	@echo "Variables of kernels (default), besides MODEL, PRECISIONS, OUT and JSON:"
+	@echo "  GPU=t4             t4, a100 or h200; no such card is needed (auto stands for t4)"
+	@echo "  BATCH=8   CONFIGS=8   CUDA=12|13|nvcc|/path/to/cuda"
 
 profile: $(VENV)/.base $(EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
 	@$(RUN) profile "$(MODEL)" --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
 		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS)
+
+kernels: $(VENV)/.cubin $(EXTRA) ## build the CUDA kernels of MODEL for a GPU model into kernels/<device>/; needs no GPU
+	@$(RUN) kernels "$(MODEL)" --device "$(if $(filter auto,$(GPU)),t4,$(GPU))" --precisions "$(PRECISIONS)" \
+		$(if $(BATCH),--batch "$(BATCH)") $(if $(CONFIGS),--configs "$(CONFIGS)") $(if $(CUDA),--cuda "$(CUDA)") \
+		--out "$(OUT)" $(FLAGS)
 
 devices: $(VENV)/.base ## list what can be measured on this machine
 	@$(RUN) devices $(FLAGS)
@@ -47,8 +55,8 @@ check: $(VENV)/.dev ## lint, types and tests
 bench: $(VENV)/.dev ## compare our INT8 layers with ONNX Runtime, in one run
 	@$(VENV)/bin/python -m bench $(ARGS)
 
-clean: ## remove the virtual environment and what this machine measured (recorded and published LUTs stay)
-	rm -rf $(VENV) tuning_logs/* lut/*.csv
+clean: ## remove the virtual environment and what this machine measured and built (recorded and published LUTs stay)
+	rm -rf $(VENV) tuning_logs/* lut/*.csv kernels
 
 preflight:
 	@[ "$$(uname -s)" = Linux ] && [ "$$(uname -m)" = x86_64 ] || \
@@ -75,6 +83,10 @@ $(VENV)/.base: requirements/base.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.cubin: requirements/cubin.txt $(VENV)/.base
+	@$(PIP) -r requirements/cubin.txt
 	@touch $@
 
 $(VENV)/.torch: requirements/torch.txt $(VENV)/.base

@@ -3,4 +3,6 @@
 - `peers`    the same layers in ONNX Runtime
 - `layers`   our tuned INT8 layers against the peer, interleaved, one ratio per layer
 - `search`   seconds per trial, and trials until within 5% of the best of the whole space
+- `builds`   CUDA kernels built per second, from schedule to cubin, with nothing cached
+- `published` the analytic model of a T4 beside HAWQ-V3's published latencies: rank correlation per precision
 """

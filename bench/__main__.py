@@ -1,4 +1,4 @@
-"""``python -m bench [layers|search] ...``."""
+"""``python -m bench [layers|search|builds|published] ...``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import argparse
 import os
 from pathlib import Path
 
+from bench.builds import bench_builds
 from bench.layers import bench_layers
+from bench.published import bench_published
 from bench.search import bench_search
+from profiler.hardware import GPUS
+
+PARTS = ("layers", "search", "builds", "published")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", default=["layers", "search"], metavar="PART", help="layers, search (default: both)"
+        "parts", nargs="*", default=list(PARTS), metavar="PART", help=f"{', '.join(PARTS)} (default: all)"
     )
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--batches", default="1,8", help="comma-separated")
@@ -21,11 +26,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=30, help="interleaved samples of each side")
     parser.add_argument("--sweep", type=int, default=200, help="configs of a space that are measured at random")
+    parser.add_argument("--gpu", default="t4", choices=list(GPUS), help="of builds; none need be there")
+    parser.add_argument("--configs", type=int, default=2, help="of builds: candidates per kernel, over its space")
     parser.add_argument(
         "--out", type=Path, default=Path("build/bench"), help="folder of the tuning records, used again"
     )
     arguments = parser.parse_args()
-    unknown = set(arguments.parts) - {"layers", "search"}
+    unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown part {', '.join(sorted(unknown))}")
     if arguments.threads > len(os.sched_getaffinity(0)):
@@ -35,6 +42,10 @@ def main() -> None:
             bench_layers(arguments.model, batch, arguments.threads, arguments.trials, arguments.rounds, arguments.out)
     if "search" in arguments.parts:
         bench_search(arguments.model, arguments.threads, arguments.trials, arguments.sweep)
+    if "builds" in arguments.parts:
+        bench_builds(arguments.model, 8, arguments.gpu, arguments.configs)
+    if "published" in arguments.parts:
+        bench_published()
 
 
 main()

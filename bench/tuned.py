@@ -14,9 +14,10 @@ from profiler import __version__
 from profiler.artifact import Artifact
 from profiler.devices.host import HostDevice
 from profiler.hardware import CpuSpec, host_cpu
+from profiler.kernels.backend import CpuBackend
 from profiler.kernels.cpu.build import compiler_version
-from profiler.kernels.pool_build import BuildPool
 from profiler.kernels.cpu.target import target_of
+from profiler.kernels.pool_build import BuildPool
 from profiler.measure import Run
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions
@@ -53,7 +54,8 @@ def host_bench(threads: int, mode: CacheMode) -> Iterator[Bench]:
     """Compiler and device, for as long as the context lasts."""
     cpu = host_cpu()
     run = Run(f"bench-{int(time.time())}-{uuid.uuid4().hex[:8]}", __version__, compiler_version())
-    with HostDevice() as device, BuildPool(target_of(cpu), threads, len(os.sched_getaffinity(0))) as pool:
+    backend = CpuBackend(target_of(cpu), threads)
+    with HostDevice() as device, BuildPool(backend, len(os.sched_getaffinity(0))) as pool:
         yield Bench(cpu, Workbench(device, pool, Conditions(threads, mode), run, MachineTurns.of_device(device.slug)))
 
 

@@ -35,9 +35,22 @@ class DotIsa(str, Enum):
         return {DotIsa.AVX512_VNNI: True, DotIsa.AVX_VNNI: True, DotIsa.NEON_DOT: False}.get(self)
 
 
+WARP_SIZE = 32
+
+
 @dataclass(frozen=True)
 class GpuSpec:
-    """A GPU model. Peaks are dense operations per second (a multiply-accumulate is two) at ``boost_mhz``."""
+    """A GPU model. Peaks are dense operations per second (a multiply-accumulate is two) at ``boost_mhz``.
+
+    mma_fraction : share of the tensor peak that warp-level instructions (``mma.sync``) can reach.
+    bandwidth_bytes_per_s : of the data sheet; streams reach ``bandwidth_fraction`` of it.
+    shared_bytes_reserved : what the driver takes of an SM's shared memory for each block. l1_bytes : of an SM, shared
+    memory included.
+    instructions_per_clock : warp instructions that an SM issues. int32_lanes : 32-bit integer additions, shifts,
+    multiply-adds and dp4a per clock of an SM. shared_bytes_per_clock : of an SM, loads or stores.
+    l2_bytes_per_s : reads that hit L2, by all SMs. l2_latency_clocks, dram_latency_clocks : from issue to use.
+    launch_s : from one kernel of a stream to the next beyond what both compute.
+    """
 
     slug: str
     name: str
@@ -49,95 +62,165 @@ class GpuSpec:
     boost_mhz: float
     int8_peak_ops: float
     int4_peak_ops: float
+    mma_fraction: float
     bandwidth_bytes_per_s: float
+    bandwidth_fraction: float
     shared_bytes_per_sm: int
     shared_bytes_per_block: int
+    shared_bytes_reserved: int
+    l1_bytes: int
     registers_per_sm: int
     threads_per_sm: int
     blocks_per_sm: int
     l2_bytes: int
+    l2_bytes_per_s: float
+    l2_latency_clocks: int
+    dram_latency_clocks: int
+    shared_bytes_per_clock: int
     power_w: float
+    int32_lanes: int = 64
+    instructions_per_clock: int = 4
+    threads_per_block: int = 1024
+    registers_per_thread: int = 255
+    launch_s: float = 2e-6
 
     def __post_init__(self) -> None:
         for bits, macs, peak in (
             (8, self.int8_macs_per_tensor_core, self.int8_peak_ops),
             (4, self.int4_macs_per_tensor_core, self.int4_peak_ops),
         ):
-            derived = 2 * macs * self.tensor_cores_per_sm * self.sms * self.boost_mhz * 1e6
+            derived = 2 * macs * self.tensor_cores_per_sm * self.sms * self.clock_hz
             if abs(derived - peak) > 0.01 * max(peak, 1.0):
                 raise ValueError(
                     f"{self.slug}: INT{bits} peak {peak:.4g} op/s does not follow from its units ({derived:.4g})"
                 )
+        if self.shared_bytes_per_block + self.shared_bytes_reserved != self.shared_bytes_per_sm:
+            raise ValueError(f"{self.slug}: a block's shared memory and its reserve do not fill an SM's")
+        if self.l1_bytes < self.shared_bytes_per_sm:
+            raise ValueError(f"{self.slug}: shared memory is part of L1, which cannot be smaller")
+        if not self.bandwidth_bytes_per_s < self.l2_bytes_per_s < self.shared_bytes_per_s:
+            raise ValueError(f"{self.slug}: memory, L2 and shared memory must each be faster than the one before")
+        if not self.l2_latency_clocks < self.dram_latency_clocks:
+            raise ValueError(f"{self.slug}: memory must take longer to answer than L2")
+        if not (0 < self.mma_fraction <= 1 and 0 < self.bandwidth_fraction <= 1):
+            raise ValueError(f"{self.slug}: a fraction of a peak lies in (0, 1]")
 
     @property
     def native_int4(self) -> bool:
         return self.int4_macs_per_tensor_core > 0
 
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability, e.g. (7, 5) of ``sm_75``."""
+        number = int(self.arch.removeprefix("sm_"))
+        return (number // 10, number % 10)
 
-# Figures: NVIDIA's architecture white papers and data sheets of each card, and the CUDA programming guide's table of
-# technical specifications per compute capability.
+    @property
+    def clock_hz(self) -> float:
+        return self.boost_mhz * 1e6
+
+    @property
+    def shared_bytes_per_s(self) -> float:
+        """Of all SMs."""
+        return self.shared_bytes_per_clock * self.sms * self.clock_hz
+
+
+# Sources. All cards: data sheets and architecture white papers (units, peaks, memory, L2, power); the CUDA programming
+# guide's tables of technical specifications per compute capability and of arithmetic throughput (64 results of 32-bit
+# integer addition, multiply-add and shift per clock of an SM on 7.5, 8.0 and 9.0); cuda_occupancy.h. Launches: events
+# around back-to-back empty kernels give about 2 us on current drivers.
 GPUS: Mapping[str, GpuSpec] = {
     spec.slug: spec
     for spec in (
         GpuSpec(
-            "t4",
-            "Tesla T4",
-            "sm_75",
-            40,
-            8,
-            128,
-            256,
-            1590,
-            130.2e12,
-            260.5e12,
-            320e9,
-            65536,
-            65536,
-            65536,
-            1024,
-            16,
-            4 << 20,
-            70,
+            slug="t4",
+            name="Tesla T4",
+            arch="sm_75",
+            sms=40,
+            tensor_cores_per_sm=8,
+            int8_macs_per_tensor_core=128,
+            int4_macs_per_tensor_core=256,
+            boost_mhz=1590,
+            int8_peak_ops=130.2e12,
+            int4_peak_ops=260.5e12,
+            mma_fraction=1.0,
+            bandwidth_bytes_per_s=320e9,
+            # 220 GiB/s in Jia et al., arXiv 1903.07486; 238 GB/s in Yan et al., IPDPS 2020
+            bandwidth_fraction=0.75,
+            shared_bytes_per_sm=65536,
+            shared_bytes_per_block=65536,
+            shared_bytes_reserved=0,
+            l1_bytes=96 << 10,
+            registers_per_sm=65536,
+            threads_per_sm=1024,
+            blocks_per_sm=16,
+            l2_bytes=4 << 20,
+            # Jia et al.: bandwidth of L2 loads; latency of an L2 hit, and of a miss that hits the TLB (figure 3.5)
+            l2_bytes_per_s=1270e9,
+            l2_latency_clocks=188,
+            dram_latency_clocks=296,
+            shared_bytes_per_clock=64,  # 16 load/store units of 4 bytes; 58.8 of 64 reached (the same, section 3.1.1)
+            power_w=70,
         ),
         GpuSpec(
-            "a100",
-            "NVIDIA A100",
-            "sm_80",
-            108,
-            4,
-            512,
-            1024,
-            1410,
-            624e12,
-            1248e12,
-            1555e9,
-            167936,
-            166912,
-            65536,
-            2048,
-            32,
-            40 << 20,
-            400,
+            slug="a100",
+            name="NVIDIA A100",
+            arch="sm_80",
+            sms=108,
+            tensor_cores_per_sm=4,
+            int8_macs_per_tensor_core=512,
+            int4_macs_per_tensor_core=1024,
+            boost_mhz=1410,
+            int8_peak_ops=624e12,
+            int4_peak_ops=1248e12,
+            mma_fraction=1.0,
+            bandwidth_bytes_per_s=1555e9,  # of the 40 GB card
+            bandwidth_fraction=0.9,
+            shared_bytes_per_sm=167936,
+            shared_bytes_per_block=166912,
+            shared_bytes_reserved=1024,
+            l1_bytes=192 << 10,
+            registers_per_sm=65536,
+            threads_per_sm=2048,
+            blocks_per_sm=32,
+            l2_bytes=40 << 20,
+            # 5120 bytes per clock in the white paper; microbenchmarks reach about 60% of that
+            l2_bytes_per_s=4400e9,
+            # Luo et al., arXiv 2402.13499
+            l2_latency_clocks=262,
+            dram_latency_clocks=466,
+            shared_bytes_per_clock=128,
+            power_w=400,
         ),
         GpuSpec(
-            "h200",
-            "NVIDIA H200",
-            "sm_90",
-            132,
-            4,
-            1024,
-            0,
-            1830,
-            1979e12,
-            0,
-            4800e9,
-            233472,
-            232448,
-            65536,
-            2048,
-            32,
-            50 << 20,
-            700,
+            slug="h200",
+            name="NVIDIA H200",
+            arch="sm_90",
+            sms=132,
+            tensor_cores_per_sm=4,
+            int8_macs_per_tensor_core=1024,
+            int4_macs_per_tensor_core=0,
+            boost_mhz=1830,
+            int8_peak_ops=1979e12,
+            int4_peak_ops=0,
+            # mma.sync, which the templates use, reaches 62.9% of what wgmma does: Luo et al., arXiv 2402.13499 (H100)
+            mma_fraction=0.629,
+            bandwidth_bytes_per_s=4800e9,
+            bandwidth_fraction=0.9,
+            shared_bytes_per_sm=233472,
+            shared_bytes_per_block=232448,
+            shared_bytes_reserved=1024,
+            l1_bytes=256 << 10,
+            registers_per_sm=65536,
+            threads_per_sm=2048,
+            blocks_per_sm=32,
+            l2_bytes=50 << 20,
+            # microbenchmarks of H100: bandwidth from Chips and Cheese (2023), latencies from Luo et al.
+            l2_bytes_per_s=5500e9,
+            l2_latency_clocks=263,
+            dram_latency_clocks=479,
+            shared_bytes_per_clock=128,
+            power_w=700,
         ),
     )
 }

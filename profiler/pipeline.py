@@ -6,7 +6,6 @@ model -> network -> kernels that it can need -> tuned and measured, journaled ->
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -17,17 +16,19 @@ from pathlib import Path
 from profiler import __version__
 from profiler.devices.discover import find_device, open_device
 from profiler.devices.protocol import Device
-from profiler.errors import DeviceError, OutputError, ProfilerError
+from profiler.errors import DeviceError, ProfilerError
 from profiler.frontend import load_network
 from profiler.hardware import CpuSpec, DotIsa, host_cpu
+from profiler.kernels.backend import CpuBackend
 from profiler.kernels.cpu.build import compiler_version
-from profiler.kernels.pool_build import BuildPool
 from profiler.kernels.cpu.target import target_of
+from profiler.kernels.pool_build import BuildPool
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.demand import Demand, demand
 from profiler.lut.table import network_table, prices
 from profiler.measure import Run
+from profiler.output_folder import require_writable
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions, Failure, Fingerprint, Measurement
@@ -41,7 +42,6 @@ from profiler.tuning.workbench import SpaceOf, Workbench
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
 CPU_BATCH, GPU_BATCH = 1, 8
-_ROOM_BYTES = 1 << 20  # less than what a run writes
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def profile(request: ProfileRequest, progress: Progress | None = None) -> Profil
     demands = demand(network, request.precisions, mixed=request.mixed)
     luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
     for folder in (luts, logs):
-        _require_writable(folder)
+        require_writable(folder)
     progress.planned(Plan(network, demands, choice.device.name, choice.note))
     cpu = host_cpu()
     with open_device(choice.device) as device:
@@ -142,7 +142,7 @@ def _tune(
     progress: Progress,
 ) -> tuple[SpecResult, ...]:
     workers = max(1, min(8, len(os.sched_getaffinity(0))))
-    with BuildPool(target_of(cpu), request.threads, workers) as pool:
+    with BuildPool(CpuBackend(target_of(cpu), request.threads), workers) as pool:
         tuner = Tuner(
             bench=Workbench(device, pool, request.conditions, run, MachineTurns.of_device(device.slug)),
             space=_spaces(cpu, request.threads),
@@ -209,19 +209,6 @@ def _check_threads(threads: int) -> None:
     cpus = len(os.sched_getaffinity(0))
     if threads > cpus:
         raise DeviceError(f"{threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}")
-
-
-def _require_writable(folder: Path) -> None:
-    """Refuse before minutes are spent, not after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM_BYTES))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(
-            f"{folder}: cannot be written: {reason}; choose another place with --out (make: OUT=)"
-        ) from None
 
 
 def _require_sound_lut(folder: Path, device: str, fingerprint: Fingerprint) -> None:

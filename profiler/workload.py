@@ -49,7 +49,7 @@ class DType(str, Enum):
 
     @property
     def bits(self) -> int:
-        return int(re.sub(r"\D", "", self.value))
+        return _BITS[self]
 
     @property
     def signed(self) -> bool:
@@ -76,6 +76,9 @@ class DType(str, Enum):
             return DType(f"{'' if signed else 'u'}int{bits}")
         except ValueError:
             raise InvalidWorkload(f"there is no {'signed' if signed else 'unsigned'} {bits}-bit type") from None
+
+
+_BITS = {dtype: int(re.sub(r"\D", "", dtype.value)) for dtype in DType}
 
 
 class Epilogue(str, Enum):

@@ -49,6 +49,33 @@ def test_a_peak_that_does_not_follow_from_the_units_is_refused() -> None:
         replace(GPUS["t4"], int4_peak_ops=130e12)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"shared_bytes_reserved": 1024}, "do not fill"),
+        ({"l2_bytes_per_s": 300e9}, "faster than the one before"),
+        ({"shared_bytes_per_clock": 16}, "faster than the one before"),
+        ({"dram_latency_clocks": 100}, "longer to answer"),
+        ({"mma_fraction": 1.5}, "fraction"),
+        ({"l1_bytes": 32 << 10}, "part of L1"),
+    ],
+)
+def test_figures_that_contradict_each_other_are_refused(change: dict[str, float], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"t4: .*{reason}"):
+        replace(GPUS["t4"], **change)
+
+
+def test_rates_that_other_figures_imply() -> None:
+    """Published figures that were not put in: FP32 lanes as wide as the integer ones, and what one SM can do."""
+    t4, a100, h200 = (GPUS[slug] for slug in ("t4", "a100", "h200"))
+    assert 2 * t4.int32_lanes * t4.sms * t4.clock_hz == pytest.approx(8.1e12, rel=0.01)  # FP32 of the data sheet
+    assert t4.shared_bytes_per_s == pytest.approx(4070e9, rel=0.01)
+    assert [gpu.capability for gpu in (t4, a100, h200)] == [(7, 5), (8, 0), (9, 0)]
+    for gpu in GPUS.values():
+        assert gpu.registers_per_sm == 64 << 10
+        assert gpu.threads_per_sm % gpu.threads_per_block == 0
+
+
 def test_an_x86_cpu() -> None:
     cpu = parse_cpuinfo(X86, "x86_64")
     assert cpu.model == "Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz (6/85/7)"

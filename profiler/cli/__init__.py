@@ -1,9 +1,11 @@
-"""The command line: arguments in, tables or JSON out. What is computed is computed in `pipeline`.
+"""The command line: arguments in, tables or JSON out. What is computed is computed in `pipeline` and `kernel_library`.
 
-- `commands`   the commands and their options
-- `tables`     tables for people
-- `json_text`  the same for programs
-- `progress`   what a run shows while it runs
+- `commands`        the commands and their options
+- `tables`          tables for people
+- `kernel_table`    the table of built kernels
+- `json_text`       the same for programs
+- `progress`        what a measuring run shows while it runs
+- `build_progress`  what a building run shows
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except (Interrupted, KeyboardInterrupt):
-        print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        print("interrupted; what was measured or built is kept, the same command goes on from there", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()

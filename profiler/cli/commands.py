@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from profiler import __version__
 from profiler.cli import Interrupted, json_text, tables
 from profiler.errors import ProfilerError
+from profiler.hardware import GPUS
 from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
 from profiler.lut.store import read, write
@@ -40,6 +41,7 @@ lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=
 app.add_typer(lut_app)
 
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
+Model = Annotated[str, typer.Argument(help=_MODEL_HELP)]
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -61,10 +63,7 @@ def _root(
 
 @app.command()
 def profile(
-    model: Annotated[
-        str,
-        typer.Argument(help=_MODEL_HELP),
-    ] = "resnet18",
+    model: Model = "resnet18",
     device: Annotated[
         str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
     ] = "auto",
@@ -115,8 +114,58 @@ def profile(
 
 
 @app.command()
+def kernels(
+    model: Model = "resnet18",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help=f"GPU model to build for: {', '.join(GPUS)}. No such card is needed.")
+    ] = "t4",
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images at once.")] = 8,
+    precisions: Annotated[str, typer.Option(help="Comma-separated.")] = "int8,int4",
+    configs: Annotated[int, typer.Option(min=1, max=100_000, help="Schedule configs built of each kernel.")] = 8,
+    cuda: Annotated[
+        str, typer.Option(help="Compiler: 12 or 13 (NVRTC from PyPI), nvcc (from PATH), or the path of a CUDA root.")
+    ] = "12",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets kernels/<device>/.")] = Path(),
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Also kernels whose input and output differ in precision, and conversions.")
+    ] = False,
+    skip_unsupported: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel.")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Build a network's kernels for a GPU and show what each takes of it. Needs no GPU.
+
+    What was built before is not built again. Exit code 1 if a layer is left without a kernel.
+    """
+    from profiler.cli import kernel_table
+    from profiler.cli.build_progress import build_display
+    from profiler.kernel_library.stage import KernelsRequest, build_kernels
+
+    request = KernelsRequest(
+        model=model,
+        device=device,
+        batch=batch,
+        precisions=_precisions(precisions),
+        configs=configs,
+        cuda=cuda,
+        out=out,
+        mixed=mixed,
+        skip_unsupported=skip_unsupported,
+    )
+    with build_display() as progress:
+        library = build_kernels(request, progress)
+    if json_output:
+        typer.echo(json.dumps(json_text.kernels_json(library), indent=2))
+    else:
+        kernel_table.print_kernels(library)
+    if library.missing:
+        raise typer.Exit(1)
+
+
+@app.command()
 def network(
-    model: Annotated[str, typer.Argument(help=_MODEL_HELP)] = "resnet18",
+    model: Model = "resnet18",
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images at once.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write network.json, which profile reads.")] = None,
     skip_unsupported: Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.devices.discover import Inventory
+from profiler.kernel_library.result import BuiltKernel, KernelLibrary, LibraryRow
 from profiler.lut.check import Finding
 from profiler.lut.schema import LutRow
 from profiler.pipeline_result import ProfileResult
@@ -58,6 +59,63 @@ def profile_json(result: ProfileResult) -> Json:
         "elapsed_s": result.elapsed_s,
         "lut": str(result.lut_path),
         "tuning_logs": str(result.logs),
+    }
+
+
+def kernels_json(library: KernelLibrary) -> Json:
+    """One object per kernel spec with the best modelled of its built kernels, and the counts of the summary line."""
+    return {
+        "network": library.network,
+        "batch": library.batch,
+        "device": library.gpu.slug,
+        "device_name": library.gpu.name,
+        "arch": library.gpu.arch,
+        "compiler": library.compiler,
+        "rows": [_library_row(row) for row in library.rows],
+        "built_now": library.built_now,
+        "cached": library.cached,
+        "failed": {kind.value: count for kind, count in library.failures.items()},
+        "without_kernel": [layer for row in library.missing for layer in row.layers],
+        "skipped": list(library.skipped),
+        "elapsed_s": library.elapsed_s,
+        "candidates_per_s": library.candidates_per_s,
+        "folder": str(library.folder),
+    }
+
+
+def _library_row(row: LibraryRow) -> Json:
+    return {
+        "layers": list(row.layers),
+        "workload": row.spec.workload.text,
+        "spec": row.spec.to_dict(),
+        "valid": row.valid,
+        "built": row.built,
+        "failed": [{"config": f.config, "kind": f.kind.value, "message": f.message} for f in row.failed],
+        "kernel": None if row.default is None else _built_kernel(row.default),
+        "modelled_limit_s": row.limit_s,
+        "obstacle": row.obstacle or None,
+    }
+
+
+def _built_kernel(kernel: BuiltKernel) -> Json:
+    resources = kernel.resources
+    instruction, count = kernel.tensor_core
+    return {
+        "config": kernel.config,
+        "native": kernel.native,
+        "registers": resources.registers,
+        "spill_bytes": resources.spill_bytes,
+        "shared_bytes": resources.shared_bytes,
+        "threads": resources.threads,
+        "blocks_per_sm": resources.blocks_per_sm,
+        "occupancy": resources.occupancy,
+        "tensor_core_instruction": instruction or None,
+        "tensor_core_instructions_in_main_loop": count,
+        "divisions_in_main_loop": kernel.divisions,
+        "cubin_abi": resources.cubin_abi,
+        "least_driver": resources.least_driver,
+        "modelled_latency_s": kernel.modelled_s,
+        "artifact": str(kernel.path),
     }
 
 

@@ -22,14 +22,17 @@ PLAIN_WIDTH = 120
 """Columns where the output is not a terminal: a table that is redirected to a file must not be cut."""
 
 
-def _console() -> Console:
+def table_console(least_width: int = 0) -> Console:
+    """``least_width`` is for tables that a narrower terminal had better wrap than squeeze."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    if console.is_terminal and console.width >= least_width:
+        return console
+    return Console(highlight=False, width=max(PLAIN_WIDTH, least_width))
 
 
 def print_profile(result: ProfileResult) -> None:
     """The network's table, where it was written, and what should make a reader doubt it."""
-    console = _console()
+    console = table_console()
     table = result.table
     console.print(_network_table(result))
     if any(cell.variant is Variant.SEPARATE for row in table.rows for cell in row.cells):
@@ -114,7 +117,7 @@ def print_network(network: Network) -> None:
             escape(layer.name), f"{layer.workload.text}{relu}", escape(", ".join(layer.inputs)),
             str(layer.parameters or ""), format_count(layer.workload.macs) if layer.workload.macs else "",
         )  # fmt: skip
-    console = _console()
+    console = table_console()
     console.print(view)
     console.print(
         f"{escape(network.name)}, batch {network.batch}: {len(network.layers)} layers, "
@@ -135,7 +138,7 @@ def print_inventory(inventory: Inventory) -> None:
     for device in inventory.devices:
         index = "" if device.index is None else str(device.index)
         view.add_row(device.slug, escape(device.name), index, device.uuid, device.obstacle or "yes")
-    console = _console()
+    console = table_console()
     console.print(view)
     if not inventory.gpus:
         console.print(f"no NVIDIA GPU: {escape(inventory.no_gpus)}", soft_wrap=True)
@@ -143,7 +146,7 @@ def print_inventory(inventory: Inventory) -> None:
 
 def print_findings(file: Path, rows: int, findings: Sequence[Finding]) -> None:
     """What is wrong with a file; how many sound rows it has if nothing is."""
-    console = _console()
+    console = table_console()
     for finding in findings:
         console.print(f"{escape(str(file))}:{escape(finding.text)}", soft_wrap=True)
     if not findings:
@@ -166,6 +169,6 @@ def print_rows(rows: Sequence[LutRow]) -> None:
             spec.workload.text, f"{types}->{spec.output_dtype.value}", spec.epilogue.value, row.source.value,
             row.conditions.cache_mode.value, format_duration(row.latency_median_s), interval, str(row.samples), rate,
         )  # fmt: skip
-    console = _console()
+    console = table_console()
     console.print(view)
     console.print(f"{format_count(len(rows))} rows")

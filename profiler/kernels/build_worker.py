@@ -7,12 +7,14 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from profiler.errors import CompilerError, ProfilerError
-from profiler.kernels.cpu.build import Toolchain, ToolchainError, build
+from profiler.kernels.backend import Backend, Build
 from profiler.kernels.pool_build import READY, BuildRequest
+from profiler.kernels.toolchain import ToolchainError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -22,10 +24,12 @@ def main(folder: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # never outlive the run
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a compiler prints must not get into the answers
-    target, threads = pickle.load(requests)
-    _answer(answers, READY)
+    backend: Backend = pickle.load(requests)
     own = Path(folder) / str(os.getpid())
-    toolchain: Toolchain | None = None
+    build: Build | None = None
+    with suppress(ProfilerError, OSError):  # tried again, and answered, when there is something to build
+        build = _prepared(backend, own)
+    _answer(answers, READY)
     while True:
         try:
             request: BuildRequest = pickle.load(requests)
@@ -33,9 +37,8 @@ def main(folder: str) -> None:
             return
         answer: object
         try:
-            own.mkdir(exist_ok=True)
-            toolchain = toolchain or Toolchain.prepare(own)
-            answer = build(request.spec, request.config, target, threads, toolchain)
+            build = build or _prepared(backend, own)
+            answer = build(request.spec, request.config)
         except CompilerError as error:
             answer = error
         except ProfilerError as error:
@@ -49,6 +52,11 @@ def main(folder: str) -> None:
                 f"{folder}: temporary files cannot be written: {error.strerror}; make room for them"
             )
         _answer(answers, answer)
+
+
+def _prepared(backend: Backend, folder: Path) -> Build:
+    folder.mkdir(exist_ok=True)
+    return backend.prepare(folder)
 
 
 def _answer(stream: IO[bytes], message: object) -> None:

@@ -2,7 +2,7 @@
 
 A worker is a fresh interpreter (`kernels.build_worker`) that takes pickled requests on its standard input and answers
 on its standard output. LLVM ends the process on some inputs ("LLVM ERROR: Cannot select"), so nothing is compiled in
-the process that holds the run.
+the process that holds the run, which needs no TVM.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,14 +27,14 @@ from typing import IO, cast
 
 from profiler.artifact import Artifact
 from profiler.errors import CompilerError
-from profiler.kernels.cpu.build import ToolchainError
-from profiler.kernels.cpu.target import CpuTarget
+from profiler.kernels.backend import Backend
+from profiler.kernels.toolchain import ToolchainError
 from profiler.record import FailureKind
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec
 
 BUILD_TIMEOUT_S = 60.0
-"""Far above the tenth of a second that a kernel takes; a compiler that loops is stopped."""
+"""Far above the second that a kernel takes; a compiler that loops is stopped."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,9 @@ READY = "ready"
 
 
 class BuildPool:
-    """Compiles on ``workers`` processes. Use as a context manager; without a C compiler `ToolchainError` is raised."""
+    """Compiles on ``workers`` processes. Use as a context manager; without a compiler `ToolchainError` is raised."""
 
-    def __init__(
-        self, target: CpuTarget, threads: int = 1, workers: int = 2, timeout_s: float = BUILD_TIMEOUT_S
-    ) -> None:
+    def __init__(self, backend: Backend, workers: int = 2, timeout_s: float = BUILD_TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._resources = ExitStack()
         _remove_leftovers()
@@ -72,7 +70,7 @@ class BuildPool:
             tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-", ignore_cleanup_errors=True)
         )
         arguments = [sys.executable, "-m", "profiler.kernels.build_worker", folder]
-        self._new_worker = partial(_Worker, arguments, folder, target, threads)
+        self._new_worker = partial(_Worker, arguments, folder, backend)
         self._count = workers
         self._workers: list[_Worker] = []  # started by the first request: a run that knows everything needs none
 
@@ -91,29 +89,42 @@ class BuildPool:
 
     def build(self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]) -> list[Artifact | BuildFailure]:
         """Compile all; the results are in the order of the requests."""
-        if not self._workers:
-            self._workers = [self._new_worker() for _ in range(self._count)]
-            for worker in self._workers:
-                worker.await_ready()
+        results = dict(self.stream(requests))
+        return [results[i] for i in range(len(requests))]
+
+    def stream(
+        self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]
+    ) -> Iterator[tuple[int, Artifact | BuildFailure]]:
+        """Compile all; results as they come, each with the index of its request. It may be left early."""
+        self._start_workers()
         waiting = deque(enumerate(BuildRequest(spec, config) for spec, config in requests))
         again: set[int] = set()
-        results: dict[int, Artifact | BuildFailure] = {}
         busy: dict[_Worker, tuple[int, BuildRequest, float]] = {}
-        while waiting or busy:
-            for worker in self._workers:
-                if worker not in busy and waiting:
-                    index, request = waiting.popleft()
-                    worker.send(request)
-                    busy[worker] = (index, request, time.monotonic() + self._timeout_s)
-            for worker in self._ready(busy):
-                index, request, _ = busy.pop(worker)
-                result = self._received(worker, request)
-                if result is None and index not in again:
-                    again.add(index)
-                    waiting.append((index, request))
-                else:
-                    results[index] = result or _killed(request)
-        return [results[i] for i in range(len(requests))]
+        try:
+            while waiting or busy:
+                for worker in self._workers:
+                    if worker not in busy and waiting:
+                        index, request = waiting.popleft()
+                        worker.send(request)
+                        busy[worker] = (index, request, time.monotonic() + self._timeout_s)
+                for worker in self._ready(busy):
+                    index, request, _ = busy.pop(worker)
+                    result = self._received(worker, request)
+                    if result is None and index not in again:
+                        again.add(index)
+                        waiting.append((index, request))
+                    else:
+                        yield index, result or _killed(request)
+        finally:
+            for worker in busy:  # its answer is to nobody's question any more
+                worker.stop()
+                self._workers.remove(worker)
+
+    def _start_workers(self) -> None:
+        new = [self._new_worker() for _ in range(self._count - len(self._workers))]
+        self._workers += new
+        for worker in new:
+            worker.await_ready()
 
     def _ready(self, busy: dict[_Worker, tuple[int, BuildRequest, float]]) -> list[_Worker]:
         """Workers that answered, died, or ran out of time."""
@@ -169,8 +180,8 @@ class _Worker:
     ``folder`` gets all temporary files, also those that a killed compiler leaves.
     """
 
-    def __init__(self, arguments: list[str], folder: str, target: CpuTarget, threads: int) -> None:
-        self._arguments, self._setup = arguments, (target, threads)
+    def __init__(self, arguments: list[str], folder: str, backend: Backend) -> None:
+        self._arguments, self._backend = arguments, backend
         self._environment = {**os.environ, "TMPDIR": folder}
         self.killed = False
         self._start()
@@ -186,7 +197,7 @@ class _Worker:
             start_new_session=True,
         )
         self.killed = False
-        self.send(self._setup)
+        self.send(self._backend)
 
     @property
     def answers(self) -> IO[bytes]:

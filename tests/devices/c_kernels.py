@@ -16,7 +16,7 @@ from profiler.quantize.packing import Packing
 from profiler.quantize.samples import expected_sha256
 from profiler.workload import DType, KernelSpec, Op, Workload
 
-RUNTIME = Path(profiler.__path__[0]) / "kernels" / "runtime.c"
+RUNTIME = Path(profiler.__path__[0]) / "kernels" / "cpu" / "runtime.c"
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-pthread")
 
 SPEC = KernelSpec(

@@ -19,6 +19,7 @@ COMMANDS: tuple[list[str], ...] = (
     ["profile"],
     ["network"],
     ["devices"],
+    ["kernels"],
     ["lut"],
     ["lut", "check"],
     ["lut", "merge"],

@@ -153,7 +153,7 @@ def test_ctrl_c(place: Place, command: Command, moment: str) -> None:
     os.killpg(process.pid, signal.SIGINT)
     answer = place.answer(process, limit_s=20)
     assert (answer.code, answer.out) == (130, "")
-    assert answer.err.splitlines()[-1].startswith("interrupted; what was measured is kept")
+    assert answer.err.splitlines()[-1].startswith("interrupted; what was measured or built is kept")
     assert "Traceback" not in answer.err
     assert (place.strays(), place.temporary_files()) == ([], [])
     if moment == "measuring":

@@ -27,14 +27,16 @@ TINY = Workload(Op.CONV2D, 1, 6, 6, 16, 32, 3, 3, 1, 1, 1, 1, 1, 1)
 @pytest.mark.compile
 @pytest.mark.skipif(platform.system() != "Linux", reason="the host device is Linux only")
 def test_tune_on_this_machine(tmp_path: Path) -> None:
+    from profiler.kernels.backend import CpuBackend
     from profiler.kernels.cpu.build import compiler_version
-    from profiler.kernels.pool_build import BuildPool
     from profiler.kernels.cpu.target import target_of
+    from profiler.kernels.pool_build import BuildPool
 
     cpu, conditions = host_cpu(), Conditions()
     run = Run("test", "0", compiler_version())
     specs = [conv(8, workload=TINY), conv(4, workload=TINY)]
-    with BuildPool(target_of(cpu), conditions.threads, workers=1) as pool, HostDevice(cpu) as device:
+    backend = CpuBackend(target_of(cpu), conditions.threads)
+    with BuildPool(backend, workers=1) as pool, HostDevice(cpu) as device:
         tuner = Tuner(
             Workbench(device, pool, conditions, run, MachineTurns(tmp_path / "lock")),
             lambda spec: config_space(spec, cpu.isa, conditions.threads),

@@ -1,0 +1,99 @@
+"""What `kernels` shows on standard error while it compiles: a bar on a terminal, a few lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from profiler.kernel_library.stage import BuildPlan, Tried
+from profiler.kernel_library.stage import Progress as Report
+from profiler.units import format_duration
+
+_BAR_WIDTH = 20
+_LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def build_display() -> Iterator[Report]:
+    """A report that `build_kernels` fills, shown for as long as the context lasts."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        lines = _Lines()
+        yield Report(lines.planned, lines.tried)
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(_BAR_WIDTH),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = _Bar(bars)
+        yield Report(bar.planned, bar.tried)
+
+
+def _headline(plan: BuildPlan) -> str:
+    network = plan.network
+    known = f", {plan.cached} of them known" if plan.cached else ""
+    return (
+        f"{network.name}, batch {network.batch}: {len(network.layers)} layers, {plan.kernels} distinct kernels, "
+        f"{plan.candidates} candidates{known}, for {plan.gpu.name} with {plan.compiler}"
+    )
+
+
+def _failed(tried: Tried) -> str:
+    assert tried.failure is not None
+    return f"failed ({tried.failure.kind.value}): {tried.spec.key}: {tried.failure.config}: {tried.failure.message}"
+
+
+class _Bar:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("reading the model", total=None)
+
+    def planned(self, plan: BuildPlan) -> None:
+        self._bars.console.print(escape(_headline(plan)))
+        self._bars.update(self._task, total=plan.candidates, completed=plan.cached, description="starting the compiler")
+
+    def tried(self, tried: Tried) -> None:
+        if tried.failure is not None:
+            self._bars.console.print(f"[yellow]{escape(_failed(tried))}[/yellow]")
+        room = max(20, self._bars.console.width - _BAR_WIDTH - 28)  # beside spinner, bar, count and time
+        text = tried.spec.key
+        self._bars.update(
+            self._task, advance=1, description=escape(text if len(text) <= room else text[: room - 1] + "…")
+        )
+
+
+class _Lines:
+    """For logs: no control characters, flushed as they come, one line in a while."""
+
+    def __init__(self) -> None:
+        self._total = self._done = 0
+        self._begin = self._last = time.monotonic()
+
+    def planned(self, plan: BuildPlan) -> None:
+        self._total, self._done = plan.candidates, plan.cached
+        self._begin = self._last = time.monotonic()
+        self._print(_headline(plan))
+
+    def tried(self, tried: Tried) -> None:
+        self._done += 1
+        if tried.failure is not None:
+            self._print(_failed(tried))
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_S or self._done == self._total:
+            self._last = now
+            self._print(f"[{self._done}/{self._total}, {format_duration(now - self._begin)}] {tried.spec.key}")
+
+    @staticmethod
+    def _print(text: str) -> None:
+        sys.stderr.write(text + "\n")  # in one piece: Ctrl-C must not fall between a line and its end
+        sys.stderr.flush()

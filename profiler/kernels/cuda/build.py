@@ -1,0 +1,75 @@
+"""From a kernel spec and a config to an artifact: CUDA source through TVM, a cubin, and what its machine code shows."""
+
+from __future__ import annotations
+
+from profiler.artifact import Artifact, Launch, Resources
+from profiler.errors import CompilerError
+from profiler.hardware import GpuSpec
+from profiler.kernels.check import check_of
+from profiler.kernels.cuda.compiler import compiler_text
+from profiler.kernels.cuda.cubin import Cubin
+from profiler.kernels.cuda.lower import lower
+from profiler.kernels.cuda.sass import Listing, has_native_int4
+from profiler.kernels.cuda.tools import Tools
+from profiler.space.config import MmaConfig, ScheduleConfig, to_text
+from profiler.space.occupancy import blocks_per_sm
+from profiler.workload import KernelSpec
+
+
+def build(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec, tools: Tools) -> Artifact:
+    """Compile one kernel. Raises `CompilerError` or `InvalidConfig`, and `ToolchainError` if a tool does not work."""
+    kernel = lower(spec, config, gpu)
+    cubin = tools.compiler.compile(kernel.source, gpu.arch)
+    resources = _resources(gpu, kernel.entry, kernel.launch, cubin, tools.disassembler.listing(cubin.code))
+    native = is_native(spec, config, gpu)
+    if native and _is_int4(spec) and not has_native_int4(resources.main_loop):
+        raise CompilerError(f"{spec.key}: {tools.compiler.identity} emulates INT4 on {gpu.arch}, which has it")
+    return Artifact(
+        spec=spec,
+        config=to_text(config),
+        threads=1,
+        entry=kernel.entry,
+        arch=gpu.arch,
+        features=(),
+        args=kernel.args,
+        packing=kernel.packing,
+        check=check_of(spec),
+        compiler=compiler_text(tools.compiler),
+        native=native,
+        code=cubin.code,
+        launch=kernel.launch,
+        resources=resources,
+    )
+
+
+def is_native(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec) -> bool:
+    """Whether the GPU multiplies in the width of the weights: 8 bits on all, 4 bits on some tensor cores."""
+    return not _is_int4(spec) or (isinstance(config, MmaConfig) and gpu.native_int4)
+
+
+def _is_int4(spec: KernelSpec) -> bool:
+    return spec.weight_dtype is not None and spec.weight_dtype.bits == 4
+
+
+def _resources(gpu: GpuSpec, entry: str, launch: Launch, cubin: Cubin, listing: Listing) -> Resources:
+    usage = cubin.usage(entry)
+    shared = launch.shared_bytes + usage.static_shared_bytes
+    blocks = blocks_per_sm(gpu, launch.threads, usage.registers, shared)
+    if blocks == 0:
+        raise CompilerError(
+            f"a block of {launch.threads} threads with {usage.registers} registers each and {shared} bytes of shared "
+            f"memory does not fit an SM of {gpu.name}"
+        )
+    return Resources(
+        registers=usage.registers,
+        stack_bytes=usage.stack_bytes,
+        spill_bytes=usage.spill_bytes,
+        shared_bytes=shared,
+        threads=launch.threads,
+        blocks_per_sm=blocks,
+        occupancy=blocks * launch.threads / gpu.threads_per_sm,
+        instructions=listing.count(entry),
+        main_loop=listing.count_main_loop(entry),
+        cubin_abi=cubin.abi,
+        least_driver=cubin.least_driver,
+    )

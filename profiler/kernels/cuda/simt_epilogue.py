@@ -1,0 +1,123 @@
+"""What the SIMT templates do to a block of int32 values before they store it: bias, requantization, residual, clamp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from profiler.kernels.cuda.codegen import call
+from profiler.kernels.cuda.rows import Block, Place, Rows
+from profiler.kernels.tir import Buffer, Expr
+from profiler.quantize.operands import operands
+from profiler.workload import DType, KernelSpec
+
+
+def output_bounds(spec: KernelSpec) -> tuple[int, int]:
+    """Lowest and highest value that is stored."""
+    dtype = spec.output_dtype
+    return (max(dtype.low, 0) if spec.epilogue.relu else dtype.low), dtype.high
+
+
+def clamped(spec: KernelSpec, value: Expr) -> Expr:
+    """An int64 value limited to what is stored, as int32."""
+    return call("lb_clamp", value, *output_bounds(spec), returns="int32")
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Multipliers and shifts of a block of channels, in registers."""
+
+    multiplier: Block
+    shift: Block
+
+    @staticmethod
+    def load(
+        rows: Mapping[str, Rows], buffers: Mapping[str, Buffer], place: Place, prefix: str = "", suffix: str = ""
+    ) -> Rescale:
+        """From the arguments ``<prefix>multiplier<suffix>`` and ``<prefix>shift<suffix>``."""
+        multiplier, shift = f"{prefix}multiplier{suffix}", f"{prefix}shift{suffix}"
+        return Rescale(
+            rows[multiplier].load(buffers[multiplier], place), rows[shift].load(buffers[shift], place, fill=1)
+        )
+
+    def apply(self, value: Expr, channel: int, *, negative: bool) -> Expr:
+        """An int32 value of a channel of the block, rescaled, as int64."""
+        return rescaled(value, self.multiplier.value(channel), self.shift.value(channel), negative=negative)
+
+
+def rescaled(value: Expr, multiplier: Expr, shift: Expr, *, negative: bool) -> Expr:
+    """``value * multiplier / 2**shift``, rounded half away from zero, as int64.
+
+    ``negative`` is false where the rounding of negative values is not seen: there are none, or a clamp at zero follows.
+    """
+    name = "lb_rescale" if negative else "lb_rescale_relu"
+    return call(name, value, multiplier, shift, returns="int64")
+
+
+def epilogue_rows(spec: KernelSpec, block: int, section: int, padded: int) -> dict[str, Rows]:
+    """The arguments of the epilogue and the output, of which a thread takes ``block`` output channels.
+
+    section : output channels of a section of the output. padded : length of the vectors of parameters, in sections of
+    their own where there are several.
+    """
+    channels = spec.workload.out_channels
+    found = {"output": Rows.of(spec.output_dtype, channels, block, section)}
+    for operand in operands(spec):
+        if operand.per_output_channel:
+            found[operand.name] = Rows.of(DType.INT32, padded, block, padded if section == channels else section)
+        elif operand.name == "residual":
+            found["residual"] = Rows.of(operand.dtype, channels, block, section)
+    return found
+
+
+@dataclass(frozen=True)
+class SumEpilogue:
+    """The epilogue of a convolution or dense layer for one block of output channels; parameters are in registers."""
+
+    spec: KernelSpec
+    rows: Mapping[str, Rows]
+    buffers: Mapping[str, Buffer]
+    bias: Block | None
+    requantization: Rescale | None
+    residual: Rescale | None
+
+    @staticmethod
+    def load(spec: KernelSpec, rows: Mapping[str, Rows], buffers: Mapping[str, Buffer], place: Place) -> SumEpilogue:
+        """Load the parameters of the block and section of a place."""
+        vector = Place(0, place.block, place.section)
+        return SumEpilogue(
+            spec,
+            rows,
+            buffers,
+            rows["bias"].load(buffers["bias"], vector) if "bias" in rows else None,
+            Rescale.load(rows, buffers, vector) if spec.epilogue.requantizes else None,
+            Rescale.load(rows, buffers, vector, prefix="residual_") if spec.epilogue.adds else None,
+        )
+
+    def store(self, places: Sequence[Place], sums: Buffer, inside: Sequence[Expr] | None = None) -> None:
+        """Finish the sums of some pixels and store them.
+
+        sums : int32 of shape [pixels * channels of the block]. inside : which of the pixels there are.
+        """
+        added = [
+            self.rows["residual"].load(self.buffers["residual"], place, inside[i] if inside else True)
+            for i, place in enumerate(places if self.residual else ())
+        ]
+        output = self.rows["output"]
+
+        def value(i: int, channel: int) -> Expr:
+            return self._value(channel, sums[i * output.block + channel], added[i] if added else None)
+
+        output.store(self.buffers["output"], places, value, inside)
+
+    def _value(self, channel: int, total: Expr, added: Block | None) -> Expr:
+        if self.bias is not None:
+            total = total + self.bias.value(channel)
+        if self.requantization is None:
+            return total
+        low, _ = output_bounds(self.spec)
+        value = self.requantization.apply(total, channel, negative=low < 0 or added is not None)
+        if added is not None:
+            assert self.residual is not None
+            value = value + self.residual.apply(added.value(channel), channel, negative=added.rows.dtype.signed)
+        return clamped(self.spec, value)

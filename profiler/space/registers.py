@@ -1,0 +1,45 @@
+"""Estimates of the registers that a thread of a CUDA kernel takes, ahead of its compilation."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from profiler.hardware import WARP_SIZE, GpuSpec
+from profiler.space.config import GpuConfig, MmaConfig, SimtDepthwiseConfig, SimtDirectConfig
+from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan
+from profiler.workload import KernelSpec, Op
+
+_VECTOR_REGISTERS = {Op.MAX_POOL: 3, Op.AVG_POOL: 3, Op.ADD: 8}  # per channel; conversions and copies: 5
+
+
+def register_estimate(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> int:
+    """Registers that a thread wants, to about 15%: where the device does not have them the kernel would spill."""
+    if isinstance(config, MmaConfig):
+        return _mma_registers(MmaPlan.of(spec, config, gpu), gpu)
+    if isinstance(config, SimtDirectConfig):
+        return 32 + 7 * config.channels
+    if isinstance(config, SimtDepthwiseConfig):
+        return _depthwise_registers(spec, config)
+    return 24 + config.channels * _VECTOR_REGISTERS.get(spec.workload.op, 5)
+
+
+def _mma_registers(plan: MmaPlan, gpu: GpuSpec) -> int:
+    """The most of two phases: the steps of K (sums, words on their way from global memory, places of the pixels that
+    a thread loads), and the epilogue (sums, and what two of them need at once). Fragments come and go in what is left.
+
+    Fitted to 523 kernels of NVRTC 12.9 on sm_75, sm_80 and sm_90: 83% of them within 15%, 91% within 20%.
+    """
+    config, spec = plan.config, plan.spec
+    sums = config.warp_m * config.warp_n // WARP_SIZE
+    staged = plan.a_loads * plan.a_load_words + plan.b_loads * CHUNK_WORDS
+    window = 6 if spec.workload.kernel_h * spec.workload.kernel_w > 1 or spec.workload.has_padding else 0
+    emulation = 15 if plan.bits == 4 and not gpu.native_int4 else 0
+    steps = 20 + 1.15 * sums + staged + 2 * plan.a_loads + window + emulation
+    epilogue = 34 + 1.05 * sums + (12 if spec.epilogue.adds else 0)
+    return ceil(max(steps, epilogue))
+
+
+def _depthwise_registers(spec: KernelSpec, config: SimtDepthwiseConfig) -> int:
+    w = spec.workload
+    columns = (config.pixels - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
+    return 32 + config.channels * (config.pixels + 2) + ceil(config.channels / 4) * columns

@@ -1,0 +1,61 @@
+"""Artifacts of CUDA kernels: what is refused although it compiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from profiler.artifact import Launch
+from profiler.errors import CompilerError
+from profiler.hardware import GPUS
+from profiler.kernels.cuda.build import _resources, build, is_native
+from profiler.kernels.cuda.cubin import Cubin
+from profiler.kernels.cuda.sass import parse
+from profiler.space.config import MmaConfig, SimtDirectConfig
+from profiler.space.gpu import default_config
+from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
+from tests.kernels.cuda.tools import require
+
+pytestmark = pytest.mark.compile
+
+CONV = Workload(Op.CONV2D, 1, 8, 8, 64, 32, 3, 3, 1, 1, 1, 1, 1, 1)
+INT4 = KernelSpec(CONV, DType.UINT4, DType.UINT4, DType.INT4, epilogue=Epilogue.REQUANT_RELU)
+INT8 = KernelSpec(CONV, DType.UINT8, DType.UINT8, DType.INT8, epilogue=Epilogue.REQUANT_RELU)
+MMA = MmaConfig(64, 32, 8, 32, 32, 1, 16)
+
+
+@pytest.mark.parametrize(
+    ("spec", "config", "gpu", "native"),
+    [
+        (INT8, MMA, "t4", True),
+        (INT8, SimtDirectConfig(64, 1), "h200", True),
+        (INT4, MMA, "t4", True),
+        (INT4, MMA, "a100", True),
+        (INT4, MMA, "h200", False),
+        (INT4, SimtDirectConfig(64, 1), "t4", False),
+        (KernelSpec(Workload(Op.MAX_POOL, 1, 8, 8, 4, 4, 2, 2), DType.UINT4, DType.UINT4), MMA, "h200", True),
+    ],
+)
+def test_native(spec: KernelSpec, config: MmaConfig | SimtDirectConfig, gpu: str, native: bool) -> None:
+    assert is_native(spec, config, GPUS[gpu]) == native
+
+
+def test_int4_that_the_compiler_emulates_is_refused_where_it_should_be_native() -> None:
+    tools = require("12", "h200")
+    h200 = GPUS["h200"]
+    believed = replace(h200, int4_macs_per_tensor_core=2048, int4_peak_ops=2 * h200.int8_peak_ops)
+    assert build(INT4, default_config(INT4, h200), h200, tools).native is False
+    with pytest.raises(CompilerError, match="emulates INT4 on sm_90, which has it"):
+        build(INT4, default_config(INT4, believed), believed, tools)
+
+
+def test_a_block_that_fits_no_sm_is_refused() -> None:
+    log = "Compiling entry function 'k' for 'sm_75'\nptxas info    : Used {} registers, 1024 bytes smem"
+    header = b"\x7fELF\x02\x01\x01\x33\x07" + bytes(64)
+    listing = parse("k:\n        /*0000*/                   EXIT ;\n")
+    launch = Launch((1, 1, 1), 512, 2048)
+    fits = _resources(GPUS["t4"], "k", launch, Cubin(header, log.format(128)), listing)
+    assert (fits.blocks_per_sm, fits.occupancy, fits.shared_bytes) == (1, 0.5, 3072)
+    with pytest.raises(CompilerError, match=r"^a block of 512 threads with 255 registers each and 3072 bytes"):
+        _resources(GPUS["t4"], "k", launch, Cubin(header, log.format(255)), listing)

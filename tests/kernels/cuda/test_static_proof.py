@@ -1,0 +1,121 @@
+"""What the machine code of the networks' kernels is made of: tensor-core instructions of the right width in the main
+loop, no spills, no division. Proven on every machine, since nothing is run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from profiler.artifact import Artifact, Resources
+from profiler.frontend import load_network
+from profiler.hardware import GPUS
+from profiler.kernels.backend import CudaBackend
+from profiler.kernels.cuda.sass import DIVISION
+from profiler.kernels.pool_build import BuildPool
+from profiler.lut.demand import demand
+from profiler.space.config import MmaConfig
+from profiler.space.gpu import default_config, template_for
+from profiler.workload import INT4, INT8, DType, KernelSpec, Op, Workload
+from tests.kernels.cuda.tools import require
+
+pytestmark = pytest.mark.compile
+
+NETWORKS = ("resnet18", "resnet50", "inceptionv3")
+BATCH = 8
+SHAPES = {
+    ("t4", 8): r"IMMA\.8816\.[SU]8\.S8",
+    ("t4", 4): r"IMMA\.8832\.[SU]4\.S4",
+    ("a100", 8): r"IMMA\.16832\.[SU]8\.S8",
+    ("a100", 4): r"IMMA\.16864\.[SU]4\.S4",
+    ("h200", 8): r"IMMA\.16832\.[SU]8\.S8",
+    ("h200", 4): r"IMMA\.(16832|8816)\.[SU]8\.S8",  # emulated
+}
+
+
+def tensor_core_specs() -> list[KernelSpec]:
+    """Of every convolution and dense layer of the networks, in both precisions: one per workload and precision."""
+    found: dict[tuple[Workload, DType], KernelSpec] = {}
+    for name in NETWORKS:
+        for wanted in demand(load_network(name, BATCH), (INT8, INT4), mixed=False):
+            spec = wanted.spec
+            if spec.weight_dtype is not None and spec.workload.op in (Op.CONV2D, Op.DENSE):
+                found.setdefault((spec.workload, spec.weight_dtype), spec)
+    return list(found.values())
+
+
+def one_precision_each(specs: Sequence[KernelSpec]) -> list[KernelSpec]:
+    """Every workload, its precisions in turn: half the time of both."""
+    by_workload: dict[Workload, list[KernelSpec]] = {}
+    for spec in specs:
+        by_workload.setdefault(spec.workload, []).append(spec)
+    return [several[i % len(several)] for i, several in enumerate(by_workload.values())]
+
+
+def built(gpu: str, specs: Sequence[KernelSpec]) -> list[Artifact]:
+    """With their default configs."""
+    require("12", gpu)
+    with BuildPool(CudaBackend(GPUS[gpu]), workers=2) as pool:
+        results = pool.build([(spec, default_config(spec, GPUS[gpu])) for spec in specs])
+    assert [r for r in results if not isinstance(r, Artifact)] == []
+    return [r for r in results if isinstance(r, Artifact)]
+
+
+def defects(gpu: str, artifact: Artifact) -> list[str]:
+    """What is not as it should be in a kernel for tensor cores."""
+    resources, dtype = artifact.resources, artifact.spec.weight_dtype
+    assert isinstance(resources, Resources)
+    assert dtype is not None
+    shape = re.compile(SHAPES[gpu, dtype.bits])
+    loop = resources.main_loop
+    others = [kind for kind in resources.instructions if kind.startswith("IMMA") and not shape.fullmatch(kind)]
+    found = [f"{kind} in the kernel" for kind in others]
+    if not any(shape.fullmatch(kind) for kind in loop):
+        found.append("no tensor-core instruction in the main loop")
+    emulated = dtype.bits == 4 and not GPUS[gpu].native_int4
+    if artifact.native == emulated:
+        found.append(f"native is {artifact.native}")
+    if resources.spill_bytes or resources.stack_bytes or {"LDL", "STL"} & set(resources.instructions):
+        found.append(f"{resources.spill_bytes} bytes spilled, {resources.stack_bytes} of local memory")
+    dividing = set(DIVISION) | ({"CALL"} if not emulated else set())
+    found += [f"{kind} in the main loop" for kind in dividing if kind in loop]
+    return [f"{artifact.spec.key} {artifact.config}: {defect}" for defect in found]
+
+
+def test_turing_has_its_instructions_in_every_kernel() -> None:
+    specs = one_precision_each(tensor_core_specs())
+    assert len(specs) >= 70
+    assert {template_for(spec) for spec in specs} == {MmaConfig}
+    assert {spec.weight_dtype for spec in specs} == {DType.INT4, DType.INT8}
+    artifacts = built("t4", specs)
+    assert [defect for artifact in artifacts for defect in defects("t4", artifact)] == []
+    assert {a.resources.least_driver for a in artifacts if a.resources} == {"525.60.13"}
+
+
+@pytest.mark.parametrize("gpu", ["a100", "h200"])
+def test_newer_cards_have_theirs(gpu: str) -> None:
+    """Some of the kernels: their code differs from Turing's in the instruction's shape."""
+    specs = tensor_core_specs()
+    chosen = [s for bits in (8, 4) for s in [x for x in specs if x.weight_dtype and x.weight_dtype.bits == bits][::24]]
+    assert [defect for artifact in built(gpu, chosen) for defect in defects(gpu, artifact)] == []
+
+
+def test_a_defect_is_seen() -> None:
+    """The proof itself: a kernel of the wrong kind has all the defects there are."""
+    spec = next(s for s in tensor_core_specs() if s.weight_dtype is DType.INT4)
+    (artifact,) = built("h200", [spec])
+    assert defects("h200", artifact) == []
+    found = " ".join(defects("t4", artifact))
+    assert "IMMA.16832" in found
+    assert "no tensor-core instruction in the main loop" in found
+    assert "native is False" in found
+    assert "CALL in the main loop" in found
+    assert artifact.resources is not None
+    divided = {**artifact.resources.main_loop, "MUFU.RCP": 1}
+    worse = replace(artifact.resources, spill_bytes=8, instructions=divided, main_loop=divided)
+    found = " ".join(defects("h200", replace(artifact, resources=worse)))
+    assert "8 bytes spilled" in found
+    assert "MUFU.RCP in the main loop" in found
