@@ -33,14 +33,14 @@ def features(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec) -> Features
     elements = log2(w.batch * w.out_height * w.out_width * w.out_channels)
     window = log2(w.kernel_h * w.kernel_w * w.stride_h * w.stride_w)
     types = (spec.input_dtype.bits / 8, spec.output_dtype.bits / 8, float(spec.epilogue.requantizes))
-    axis = _axis(config.parallel)
     if isinstance(config, DepthwiseConfig):
+        axis = _axis(config.parallel)
         sums = config.tile_w * config.vectors / cpu.isa.registers
         schedule = (log2(config.tile_w), log2(config.vectors), 4 * sums, _waste(w.out_width, config.tile_w), *axis)
         return Features(schedule, (elements / 2, window / 2, *types))
     assert isinstance(config, VectorConfig)
     ops = tuple(float(w.op is op) for op in (Op.ADD, Op.MAX_POOL, Op.AVG_POOL, Op.CONCAT, Op.CONVERT))
-    return Features((log2(config.vectors), *axis), (elements / 2, window / 2, *types, *ops))
+    return Features((log2(config.vectors), *_axis(config.parallel)), (elements / 2, window / 2, *types, *ops))
 
 
 def _dot(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> Features:

@@ -34,7 +34,7 @@ def analytic_latency_s(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> flo
         plan = MmaPlan.of(spec, config, gpu)
         if traffic.input > _CACHED * gpu.l2_bytes:
             moved += (plan.n_tiles - 1) * traffic.input  # every row of N tiles reads it from memory again
-        cost = mma_block(plan, gpu, moved)
+        cost = mma_block(plan, gpu)
     else:
         cost = simt_block(spec, config, gpu)
     computing_s = cost.grid_clocks(gpu.sms) / gpu.clock_hz

@@ -38,8 +38,8 @@ SECTOR_BYTES = 32
 _SCHEDULERS = 4
 
 
-def mma_block(plan: MmaPlan, gpu: GpuSpec, dram_bytes: float) -> BlockCost:
-    """Cost of a block. ``dram_bytes``: what the whole kernel reads of memory."""
+def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
+    """Cost of a block. The first round of blocks waits for memory, later ones find most of what they read in L2."""
     config, mma = plan.config, plan.mma
     warps, steps = config.warps, plan.split_steps
     grid = plan.grid
@@ -69,8 +69,8 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec, dram_bytes: float) -> BlockCost:
     read_bytes = _read_bytes(plan, gpu, together * shared_bytes, together)
     written_bytes = _written_bytes(plan)
     port = min(_PORT_BYTES, gpu.l2_bytes_per_s / gpu.clock_hz / min(gpu.sms, blocks))
-    missed = min(1.0, dram_bytes / (blocks * read_bytes))
-    latency = gpu.l2_latency_clocks + missed * (gpu.dram_latency_clocks - gpu.l2_latency_clocks)
+    rounds = ceil(ceil(blocks / gpu.sms) / resident)
+    latency = gpu.l2_latency_clocks + (gpu.dram_latency_clocks - gpu.l2_latency_clocks) / rounds
 
     spec = plan.spec
     sums = config.warp_m * config.warp_n // WARP_SIZE

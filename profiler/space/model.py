@@ -10,8 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+from profiler.errors import InvalidConfig
 from profiler.hardware import CpuSpec, DotIsa
-from profiler.space.config import DepthwiseConfig, DotConfig, LoopOrder, ParallelAxis, ScheduleConfig
+from profiler.space.config import (
+    DepthwiseConfig,
+    DotConfig,
+    LoopOrder,
+    ParallelAxis,
+    ScheduleConfig,
+    VectorConfig,
+    to_text,
+)
 from profiler.space.cpu import register_demand
 from profiler.space.dot_plan import DotPlan
 from profiler.workload import DType, KernelSpec
@@ -47,8 +56,10 @@ def analytic_latency_s(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec, t
         cycles = _dot_cycles(DotPlan.of(spec, cpu.isa), config, cpu, threads)
     elif isinstance(config, DepthwiseConfig):
         cycles = _depthwise_cycles(spec, config, cpu) / threads
-    else:
+    elif isinstance(config, VectorConfig):
         cycles = _stream_cycles(spec, config.vectors, cpu) / threads
+    else:
+        raise InvalidConfig(f"{to_text(config)} is not a config of a CPU kernel")
     return (cycles + _LAUNCH_CYCLES) / NOMINAL_HZ
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.predictor.prediction import Prediction
-from profiler.space.config import DotConfig, ScheduleConfig, to_text
+from profiler.space.config import DepthwiseConfig, DotConfig, MmaConfig, ScheduleConfig, VectorConfig, to_text
 from profiler.tuning.cost_model import CostModel
 from profiler.workload import KernelSpec
 
@@ -111,7 +111,11 @@ def family(config: ScheduleConfig) -> tuple[int, ...]:
     """What configs have in common that are likely to perform alike."""
     if isinstance(config, DotConfig):
         return (config.tile_h, config.tile_w, config.vectors)
-    return (config.vectors, getattr(config, "tile_w", 1))
+    if isinstance(config, MmaConfig):
+        return (config.block_m, config.block_n, config.warp_m, config.warp_n)
+    if isinstance(config, DepthwiseConfig | VectorConfig):
+        return (config.vectors, getattr(config, "tile_w", 1))
+    return (config.channels, getattr(config, "pixels", 1))
 
 
 def _score(prediction: Prediction, optimism: float) -> npt.NDArray[np.float64]:

@@ -78,13 +78,13 @@ def test_limits_by_hand(spec: KernelSpec, gpu: GpuSpec, expected: float) -> None
 @pytest.mark.parametrize("gpu", GPUS.values(), ids=GPUS)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.workload.text)
 def test_more_work_is_not_faster(spec: KernelSpec, gpu: GpuSpec) -> None:
-    config = default_config(spec, gpu)
-    latencies = []
-    for batch in (1, 2, 4, 8, 16, 64):
-        larger = replace(spec, workload=spec.workload.with_batch(batch))
-        latencies.append(analytic_latency_s(larger, config, gpu))
-    assert latencies == sorted(latencies)
-    assert latencies[-1] > 2 * latencies[0]
+    for config in config_space(spec, gpu)[::60]:
+        latencies = []
+        for batch in (1, 2, 3, 4, 7, 8, 16, 17, 64, 2048):
+            larger = replace(spec, workload=spec.workload.with_batch(batch))
+            latencies.append(analytic_latency_s(larger, config, gpu))
+        assert latencies == sorted(latencies), config
+        assert latencies[-1] > 2 * latencies[0]
 
 
 @pytest.mark.parametrize("spec", SPECS[:3], ids=lambda s: s.workload.text)

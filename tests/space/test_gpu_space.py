@@ -77,7 +77,8 @@ CHANGES: list[tuple[GpuSpec, KernelSpec, dict[str, object], str]] = [
     (T4, spec(MIDDLE), {"block_k": 32, "split_k": 16}, "18 steps over K do not give each of 16 splits one"),
     (T4, spec(MIDDLE), {"block_m": 256, "block_n": 256, "warp_m": 64, "warp_n": 64, "block_k": 32},
      "bytes of shared memory are more than the 65536"),
-    (A100, spec(MIDDLE), {"block_m": 256, "block_n": 256, "warp_m": 64, "warp_n": 64, "block_k": 8}, "do not fit an SM"),
+    (A100, spec(MIDDLE), {"block_m": 256, "block_n": 256, "warp_m": 64, "warp_n": 64, "block_k": 8},
+     "do not fit an SM"),
     (T4, spec(replace(MIDDLE, out_channels=1 << 22, in_channels=16), output=DType.INT8), {}, "beyond 65535"),
 ]  # fmt: skip
 
