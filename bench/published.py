@@ -1,8 +1,8 @@
 """The analytic model of a T4 beside kernels that others measured on one: HAWQ-V3's convolutions at batch 8.
 
-Their kernels are not ours (AutoTVM, HWNC layouts, WMMA fragments, one launch repeated with everything in cache), so
-latencies differ; but the machine is the same, and so what is slow for them should be slow for the model. What is
-compared is the order: Spearman's rank correlation per precision, of the best config by the model.
+Their kernels are not ours (AutoTVM's template for HWNCnc layouts), so latencies differ; but the machine is the same,
+and what is slow for them should be slow for the model. What is compared is the order: Spearman's rank correlation per
+precision, of the best config by the model.
 """
 
 from __future__ import annotations

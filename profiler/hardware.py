@@ -127,8 +127,8 @@ class GpuSpec:
 
 # Sources. All cards: data sheets and architecture white papers (units, peaks, memory, L2, power); the CUDA programming
 # guide's tables of technical specifications per compute capability and of arithmetic throughput (64 results of 32-bit
-# integer addition, multiply-add and shift per clock of an SM on 7.5, 8.0 and 9.0); cuda_occupancy.h. Launches: events
-# around back-to-back empty kernels give about 2 us on current drivers.
+# integer addition, multiply-add and shift per clock of an SM on 7.5, 8.0 and 9.0); cuda_occupancy.h. What only papers
+# tell stands beside it; "quoted" was not compared with the paper's text. ``launch_s`` is assumed, to be measured.
 GPUS: Mapping[str, GpuSpec] = {
     spec.slug: spec
     for spec in (
@@ -145,7 +145,7 @@ GPUS: Mapping[str, GpuSpec] = {
             int4_peak_ops=260.5e12,
             mma_fraction=1.0,
             bandwidth_bytes_per_s=320e9,
-            # 220 GiB/s in Jia et al., arXiv 1903.07486; 238 GB/s in Yan et al., IPDPS 2020
+            # quoted: 220 GiB/s in Jia et al., arXiv 1903.07486; 238 GB/s in Yan et al., IPDPS 2020
             bandwidth_fraction=0.75,
             shared_bytes_per_sm=65536,
             shared_bytes_per_block=65536,
@@ -155,7 +155,7 @@ GPUS: Mapping[str, GpuSpec] = {
             threads_per_sm=1024,
             blocks_per_sm=16,
             l2_bytes=4 << 20,
-            # Jia et al.: bandwidth of L2 loads; latency of an L2 hit, and of a miss that hits the TLB (figure 3.5)
+            # Jia et al.: latency of an L2 hit, and of a miss that hits the TLB (figure 3.5); quoted: bandwidth of L2
             l2_bytes_per_s=1270e9,
             l2_latency_clocks=188,
             dram_latency_clocks=296,
@@ -175,7 +175,7 @@ GPUS: Mapping[str, GpuSpec] = {
             int4_peak_ops=1248e12,
             mma_fraction=1.0,
             bandwidth_bytes_per_s=1555e9,  # of the 40 GB card
-            bandwidth_fraction=0.9,
+            bandwidth_fraction=0.9,  # assumed
             shared_bytes_per_sm=167936,
             shared_bytes_per_block=166912,
             shared_bytes_reserved=1024,
@@ -184,9 +184,9 @@ GPUS: Mapping[str, GpuSpec] = {
             threads_per_sm=2048,
             blocks_per_sm=32,
             l2_bytes=40 << 20,
-            # 5120 bytes per clock in the white paper; microbenchmarks reach about 60% of that
+            # 5120 bytes per clock in the white paper; assumed: 60% of that are reached
             l2_bytes_per_s=4400e9,
-            # Luo et al., arXiv 2402.13499
+            # quoted: Luo et al., arXiv 2402.13499
             l2_latency_clocks=262,
             dram_latency_clocks=466,
             shared_bytes_per_clock=128,
@@ -203,10 +203,10 @@ GPUS: Mapping[str, GpuSpec] = {
             boost_mhz=1830,
             int8_peak_ops=1979e12,
             int4_peak_ops=0,
-            # mma.sync, which the templates use, reaches 62.9% of what wgmma does: Luo et al., arXiv 2402.13499 (H100)
+            # mma.sync, which the templates use, does not reach wgmma's peak; quoted, of H100: arXiv 2402.13499
             mma_fraction=0.629,
             bandwidth_bytes_per_s=4800e9,
-            bandwidth_fraction=0.9,
+            bandwidth_fraction=0.9,  # assumed
             shared_bytes_per_sm=233472,
             shared_bytes_per_block=232448,
             shared_bytes_reserved=1024,
@@ -215,7 +215,7 @@ GPUS: Mapping[str, GpuSpec] = {
             threads_per_sm=2048,
             blocks_per_sm=32,
             l2_bytes=50 << 20,
-            # microbenchmarks of H100: bandwidth from Chips and Cheese (2023), latencies from Luo et al.
+            # quoted, of H100: bandwidth from Chips and Cheese (2023), latencies from Luo et al.
             l2_bytes_per_s=5500e9,
             l2_latency_clocks=263,
             dram_latency_clocks=479,

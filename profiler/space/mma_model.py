@@ -35,13 +35,12 @@ _FENCE_CLOCKS = 600.0  # of publishing partial sums and counting in
 _PORT_BYTES = 64.0  # that an SM takes from L2 in a clock when the others are idle
 SECTOR_BYTES = 32
 """What memory and caches move at least."""
-_SCHEDULERS = 4
 
 
 def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
     """Cost of a block. The first round of blocks waits for memory, later ones find most of what they read in L2."""
     config, mma = plan.config, plan.mma
-    warps, steps = config.warps, plan.split_steps
+    warps, steps, schedulers = config.warps, plan.split_steps, gpu.instructions_per_clock
     grid = plan.grid
     blocks = grid[0] * grid[1] * grid[2]
     shared_bytes = plan.shared_bytes
@@ -80,13 +79,13 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
 
     busy = overlapped(
         steps * tensor,
-        (steps * slots + once_slots) / _SCHEDULERS,
+        (steps * slots + once_slots) / schedulers,
         steps * shared,
         (read_bytes + written_bytes) / port,
     )
-    active = min(_SCHEDULERS, warps)  # schedulers of the SM that have a warp of this block
-    fetching = 0.5 * depths * _SHARED_CLOCKS / max(1.0, warps / _SCHEDULERS)
-    computing = max(tensor * _SCHEDULERS / active, slots / active, shared) + fetching
+    active = min(schedulers, warps)  # schedulers of the SM that have a warp of this block
+    fetching = 0.5 * depths * _SHARED_CLOCKS / max(1.0, warps / schedulers)
+    computing = max(tensor * schedulers / active, slots / active, shared) + fetching
     loading = latency + read_bytes / steps / _PORT_BYTES
     barriers = _BARRIER_CLOCKS * (1 if config.stages == 2 else 2)
     step_path = max(computing, loading) + barriers + _SHARED_CLOCKS + tile_bytes / gpu.shared_bytes_per_clock

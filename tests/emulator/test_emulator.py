@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
 from profiler.artifact import ArgSpec, Launch, Role
+from profiler.hardware import GPUS
 from profiler.kernels.cuda.codegen import header_text
 from profiler.kernels.cuda.lower import CudaKernel
 from profiler.quantize.packing import Packing
-from tests.emulator import Fault, NotEmulated, Order, compile_kernels, emulate
+from profiler.workload import DType, KernelSpec, Op, Workload
+from tests.emulator import Fault, NotEmulated, Order, compile_kernels, emulate, verify_all
 from tests.emulator.build import _compiler
 
 pytestmark = pytest.mark.compile
 
+verification = sys.modules["tests.emulator.verify"]  # the package exports a function of that name
 THREADS = 64
 SHARED = "extern __shared__ __align__(64) int _ptr[];"
 T = "((int)threadIdx.x)"
@@ -317,3 +321,30 @@ def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -
             compile_kernels([kernel("output[0] = 0;")])
     finally:
         _compiler.cache_clear()
+
+
+def test_failures_are_listed_case_by_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value, a counter that stays, a fault and a text that does not compile, among right ones."""
+    right = f"output[{T}] = input[{T}];"
+    bodies = {
+        "right": right,
+        "wrong": f"output[{T}] = (input[{T}] + ({T} == 9));",
+        "counts": f"{right} if ({T} == 0) atomicAdd((&(counters[0])), 1);",
+        "faulty": f"output[{T}] = input[({T} + 1)];",
+        "unknown": f"{right} unknown_function();",
+        "right again": right,
+    }
+    scratch = (ArgSpec("counters", Role.COUNTERS, 4),)
+    spec = KernelSpec(Workload(Op.MAX_POOL, 1, 8, 8, 1, 1), DType.INT32, DType.INT32)
+    monkeypatch.setattr(verification, "lower", lambda spec, body, gpu: kernel(bodies[body], scratch=scratch))
+    monkeypatch.setattr(verification, "to_text", str)
+    assert verify_all([(spec, "right", GPUS["t4"])]) == 1
+    with pytest.raises(AssertionError) as caught:
+        verify_all([(spec, body, GPUS["t4"]) for body in bodies])
+    first, *lines = str(caught.value).splitlines()
+    assert first == "4 of 6 cases failed:"
+    assert [line.split()[1] for line in lines] == ["wrong", "counts", "faulty", "unknown"]
+    assert "output[0, 1, 1, 0] is" in lines[0]
+    assert "counters is not zero again" in lines[1]
+    assert "out_of_bounds input+256" in lines[2]
+    assert "unknown_function" in lines[3]

@@ -7,8 +7,9 @@
 - `simt_depthwise`  template: depthwise convolution
 - `simt_direct`     template: convolution and dense of any groups and widths
 - `simt_vector`     template: additions, conversions, concatenation, and pools (`simt_pool`)
-- `simt_epilogue`   what the templates without tensor cores end with; `rows` and `work_items`: how their threads read and
-                    write blocks of channels, and share the work
+- `simt_epilogue`   what the templates without tensor cores end with
+- `rows`            tensors as their threads read and write them: blocks of channels
+- `work_items`      how their threads share the work
 - `codegen`         a TIR function to CUDA source, through TVM
 - `*.h`             the device functions that templates call
 - `compiler`        choice among `nvrtc` and `nvcc`; `cubin` is what they make

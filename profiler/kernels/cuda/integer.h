@@ -41,6 +41,9 @@ __device__ __forceinline__ int lb_rescale_relu_high(int sum, int multiplier, int
   return (int)(lb_multiply_add(sum, multiplier, addend) >> 32) >> (shift - 32);
 }
 
+// By how much a narrow value must be shifted left, and its shift right made longer, for the latter to be at least 32.
+__device__ __forceinline__ int lb_missing_shift(int shift) { return shift < 32 ? 32 - shift : 0; }
+
 __device__ __forceinline__ int lb_clamp32(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
 
 __device__ __forceinline__ int lb_clamp(long long x, int low, int high) {

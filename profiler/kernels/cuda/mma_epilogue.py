@@ -88,8 +88,7 @@ class _Columns:
             if plan.spec.epilogue.requantizes:
                 with T.If(self._quick(parameters)):
                     with T.Then():
-                        known = {**parameters, "multiplier": self._factors(parameters)}
-                        known["addend"] = self._addends(known)
+                        known = self._prepared(parameters)
                         self._emit_rows(tile_column, column, channel, known, quick=True)
                     with T.Else():
                         self._emit_rows(tile_column, column, channel, parameters, quick=False)
@@ -113,19 +112,28 @@ class _Columns:
             conditions += [parameters["residual_shift"][i] >= least for i in range(2)]
         return tirx.all(*conditions)
 
-    def _factors(self, parameters: Mapping[str, Buffer]) -> Buffer:
-        both = local(2)
-        for i in range(2):
-            store(both, i, call("lb_as_it_is", parameters["multiplier"][i], returns="int32"))
-        return both
+    def _prepared(self, parameters: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        """The parameters of two channels as the quick form takes them: both shifts are at least 32.
 
-    def _addends(self, parameters: Mapping[str, Buffer]) -> Buffer:
-        """Bias and rounding of two channels, as they are added to the product of sum and multiplier."""
-        both = local(2, "int64")
+        A residual whose shift is shorter is shifted left by what is missing; `_quick` asks that it fits 32 bits.
+        """
+        known = {**parameters, "multiplier": local(2), "addend": local(2, "int64")}
         for i in range(2):
             bias, multiplier, shift = (parameters[name][i] for name in ("bias", "multiplier", "shift"))
-            store(both, i, call("lb_addend", bias, multiplier, shift, returns="int64"))
-        return both
+            store(known["multiplier"], i, call("lb_as_it_is", multiplier, returns="int32"))
+            store(known["addend"], i, call("lb_addend", bias, known["multiplier"][i], shift, returns="int64"))
+        if not self.plan.spec.epilogue.adds:
+            return known
+        new = ("residual_multiplier", "residual_left", "residual_shift")
+        known |= {name: local(2) for name in new} | {"residual_addend": local(2, "int64")}
+        for i in range(2):
+            factor, shift = parameters["residual_multiplier"][i], parameters["residual_shift"][i]
+            store(known["residual_multiplier"], i, call("lb_as_it_is", factor, returns="int32"))
+            store(known["residual_left"], i, call("lb_missing_shift", shift, returns="int32"))
+            store(known["residual_shift"], i, shift + known["residual_left"][i])
+            addend = (const(0), known["residual_multiplier"][i], known["residual_shift"][i])
+            store(known["residual_addend"], i, call("lb_addend", *addend, returns="int64"))
+        return known
 
     def _emit_rows(
         self, tile_column: int, column: Expr, channel: Expr, parameters: Mapping[str, Buffer], *, quick: bool
@@ -165,12 +173,21 @@ class _Columns:
             name = "lb_rescale_relu" if hides_sign else "lb_rescale"
             scaled = call(name, total + bias, multiplier, shift, returns="int64")
         if residual is not None:
-            factor, right = parameters["residual_multiplier"][i], parameters["residual_shift"][i]
-            second = call("lb_rescale", residual, factor, right, returns="int64")
-            scaled = scaled + (tirx.Cast("int32", second) if quick else second)
+            scaled = scaled + self._rescaled_residual(residual, i, parameters, quick)
         low = max(spec.output_dtype.low, 0) if spec.epilogue.relu else spec.output_dtype.low
         clamp = "lb_clamp32" if quick else "lb_clamp"
         return call(clamp, scaled, const(low), const(spec.output_dtype.high), returns="int32")
+
+    def _rescaled_residual(self, residual: Expr, i: int, parameters: Mapping[str, Buffer], quick: bool) -> Expr:
+        factor, shift = parameters["residual_multiplier"][i], parameters["residual_shift"][i]
+        if not quick:
+            return call("lb_rescale", residual, factor, shift, returns="int64")
+        moved = tirx.shift_left(residual, parameters["residual_left"][i])
+        assert self.plan.spec.input2_dtype is not None
+        if self.plan.spec.input2_dtype.signed:
+            return call("lb_rescale_high", moved, factor, shift, returns="int32")
+        # What is never negative needs no care for how negative values are rounded.
+        return call("lb_rescale_relu_high", moved, factor, shift, parameters["residual_addend"][i], returns="int32")
 
     def _residuals(self, row: Expr, column: Expr, channel: Expr) -> tuple[Expr, Expr]:
         if self.residual is not None:

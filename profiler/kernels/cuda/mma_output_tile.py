@@ -66,7 +66,7 @@ class OutputTile:
     row_bytes: int
 
     def emit_fill(self, tensor: Buffer, index: Index, group: Expr) -> None:
-        """From global memory; what lies behind the tensor's pixels and channels is left out."""
+        """From global memory; what lies behind the tensor's pixels and channels is zero."""
         self._emit_copy(tensor, index, group, to_shared=True)
 
     def emit_drain(self, tensor: Buffer, index: Index, group: Expr) -> None:
@@ -83,18 +83,18 @@ class OutputTile:
             row, piece = tirx.floordiv(item, per_row), tirx.floormod(item, per_row)
             pixel = index.block_x * plan.config.block_m + row
             channel_byte = index.block_y * pieces.row + piece * pieces.nbytes
-            conditions = [pixel < plan.m]
+            inside = [pixel < plan.m]
             if pieces.group % pieces.row:
-                conditions.append(channel_byte < pieces.group)
-            if total % plan.config.threads:
-                conditions.append(item < total)
+                inside.append(channel_byte < pieces.group)
+            own = [item < total] if total % plan.config.threads else []
             here = (self.start + row * self.row_bytes + piece * pieces.nbytes) // pieces.element_bytes
             there = (pixel * pieces.pitch + group * pieces.group + channel_byte) // pieces.element_bytes
-            with T.If(tirx.all(*conditions)), T.Then():
-                if to_shared:
-                    store(view, here, load(tensor, there, pieces.lanes), pieces.lanes)
-                else:
-                    store(tensor, there, load(view, here, pieces.lanes), pieces.lanes)
+            if to_shared:
+                zeros = const(0, pieces.element, pieces.lanes)
+                loaded = T.if_then_else(tirx.all(*inside), load(tensor, there, pieces.lanes), zeros)
+                _store_if(own, view, here, loaded, pieces.lanes)
+            else:
+                _store_if([*own, *inside], tensor, there, load(view, here, pieces.lanes), pieces.lanes)
 
     def pair(self, row: Expr, column: Expr) -> tuple[Expr, Expr]:
         """The values of a lane's pair of columns, as int32; ``column`` is even."""
@@ -126,3 +126,11 @@ class OutputTile:
             return self.shared
         size = self.plan.shared_bytes // {"uint8": 1, "uint16": 2}[element]
         return T.decl_buffer((size,), element, data=self.shared.data, scope="shared.dyn")
+
+
+def _store_if(conditions: list[Expr], buffer: Buffer, offset: Expr, loaded: Expr, lanes: int) -> None:
+    if not conditions:
+        store(buffer, offset, loaded, lanes)
+        return
+    with T.If(tirx.all(*conditions)), T.Then():
+        store(buffer, offset, loaded, lanes)

@@ -6,18 +6,20 @@ Everything is chosen by seeds made of text, so that a case means the same on eve
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from itertools import product
 
 from profiler.hardware import GPUS, GpuSpec
-from profiler.space.config import GpuConfig
-from profiler.space.gpu import config_space
+from profiler.space.config import GpuConfig, MmaConfig, SharedLayout, Unroll, WeightLayout
+from profiler.space.gpu import config_space, reason_invalid
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 Case = tuple[KernelSpec, GpuConfig, GpuSpec]
 
 NARROW = (DType.INT8, DType.UINT8, DType.INT4, DType.UINT4)
+WIDTHS = list(product(NARROW, (DType.INT8, DType.INT4)))
 REQUANT = (Epilogue.REQUANT, Epilogue.REQUANT_RELU)
 
 
@@ -33,9 +35,7 @@ def conv(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> Workload:
-    return Workload(
-        Op.CONV2D, batch, *extent, channels, outputs, *kernel, *stride, *pads, *dilation, groups
-    )  # fmt: skip
+    return Workload(Op.CONV2D, batch, *extent, channels, outputs, *kernel, *stride, *pads, *dilation, groups)
 
 
 def dense(batch: int, channels: int, outputs: int) -> Workload:
@@ -67,6 +67,8 @@ TENSOR_CORES = [
     conv(2, (14, 14), 32, 64, (1, 1), stride=(2, 2)),
     conv(1, (1, 1), 64, 64, (1, 1)),
 ]
+EPILOGUES = [TENSOR_CORES[3], TENSOR_CORES[11]]
+"""Aligned, and odd."""
 GROUPED = [
     conv(1, (6, 6), 64, 64, (3, 3), pads=same(1), groups=2),
     conv(1, (5, 5), 64, 96, (1, 1), groups=4),
@@ -134,62 +136,82 @@ def weighted(workload: Workload, input_dtype: DType, weight_dtype: DType, epilog
     )
 
 
-def mma_specs(workloads: Sequence[Workload], input_dtype: DType, epilogues: int) -> Iterator[KernelSpec]:
-    """Weights as wide as the activations; that many epilogues for each workload."""
-    weight = DType.integer(input_dtype.bits, signed=True)
-    for workload in workloads:
-        for epilogue in turns(workload.text, input_dtype.value).sample(list(Epilogue), epilogues):
-            yield weighted(workload, input_dtype, weight, epilogue)
+def mma_specs(workloads: Sequence[Workload], dtypes: Sequence[DType], epilogues: int) -> list[KernelSpec]:
+    """Weights as wide as the activations; that many epilogues for each workload and type."""
+    return [
+        weighted(workload, dtype, DType.integer(dtype.bits, signed=True), epilogue)
+        for workload, dtype in product(workloads, dtypes)
+        for epilogue in turns(workload.text, dtype.value).sample(list(Epilogue), epilogues)
+    ]
 
 
-def direct_specs() -> Iterator[KernelSpec]:
-    pairs = list(product(NARROW, (DType.INT8, DType.INT4)))
-    for workload in (*NARROW_GROUPS, *MIXED_WIDTHS):
-        for input_dtype, weight in pairs:
-            if workload in NARROW_GROUPS or input_dtype.bits != weight.bits:
-                epilogue = turns(workload.text, input_dtype.value, weight.value).choice(list(Epilogue))
-                yield weighted(workload, input_dtype, weight, epilogue)
+def direct_specs() -> list[KernelSpec]:
+    mixed = [(i, w) for i, w in WIDTHS if i.bits != w.bits]
+    return [
+        weighted(workload, *widths, turns(workload.text, *widths).choice(list(Epilogue)))
+        for workload, widths in (*product(NARROW_GROUPS, WIDTHS), *product(MIXED_WIDTHS, mixed))
+    ]
 
 
-def depthwise_specs() -> Iterator[KernelSpec]:
-    for workload, input_dtype, weight in product(DEPTHWISE, NARROW, (DType.INT8, DType.INT4)):
-        epilogue = turns(workload.text, input_dtype.value, weight.value).choice(list(Epilogue))
-        yield weighted(workload, input_dtype, weight, epilogue)
+def depthwise_specs() -> list[KernelSpec]:
+    return [
+        weighted(workload, *widths, turns(workload.text, *widths).choice(list(Epilogue)))
+        for workload, widths in product(DEPTHWISE, WIDTHS)
+    ]
 
 
-def unweighted_specs() -> Iterator[KernelSpec]:
-    for dtype in NARROW:
-        for window in WINDOWS:
-            (extent, channels, kernel, stride, pads, dilation), turn = window, turns(window, dtype.value)
-            shape = (turn.choice((1, 2)), *extent, channels, channels, *kernel, *stride, *pads, *dilation)
-            yield KernelSpec(Workload(Op.MAX_POOL, *shape), dtype, dtype)
-            yield KernelSpec(Workload(Op.AVG_POOL, *shape), dtype, turn.choice(NARROW), epilogue=turn.choice(REQUANT))
-        for channels in (1, 7, 16, 33):
-            turn = turns(channels, dtype.value)
-            shape = (turn.choice((1, 3)), turn.choice((1, 4)), 5, channels)
-            wide = turn.choice((dtype, DType.INT32))
-            yield KernelSpec(Workload(Op.CONVERT, *shape, channels), wide, dtype, epilogue=turn.choice(REQUANT))
-            yield KernelSpec(
-                Workload(Op.CONCAT, *shape, channels + turn.choice((0, 1, 16))),
-                turn.choice(NARROW),
-                dtype,
-                epilogue=turn.choice(REQUANT),
-            )
-            yield KernelSpec(
-                Workload(Op.ADD, *shape, channels),
-                wide,
-                turn.choice(NARROW),
-                input2_dtype=turn.choice((dtype, DType.INT32)),
-                epilogue=turn.choice(REQUANT),
-            )
+def unweighted_specs() -> list[KernelSpec]:
+    return [spec for dtype in NARROW for spec in (*_pools(dtype), *_elementwise(dtype))]
 
 
-def with_configs(specs: Iterator[KernelSpec], configs: int, gpus: Sequence[str]) -> Iterator[Case]:
+def _pools(dtype: DType) -> Iterator[KernelSpec]:
+    for window in WINDOWS:
+        turn = turns(window, dtype.value)
+        extent, channels, kernel, stride, pads, dilation = window
+        shape = (turn.choice((1, 2)), *extent, channels, channels, *kernel, *stride, *pads, *dilation)
+        yield KernelSpec(Workload(Op.MAX_POOL, *shape), dtype, dtype)
+        yield KernelSpec(Workload(Op.AVG_POOL, *shape), dtype, turn.choice(NARROW), epilogue=turn.choice(REQUANT))
+
+
+def _elementwise(dtype: DType) -> Iterator[KernelSpec]:
+    for channels in (1, 7, 16, 33):
+        turn = turns(channels, dtype.value)
+        shape = (turn.choice((1, 3)), turn.choice((1, 4)), 5, channels)
+        total = channels + turn.choice((0, 1, 16))
+        wide, second = turn.choice((dtype, DType.INT32)), turn.choice((dtype, DType.INT32))
+        narrow, epilogue = turn.choice(NARROW), turn.choice(REQUANT)
+        yield KernelSpec(Workload(Op.CONVERT, *shape, channels), wide, dtype, epilogue=epilogue)
+        yield KernelSpec(Workload(Op.CONCAT, *shape, total), narrow, dtype, epilogue=epilogue)
+        yield KernelSpec(Workload(Op.ADD, *shape, channels), wide, narrow, None, second, epilogue)
+
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "split_k": (1, 1, 2, 4, 8),
+    "stages": (1, 2),
+    "load_bytes": (16, 8, 4),
+    "weight_layout": tuple(WeightLayout),
+    "shared_layout": tuple(SharedLayout),
+    "unroll": tuple(Unroll),
+}
+
+
+def varied(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec, turn: random.Random) -> GpuConfig:
+    """The config with other choices where they are valid, among them such as the space leaves out for a small layer."""
+    if isinstance(config, MmaConfig):
+        for name, values in _CHOICES.items():
+            other = replace(config, **{name: turn.choice(values)})
+            if reason_invalid(spec, other, gpu) is None:
+                config = other
+    return config
+
+
+def with_configs(specs: Iterable[KernelSpec], configs: int, gpus: Sequence[str]) -> Iterator[Case]:
     """That many configs of each spec on each GPU, chosen by the spec's key."""
     for spec, slug in product(specs, gpus):
-        space = config_space(spec, GPUS[slug])
-        for config in turns(spec.key, slug).sample(space, min(configs, len(space))):
-            yield spec, config, GPUS[slug]
+        turn, gpu = turns(spec.key, slug), GPUS[slug]
+        space = config_space(spec, gpu)
+        for config in turn.sample(space, min(configs, len(space))):
+            yield spec, varied(spec, config, gpu, turn), gpu
 
 
 @cache
@@ -198,19 +220,15 @@ def cases(subject: str) -> tuple[Case, ...]:
     return tuple(dict.fromkeys(SUBJECTS[subject]()))
 
 
-SUBJECTS = {
+SUBJECTS: dict[str, Callable[[], Iterator[Case]]] = {
     **{
-        f"tensor_cores-{dtype.value}": lambda dtype=dtype: with_configs(
-            mma_specs(TENSOR_CORES, dtype, 1), 2, ("t4", "a100")
-        )
+        f"tensor_cores-{dtype.value}": partial(with_configs, mma_specs(TENSOR_CORES, [dtype], 1), 3, ("t4", "a100"))
         for dtype in NARROW
     },
-    "grouped": lambda: with_configs((s for d in NARROW for s in mma_specs(GROUPED, d, 1)), 1, ("t4", "a100")),
-    "dense": lambda: with_configs((s for d in NARROW for s in mma_specs(DENSE, d, 1)), 1, ("t4", "h200")),
-    "epilogues": lambda: with_configs(
-        (s for d in NARROW for s in mma_specs([TENSOR_CORES[3], TENSOR_CORES[11]], d, len(Epilogue))), 1, ("t4",)
-    ),
-    "simt_direct": lambda: with_configs(direct_specs(), 1, ("t4",)),
-    "simt_depthwise": lambda: with_configs(depthwise_specs(), 1, ("t4",)),
-    "simt_vector": lambda: with_configs(unweighted_specs(), 1, ("t4",)),
+    "grouped": partial(with_configs, mma_specs(GROUPED, NARROW, 1), 1, ("t4", "a100")),
+    "dense": partial(with_configs, mma_specs(DENSE, NARROW, 1), 1, ("t4", "h200")),
+    "epilogues": partial(with_configs, mma_specs(EPILOGUES, NARROW, len(Epilogue)), 1, ("t4",)),
+    "simt_direct": partial(with_configs, direct_specs(), 1, ("t4",)),
+    "simt_depthwise": partial(with_configs, depthwise_specs(), 1, ("t4",)),
+    "simt_vector": partial(with_configs, unweighted_specs(), 1, ("t4",)),
 }

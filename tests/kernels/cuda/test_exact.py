@@ -15,7 +15,7 @@ from profiler.space.gpu import config_space
 from profiler.workload import DType, KernelSpec
 from tests.emulator import verify_all
 from tests.kernels import specs
-from tests.kernels.cuda.cases import SUBJECTS, cases
+from tests.kernels.cuda.cases import SUBJECTS, cases, varied
 
 pytestmark = pytest.mark.compile
 
@@ -72,11 +72,12 @@ def random_cases(draw: st.DrawFn) -> tuple[KernelSpec, GpuConfig, str]:
     spec, slug = draw(SPECS), draw(st.sampled_from(["t4", "a100", "h200"]))
     space = config_space(spec, GPUS[slug])
     assert space, f"no config for {spec.key} on {slug}"
-    return spec, space[draw(st.integers(0, len(space) - 1))], slug
+    config = space[draw(st.integers(0, len(space) - 1))]
+    return spec, varied(spec, config, GPUS[slug], draw(st.randoms(use_true_random=False))), slug
 
 
 @settings(
-    max_examples=10,
+    max_examples=16,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # the failing cases of a batch are named one by one: nothing to shrink
