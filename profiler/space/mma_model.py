@@ -26,7 +26,8 @@ _SWIZZLE_INSTRUCTIONS = 2.0  # of an ldmatrix address
 _EMULATION_INSTRUCTIONS = 100.0  # of a 4-bit instruction where tensor cores have none
 _SETUP_INSTRUCTIONS = 100.0
 _ROW_INSTRUCTIONS = 20.0  # where a pixel of a thread lies: divisions by constants
-_EPILOGUE_INSTRUCTIONS = {0: 4.0, 1: 25.0, 2: 50.0}  # of a sum, by the number of its rescalings
+_EPILOGUE_INSTRUCTIONS = {0: 4.0, 1: 8.0, 2: 20.0}
+"""Of a sum, by the number of its rescalings, where shifts are as usual."""
 _ARITHMETIC_SLOTS = 1.5  # of a scheduler: the integer pipe takes two clocks for a warp, the multiply-add pipe helps
 
 _BARRIER_CLOCKS = 25.0

@@ -45,24 +45,29 @@ class CudaKernel:
     launch: Launch
 
 
-def lower(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec) -> CudaKernel:
-    """Emit the kernel for a GPU. Raises `InvalidConfig` where the config is not valid for the spec on that GPU."""
+def lower(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec, *, all_registers: bool = False) -> CudaKernel:
+    """Emit the kernel for a GPU. Raises `InvalidConfig` where the config is not valid for the spec on that GPU.
+
+    all_registers : tell the compiler that one block on an SM is enough, so that it need not save registers.
+    """
     reason = reason_invalid(spec, config, gpu)
     if reason is not None:
         raise InvalidConfig(f"{spec.key} on {gpu.slug}: {reason}")
     plan = _TEMPLATES[type(config)](spec, config, gpu)
     args = (*_arguments(spec, plan.packing), *plan.scratch)
-    function = _function(spec, plan, args)
+    function = _function(spec, plan, args, all_registers)
     source = cuda_source(function, KERNEL_SYMBOL, gpu.arch, plan.headers)
     return CudaKernel(source, KERNEL_SYMBOL, args, plan.packing, plan.launch)
 
 
-def _function(spec: KernelSpec, plan: KernelPlan, args: tuple[ArgSpec, ...]) -> Any:
+def _function(spec: KernelSpec, plan: KernelPlan, args: tuple[ArgSpec, ...], all_registers: bool) -> Any:
     dtypes = {a.name: (plan.dtypes or {}).get(a.name, _default_dtype(spec, a.name)) for a in args}
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(KERNEL_SYMBOL)
         pointers = {a.name: T.arg(a.name, T.handle(dtypes[a.name])) for a in args}
         T.func_attr({"tirx.noalias": True, "tirx.is_global_func": True})
+        if all_registers:
+            T.func_attr({"tirx.launch_bounds_min_blocks_per_sm": 1})
         buffers = {
             a.name: T.decl_buffer(
                 (max(1, a.nbytes // _ELEMENT_BYTES.get(dtypes[a.name], 1)),), dtypes[a.name], data=pointers[a.name]
