@@ -54,6 +54,8 @@ MAX_STAGED_WORDS = 32
 MAX_UNROLLED_MMAS = 64
 """Instructions of a warp in one step, where the template unrolls: bounds the size of the source."""
 MAX_SPLIT = 32
+MAX_DEPTHWISE_SUMS = 64
+"""Of a thread: twice as many spill, whatever the kernel."""
 MAX_DEPTHWISE_PRODUCTS = 2048
 """Of a thread for one kernel row: bounds the size of the code."""
 
@@ -247,6 +249,8 @@ def _reason_invalid_simt(spec: KernelSpec, config: SimtConfig, gpu: GpuSpec) -> 
     if isinstance(config, SimtDepthwiseConfig):
         if config.pixels > 16:
             return f"{config.pixels} pixels of a thread are more than 16"
+        if config.channels * config.pixels > MAX_DEPTHWISE_SUMS:
+            return f"{config.channels * config.pixels} sums of a thread are more than {MAX_DEPTHWISE_SUMS}"
         products = spec.workload.kernel_w * config.channels * config.pixels
         if products > MAX_DEPTHWISE_PRODUCTS:
             return f"{products} products of a thread for one kernel row are more than {MAX_DEPTHWISE_PRODUCTS}"
