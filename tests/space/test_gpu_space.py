@@ -117,7 +117,7 @@ def test_the_largest_tile_wants_the_registers_of_its_threads() -> None:
         (SimtDepthwiseConfig(64, 64, 2), "not a power of two up to 32"),
         (SimtDepthwiseConfig(64, 1, 2), "even number of channels"),
         (SimtDepthwiseConfig(64, 4, 17), "17 pixels"),
-        (SimtDepthwiseConfig(64, 32, 16), "registers of a thread are more than 255"),
+        (SimtDepthwiseConfig(64, 16, 8), "128 sums of a thread are more than 64"),
     ],
 )
 def test_an_invalid_depthwise_config_says_why(config: SimtDepthwiseConfig, reason: str) -> None:
