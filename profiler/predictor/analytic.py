@@ -1,4 +1,4 @@
-"""The analytic model of `space.model` as a cost model: nothing is learned but its level."""
+"""The analytic models of `space.model` (CPU) and `space.gpu_model` as a cost model: only its level is learned."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from math import exp, log
 
 import numpy as np
 
-from profiler.hardware import CpuSpec
+from profiler.errors import InvalidConfig
+from profiler.hardware import CpuSpec, GpuSpec
 from profiler.predictor.prediction import Prediction, one_each
 from profiler.record import Measurement
-from profiler.space.config import ScheduleConfig, parse_config
-from profiler.space.model import analytic_latency_s
+from profiler.space import gpu_model, model
+from profiler.space.config import DepthwiseConfig, DotConfig, ScheduleConfig, VectorConfig, parse_config, to_text
 from profiler.workload import KernelSpec
 
 SPREAD = 0.2
@@ -20,10 +21,13 @@ SPREAD = 0.2
 
 
 class AnalyticModel:
-    """`analytic_latency_s` times the median of measured over modelled latency of that kernel, else of all kernels."""
+    """`analytic_latency_s` times the median of measured over modelled latency of that kernel, else of all kernels.
 
-    def __init__(self, cpu: CpuSpec, threads: int = 1) -> None:
-        self._cpu, self._threads = cpu, threads
+    ``threads`` are of a CPU.
+    """
+
+    def __init__(self, device: CpuSpec | GpuSpec, threads: int = 1) -> None:
+        self._device, self._threads = device, threads
         self._known: dict[tuple[KernelSpec, str], float] = {}
         self._levels: dict[KernelSpec, float] = {}
         self._level = 0.0
@@ -33,7 +37,7 @@ class AnalyticModel:
         by_spec: dict[KernelSpec, list[float]] = {}
         for measurement in one_each(measurements):
             spec = measurement.spec
-            ratio = statistics.median(measurement.samples_s) / self._modelled_s(spec, measurement.config)
+            ratio = statistics.median(measurement.samples_s) / self._known_s(spec, measurement.config)
             by_spec.setdefault(spec, []).append(log(ratio))
         self._levels = {spec: statistics.median(logarithms) for spec, logarithms in by_spec.items()}
         self._level = statistics.median(self._levels.values()) if self._levels else 0.0
@@ -41,11 +45,18 @@ class AnalyticModel:
     def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
         """Latencies of valid configs of the kernel."""
         level = exp(self._levels.get(spec, self._level))
-        modelled = [level * analytic_latency_s(spec, config, self._cpu, self._threads) for config in configs]
+        modelled = [level * self._modelled_s(spec, config) for config in configs]
         return Prediction(np.array(modelled, dtype=np.float64), np.full(len(configs), SPREAD))
 
-    def _modelled_s(self, spec: KernelSpec, config: str) -> float:
+    def _known_s(self, spec: KernelSpec, config: str) -> float:
         key = (spec, config)
         if key not in self._known:
-            self._known[key] = analytic_latency_s(spec, parse_config(config), self._cpu, self._threads)
+            self._known[key] = self._modelled_s(spec, parse_config(config))
         return self._known[key]
+
+    def _modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
+        if isinstance(self._device, CpuSpec):
+            return model.analytic_latency_s(spec, config, self._device, self._threads)
+        if isinstance(config, DotConfig | DepthwiseConfig | VectorConfig):
+            raise InvalidConfig(f"{to_text(config)} is not a config of a GPU kernel")
+        return gpu_model.analytic_latency_s(spec, config, self._device)
