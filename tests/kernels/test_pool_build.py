@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import deque
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +15,7 @@ from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
 from profiler.kernels.backend import CpuBackend
 from profiler.kernels.cpu.target import CpuTarget
-from profiler.kernels.pool_build import BuildFailure, BuildPool
+from profiler.kernels.pool_build import BuildFailure, BuildPool, BuildRequest, _take
 from profiler.record import FailureKind
 from profiler.space.config import DotConfig, LoopOrder, VectorConfig, to_text
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
@@ -57,6 +59,18 @@ def test_results_come_as_they_are_ready() -> None:
             if len(order) == 2:
                 os.kill(first, signal.SIGCONT)
     assert order == [1, 2, 0]
+
+
+def test_a_worker_stays_with_its_kernel() -> None:
+    """So that each kernel's reference output is computed by one worker."""
+    other, config = replace(DENSE, output_dtype=DType.INT8), DotConfig(1, 1, 1, LoopOrder.IMAGES)
+    waiting = deque(enumerate(BuildRequest(spec, config) for spec in (DENSE, DENSE, other, other, DENSE)))
+    assert _take(waiting, None, set())[0] == 0
+    assert _take(waiting, None, {DENSE})[0] == 2
+    assert _take(waiting, other, {DENSE})[0] == 3
+    assert _take(waiting, other, {DENSE})[0] == 1, "nothing else is left"
+    assert _take(waiting, DENSE, {DENSE})[0] == 4
+    assert not waiting
 
 
 def test_a_stream_left_early_leaves_no_stale_answers() -> None:
