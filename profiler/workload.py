@@ -227,11 +227,21 @@ class Workload:
         return self.op is Op.CONV2D and self.groups > 1 and self.groups == self.in_channels
 
     @property
+    def group_inputs(self) -> int:
+        """Input channels of a group."""
+        return self.in_channels // self.groups
+
+    @property
+    def group_outputs(self) -> int:
+        """Output channels of a group."""
+        return self.out_channels // self.groups
+
+    @property
     def reduction(self) -> int:
         """Products that are summed into one output element (1 where nothing is multiplied)."""
         if not self.op.has_weights:
             return 1
-        return self.kernel_h * self.kernel_w * self.in_channels // self.groups
+        return self.kernel_h * self.kernel_w * self.group_inputs
 
     @property
     def macs(self) -> int:
@@ -258,7 +268,7 @@ class Workload:
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
         """OHWI: output channels, kernel height, kernel width, input channels of one group."""
-        return (self.out_channels, self.kernel_h, self.kernel_w, self.in_channels // self.groups)
+        return (self.out_channels, self.kernel_h, self.kernel_w, self.group_inputs)
 
     def with_batch(self, batch: int) -> Workload:
         return replace(self, batch=batch)

@@ -45,7 +45,7 @@ def features(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec) -> Features
 
 def _dot(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> Features:
     spec, w = plan.spec, plan.spec.workload
-    vectors = ceil(plan.group_outputs / plan.lanes)
+    vectors = ceil(plan.spec.workload.group_outputs / plan.lanes)
     steps = w.kernel_h * plan.runs * plan.run_elements / 4
     block_bytes = config.vectors * plan.lanes * steps * (2 if plan.nibble_weights else 4)
     pixels = config.tile_h * config.tile_w

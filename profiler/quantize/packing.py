@@ -212,7 +212,7 @@ def _nbytes(spec: KernelSpec, packing: Packing, operand: Operand) -> int:
     workload, bits = spec.workload, operand.dtype.bits
     if packing.kind == "depthwise":
         return workload.kernel_h * workload.kernel_w * ((padded * bits + 7) // 8)
-    width, inputs = workload.kernel_w, workload.in_channels // workload.groups
+    width, inputs = workload.kernel_w, workload.group_inputs
     if packing.kind == "mma":
         taps = workload.kernel_h * width * _round_up(inputs, _word_elements(operand.dtype))
         row_bytes = _round_up(taps * bits // 8, WORD_BYTES * packing.step_words)

@@ -96,13 +96,18 @@ def _reason_invalid_dot(plan: DotPlan, config: DotConfig) -> str | None:
     if config.tile_h > plan.out_height or config.tile_w > plan.out_width:
         output = f"{plan.out_height}x{plan.out_width}"
         return f"a tile of {config.tile_h}x{config.tile_w} pixels is larger than the output ({output})"
-    if config.vectors > -(-plan.group_outputs // plan.lanes):
-        return f"{config.vectors} vectors are more than the {plan.group_outputs} output channels of a group fill"
+    outputs = plan.spec.workload.group_outputs
+    if config.vectors > -(-outputs // plan.lanes):
+        return f"{config.vectors} vectors are more than the {outputs} output channels of a group fill"
     if plan.run_steps % config.unroll:
         return f"{plan.run_steps} reduction steps do not divide by the unrolling of {config.unroll}"
     if register_demand(plan, config) > plan.isa.registers:
         return f"{config.accumulators} sums do not fit {plan.isa.registers} registers"
-    if config.parallel is not ParallelAxis.NONE and plan.spec.output_dtype.bits == 4 and plan.group_outputs % 2:
+    if (
+        config.parallel is not ParallelAxis.NONE
+        and plan.spec.output_dtype.bits == 4
+        and plan.spec.workload.group_outputs % 2
+    ):
         groups = plan.spec.workload.groups
         if groups > 1:
             return "threads would share bytes: groups with an odd number of 4-bit channels"

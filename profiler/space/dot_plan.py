@@ -80,17 +80,9 @@ class DotPlan:
         return self.spec.weight_dtype is DType.INT4
 
     @property
-    def group_inputs(self) -> int:
-        return self.spec.workload.in_channels // self.spec.workload.groups
-
-    @property
-    def group_outputs(self) -> int:
-        return self.spec.workload.out_channels // self.spec.workload.groups
-
-    @property
     def run_elements(self) -> int:
         """Elements of a run, padded to whole reduction steps (of two dot products where weights are nibbles)."""
-        elements = (self.spec.workload.kernel_w if self.merged else 1) * self.group_inputs
+        elements = (self.spec.workload.kernel_w if self.merged else 1) * self.spec.workload.group_inputs
         step = DOT_WIDTH * (2 if self.nibble_weights else 1)
         return -(-elements // step) * step
 

@@ -85,7 +85,7 @@ def _groups_fill_tensor_cores(spec: KernelSpec) -> bool:
     w = spec.workload
     if w.groups == 1:
         return True
-    inputs, outputs = w.in_channels // w.groups, w.out_channels // w.groups
+    inputs, outputs = w.group_inputs, w.group_outputs
     stored = (spec.output_dtype, spec.input2_dtype)
     whole = inputs * spec.input_dtype.bits % 8 == 0 and all(d is None or outputs * d.bits % 8 == 0 for d in stored)
     return whole and inputs * spec.input_dtype.bits >= 8 * WORD_BYTES and outputs >= 8
@@ -274,7 +274,7 @@ def _alignment(spec: KernelSpec) -> int:
     """Bytes to which every pixel, of grouped convolutions also every group, is aligned."""
     w, bits = spec.workload, spec.input_dtype.bits
     pixel_bytes = ceil(w.in_channels * bits / 8)
-    return pixel_bytes if w.groups == 1 else gcd(pixel_bytes, ceil(w.in_channels // w.groups * bits / 8))
+    return pixel_bytes if w.groups == 1 else gcd(pixel_bytes, ceil(w.group_inputs * bits / 8))
 
 
 def _mma_configs(spec: KernelSpec, gpu: GpuSpec) -> Iterator[MmaConfig]:
@@ -308,7 +308,7 @@ def _mma_configs(spec: KernelSpec, gpu: GpuSpec) -> Iterator[MmaConfig]:
 
 def _tile_fits(spec: KernelSpec, mma: MmaShape, warp_m: int, warp_n: int, along_m: int, along_n: int) -> bool:
     w = spec.workload
-    m, n = w.batch * w.out_height * w.out_width, w.out_channels // w.groups
+    m, n = w.batch * w.out_height * w.out_width, w.group_outputs
     if warp_m % mma.m or along_m * along_n > MAX_WARPS:
         return False
     if (warp_m > mma.m or along_m > 1) and warp_m * along_m // 2 >= m:
@@ -332,5 +332,5 @@ def _widest_load(widest: int, block_k: int, threads: int) -> int:
 def _simt_channels(spec: KernelSpec) -> list[int]:
     """Channels of a thread: not above what the tensor, or a group of it, fills."""
     template, w = template_for(spec), spec.workload
-    total = w.out_channels // w.groups if template is SimtDirectConfig else w.in_channels
+    total = w.group_outputs if template is SimtDirectConfig else w.in_channels
     return [count for count in CHANNELS[:-1] if count // 2 < total or count == 2]

@@ -144,4 +144,4 @@ def _written_bytes(plan: MmaPlan) -> float:
     """What a block writes of the output, and reads of the residual."""
     spec, config = plan.spec, plan.config
     bits = spec.output_dtype.bits + (spec.input2_dtype.bits if spec.input2_dtype is not None else 0)
-    return min(config.block_m, plan.m) * min(config.block_n, plan.group_outputs) * bits / 8
+    return min(config.block_m, plan.m) * min(config.block_n, plan.spec.workload.group_outputs) * bits / 8

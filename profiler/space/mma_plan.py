@@ -66,14 +66,6 @@ class MmaPlan:
         return f"lb_mma_m{self.mma.m}n{self.mma.n}k{k}_{sign}{self.bits}"
 
     @property
-    def group_inputs(self) -> int:
-        return self.spec.workload.in_channels // self.spec.workload.groups
-
-    @property
-    def group_outputs(self) -> int:
-        return self.spec.workload.out_channels // self.spec.workload.groups
-
-    @property
     def pixel_bytes(self) -> int:
         """From one input pixel to the next."""
         return ceil(self.spec.workload.in_channels * self.bits / 8)
@@ -81,7 +73,7 @@ class MmaPlan:
     @property
     def group_bytes(self) -> int:
         """Of one pixel's channels of a group; whole where there are several groups (checked by `space.gpu`)."""
-        return ceil(self.group_inputs * self.bits / 8)
+        return ceil(self.spec.workload.group_inputs * self.bits / 8)
 
     @property
     def tap_words(self) -> int:
@@ -115,7 +107,7 @@ class MmaPlan:
     @property
     def n_tiles(self) -> int:
         """Of one group."""
-        return ceil(self.group_outputs / self.config.block_n)
+        return ceil(self.spec.workload.group_outputs / self.config.block_n)
 
     @property
     def grid(self) -> tuple[int, int, int]:

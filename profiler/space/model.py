@@ -75,7 +75,7 @@ def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
 
 def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) -> float:
     rates, w = CoreRates(), plan.spec.workload
-    vectors_total = ceil(plan.group_outputs / plan.lanes)
+    vectors_total = ceil(plan.spec.workload.group_outputs / plan.lanes)
     blocks = vectors_total / config.vectors  # the last block computes only the vectors that it has
     tiles = plan.images * ceil(plan.out_height / config.tile_h) * ceil(plan.out_width / config.tile_w) * w.groups
     steps = w.kernel_h * plan.runs * plan.run_elements / 4

@@ -48,7 +48,7 @@ def _thread(spec: KernelSpec, config: SimtConfig) -> tuple[float, float]:
 def _direct_thread(spec: KernelSpec, config: SimtDirectConfig) -> tuple[float, float]:
     w = spec.workload
     assert spec.weight_dtype is not None
-    inputs, taps = w.in_channels // w.groups, w.kernel_h * w.kernel_w
+    inputs, taps = w.group_inputs, w.kernel_h * w.kernel_w
     dp4a = spec.input_dtype.bits == spec.weight_dtype.bits == 8 and inputs % _DP4A_PRODUCTS == 0
     products = config.channels * taps * inputs
     arithmetic = products / _DP4A_PRODUCTS if dp4a else 2.5 * products

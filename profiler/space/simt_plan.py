@@ -21,13 +21,13 @@ def simt_items(spec: KernelSpec, config: SimtConfig) -> int:
         return pixels * ceil(w.in_channels / config.channels)
     if groups_share_bytes(spec):
         return pixels * ceil(w.out_channels / config.channels)
-    return pixels * w.groups * ceil(w.out_channels // w.groups / config.channels)
+    return pixels * w.groups * ceil(w.group_outputs / config.channels)
 
 
 def groups_share_bytes(spec: KernelSpec) -> bool:
     """Whether a byte of the output or the residual holds 4-bit channels of two groups."""
     w = spec.workload
-    return w.groups > 1 and w.out_channels // w.groups % 2 == 1 and 4 in _widths(spec.output_dtype, spec.input2_dtype)
+    return w.groups > 1 and w.group_outputs % 2 == 1 and 4 in _widths(spec.output_dtype, spec.input2_dtype)
 
 
 def holds_nibbles(spec: KernelSpec, config: SimtConfig) -> bool:

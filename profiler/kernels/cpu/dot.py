@@ -83,7 +83,7 @@ class _DotKernel:
         w = plan.spec.workload
         self.rows, self.columns = -(-plan.out_height // config.tile_h), -(-plan.out_width // config.tile_w)
         self.block = config.vectors * plan.lanes
-        self.blocks = -(-plan.group_outputs // self.block)
+        self.blocks = -(-plan.spec.workload.group_outputs // self.block)
         self.stages = Stage(plan.spec, plan.lanes, plan.gathered, plan.activation_offset)
         self.output = Activation(buffers.output, plan.spec.output_dtype, w.out_channels)
         pixel_axis = next((a for a, n in (("image", plan.images), ("row", self.rows)) if n > 1), "column")
@@ -100,7 +100,7 @@ class _DotKernel:
             return
         axis, inner, parallel = axes[0], axes[1:], axes[0] == self.parallel_axis
         if axis == "block":
-            full, tail = divmod(self.plan.group_outputs, self.block)
+            full, tail = divmod(self.plan.spec.workload.group_outputs, self.block)
             if full:
                 with loop(full, parallel) as block:
                     self.nest(inner, replace(tile, block=block, channels=self.block))
@@ -142,7 +142,7 @@ class _DotKernel:
             slot * plan.image_pitch
             + y0 * (plan.stride_h * plan.row_pitch)
             + x0 * (plan.stride_w * w.in_channels)
-            + tile.group * plan.group_inputs
+            + tile.group * plan.spec.workload.group_inputs
         )
         signed = plan.spec.input_dtype.signed and plan.activation_offset == 0
         per_vector = DOT_WIDTH * (2 if plan.nibble_weights else 1)  # elements of a run that one weight vector covers
@@ -185,8 +185,8 @@ class _DotKernel:
         """Epilogue of one vector of channels for all pixels of the tile."""
         spec, lanes, buffers = self.plan.spec, self.lanes, self.buffers
         padded = (tile.group * self.blocks + tile.block) * self.block + v * lanes
-        channel = tile.group * self.plan.group_outputs + tile.block * self.block + v * lanes
-        aligned = spec.workload.groups == 1 or self.plan.group_outputs % 2 == 0
+        channel = tile.group * self.plan.spec.workload.group_outputs + tile.block * self.block + v * lanes
+        aligned = spec.workload.groups == 1 or self.plan.spec.workload.group_outputs % 2 == 0
         bias = load(buffers.bias, padded, lanes) if buffers.bias is not None else None
         requantization = self._requantization(buffers.multiplier, buffers.shift, padded)
         rescale = self._requantization(buffers.residual_multiplier, buffers.residual_shift, padded)

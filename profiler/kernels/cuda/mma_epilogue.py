@@ -196,26 +196,26 @@ class _Columns:
         return self._wide_residual(at, known, channel), self._wide_residual(at + 1, known, channel + 1)
 
     def _wide_residual(self, at: Expr, known: Expr, channel: Expr) -> Expr:
-        inside = tirx.all(known, channel < self.plan.group_outputs)
+        inside = tirx.all(known, channel < self.plan.spec.workload.group_outputs)
         return value(T.if_then_else(inside, self.buffers["residual"][at], const(0)))[0]
 
     def _wide_place(self, row: Expr, channel: Expr) -> tuple[Expr, Expr]:
         """Index of a channel in an output-shaped tensor of 32-bit values, and whether the row is a pixel."""
         plan = self.plan
         pixel = self.index.block_x * plan.config.block_m + row
-        place = pixel * plan.spec.workload.out_channels + self.group * plan.group_outputs + channel
+        place = pixel * plan.spec.workload.out_channels + self.group * plan.spec.workload.group_outputs + channel
         return place, pixel < plan.m
 
     def _emit_wide(self, row: Expr, channel: Expr, pair: list[Expr]) -> None:
         plan, output = self.plan, self.buffers["output"]
         at, known = self._wide_place(row, channel)
-        if plan.group_outputs % 2 == 0:
+        if plan.spec.workload.group_outputs % 2 == 0:
             both = local(2)
             for i in range(2):
                 store(both, i, pair[i])
-            with T.If(tirx.all(known, channel < plan.group_outputs)), T.Then():
+            with T.If(tirx.all(known, channel < plan.spec.workload.group_outputs)), T.Then():
                 store(output, at, load(both, 0, 2), 2)
             return
         for i in range(2):
-            with T.If(tirx.all(known, channel + i < plan.group_outputs)), T.Then():
+            with T.If(tirx.all(known, channel + i < plan.spec.workload.group_outputs)), T.Then():
                 store(output, at + i, pair[i])

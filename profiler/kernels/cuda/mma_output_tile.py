@@ -38,7 +38,7 @@ class Pieces:
     def of(plan: MmaPlan, dtype: DType) -> Pieces:
         w = plan.spec.workload
         pitch = -(-w.out_channels * dtype.bits // 8)
-        group = -(-plan.group_outputs * dtype.bits // 8)
+        group = -(-plan.spec.workload.group_outputs * dtype.bits // 8)
         row = plan.config.block_n * dtype.bits // 8
         return Pieces(pitch, group, row, WORD_BYTES if dtype.bits == 32 else gcd(gcd(pitch, group), gcd(row, 16)))
 

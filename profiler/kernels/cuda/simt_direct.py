@@ -52,18 +52,10 @@ class _Direct:
     channels: int
 
     @property
-    def group_inputs(self) -> int:
-        return self.spec.workload.in_channels // self.spec.workload.groups
-
-    @property
-    def group_outputs(self) -> int:
-        return self.spec.workload.out_channels // self.spec.workload.groups
-
-    @property
     def grouped(self) -> bool:
         """Whether the blocks of a thread end with their group; they do unless groups share bytes of a 4-bit tensor."""
         types = (self.spec.output_dtype, self.spec.input2_dtype)
-        return all(dtype is None or self.group_outputs * dtype.bits % 8 == 0 for dtype in types)
+        return all(dtype is None or self.spec.workload.group_outputs * dtype.bits % 8 == 0 for dtype in types)
 
     @property
     def shares_inputs(self) -> bool:
@@ -82,18 +74,18 @@ class _Direct:
         assert spec.weight_dtype is not None
         if spec.weight_dtype not in (DType.INT8, DType.INT4) or spec.weight_dtype.bits != spec.input_dtype.bits:
             return 1
-        channels = gcd(self.group_inputs, 8 * WIDEST_BYTES // spec.input_dtype.bits)
+        channels = gcd(self.spec.workload.group_inputs, 8 * WIDEST_BYTES // spec.input_dtype.bits)
         return channels if channels * spec.input_dtype.bits >= 32 else 1
 
     @property
     def rows(self) -> dict[str, Rows]:
         w = self.spec.workload
         assert self.spec.weight_dtype is not None
-        section = self.group_outputs if self.grouped else w.out_channels
+        section = self.spec.workload.group_outputs if self.grouped else w.out_channels
         found = epilogue_rows(self.spec, self.channels, section, padded=w.out_channels)
         if self.step > 1:
-            found["input"] = Rows.of(self.spec.input_dtype, w.in_channels, self.step, self.group_inputs)
-            found["weight"] = Rows.of(self.spec.weight_dtype, self.group_inputs, self.step)
+            found["input"] = Rows.of(self.spec.input_dtype, w.in_channels, self.step, self.spec.workload.group_inputs)
+            found["weight"] = Rows.of(self.spec.weight_dtype, self.spec.workload.group_inputs, self.step)
         return found
 
     def emit(self, buffers: Mapping[str, Buffer], image: Expr, y: Expr, x: Expr, section: Expr, block: Expr) -> None:
@@ -121,12 +113,12 @@ class _Direct:
         """Output channels of the thread; those behind the last one stand for it, so that weights can be read."""
         w = self.spec.workload
         last = w.out_channels - 1
-        first = section * self.group_outputs + block * self.channels
-        cut = (self.group_outputs if self.grouped else w.out_channels) % self.channels
+        first = section * self.spec.workload.group_outputs + block * self.channels
+        cut = (self.spec.workload.group_outputs if self.grouped else w.out_channels) % self.channels
         return [T.bind(tirx.min(first + i, last) if cut and i else first + i) for i in range(self.channels)]
 
     def _group(self, output: Expr) -> Expr:
-        return tirx.truncdiv(output, self.group_outputs) if self.spec.workload.groups > 1 else 0
+        return tirx.truncdiv(output, self.spec.workload.group_outputs) if self.spec.workload.groups > 1 else 0
 
     def _add_words(
         self, buffers: Mapping[str, Buffer], sums: Buffer, pixel: Expr, tap: Expr, outputs: list[Expr]
@@ -151,14 +143,14 @@ class _Direct:
         """Add the products of a tap one by one."""
         w, weight_dtype = self.spec.workload, self.spec.weight_dtype
         assert weight_dtype is not None
-        with T.serial(self.group_inputs) as channel:
+        with T.serial(self.spec.workload.group_inputs) as channel:
             taken = None
             for i, output in enumerate(outputs):
                 if taken is None or not self.shares_inputs:
-                    at = self._group(output) * self.group_inputs + channel
+                    at = self._group(output) * self.spec.workload.group_inputs + channel
                     taken = T.bind(_channel(buffers["input"], self.spec.input_dtype, w.in_channels, pixel, at))
                 filter_row = output * (w.kernel_h * w.kernel_w) + tap
-                weight = _channel(buffers["weight"], weight_dtype, self.group_inputs, filter_row, channel)
+                weight = _channel(buffers["weight"], weight_dtype, self.spec.workload.group_inputs, filter_row, channel)
                 store(sums, i, sums[i] + taken * weight)
 
 
