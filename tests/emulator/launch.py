@@ -35,7 +35,8 @@ class Fault(Exception):
 
     kind : ``out_of_bounds``, ``misaligned``, ``uninitialised`` (a read of what this launch did not write), ``race``,
     ``divergent_barrier`` (a barrier or warp operation that not all threads reach), ``unwritten`` (output),
-    ``write_conflict`` (two threads write one byte), ``read_only`` (a write to what is only read), ``endless``.
+    ``write_conflict`` (two threads write one byte), ``read_only`` (a write to what is only read), ``overflow`` (of
+    signed integers, which CUDA C++ does not define), ``endless``.
     where : name of the argument, ``shared``, or empty. offset : in bytes. block, thread : who (-1: after the launch).
     """
 

@@ -59,7 +59,12 @@ def host_source(kernel: CudaKernel, number: int) -> str:
 
 
 def _without_ptx(source: str) -> str:
-    """Headers of inline PTX become empty lines, and so does what plain ones keep for CUDA's compiler alone."""
+    """Headers of inline PTX become empty lines, and so does what plain ones keep for CUDA's compiler alone.
+
+    The one function of a plain header that takes a pointer (split.h) gets one that is checked.
+    """
+    source = source.replace("lb_arrive(int* counter", "lb_arrive(emulator::Ptr<int> counter")
+    source = source.replace("(unsigned*)counter", "counter")
     for name in _STOOD_IN_FOR:
         source = source.replace(header_text(name), "\n" * header_text(name).count("\n"))
     return _FOR_CUDA_ALONE.sub(lambda match: "\n" * match[0].count("\n"), source)

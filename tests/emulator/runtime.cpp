@@ -73,7 +73,7 @@ struct Arrival {  // a block's last atomic operation behind a fence: it publishe
   long offset;
   uint32_t time, synced;
   int thread;
-  bool fenced_after;
+  uint32_t fenced_after;  // when the thread that arrived had a fence behind it
 };
 
 struct Launch {
@@ -161,8 +161,9 @@ static void check_shared_write(long offset, int size) {
 // ahead of the read, with fences and barriers that order all threads between.
 static bool published(const WriteMark& mark) {
   const Arrival &theirs = launch->arrivals[mark.block], &ours = launch->arrivals[launch->block];
-  return theirs.buffer && theirs.buffer == ours.buffer && theirs.offset == ours.offset && ours.fenced_after &&
-         (mark.thread == theirs.thread || mark.time < theirs.synced) && ordered(ours.time, ours.thread, launch->current);
+  return theirs.buffer && theirs.buffer == ours.buffer && theirs.offset == ours.offset && ours.fenced_after != kNever &&
+         (mark.thread == theirs.thread || mark.time < theirs.synced) &&
+         ordered(ours.fenced_after, ours.thread, launch->current);
 }
 
 static void check_global_read(const Buffer* buffer, long offset, int size) {
@@ -217,7 +218,7 @@ static int* atomic_word(Buffer* buffer, long offset) {
   const Thread& self = launch->thread[launch->current];
   Arrival& arrival = launch->arrivals[launch->block];
   if (self.fenced >= launch->synced)
-    arrival = {buffer, offset, launch->now, launch->synced, launch->current, false};
+    arrival = {buffer, offset, launch->now, launch->synced, launch->current, kNever};
   return (int*)(buffer->data + offset);
 }
 
@@ -235,7 +236,8 @@ int atomic_increment(Buffer* buffer, long offset, unsigned wrap_at) {
 
 void fence() {
   launch->thread[launch->current].fenced = launch->now;
-  launch->arrivals[launch->block].fenced_after = true;
+  Arrival& arrival = launch->arrivals[launch->block];
+  if (arrival.buffer && arrival.thread == launch->current) arrival.fenced_after = launch->now;
 }
 
 // Threads
@@ -451,6 +453,23 @@ static void run_grid() {
         fail("unwritten", &buffer, i, "nothing wrote this byte of the output");
       }
   }
+}
+
+// What -fsanitize=signed-integer-overflow calls; `where` is the file, then line and column.
+struct Overflow {
+  const char* file;
+  unsigned line, column;
+};
+
+[[noreturn]] static void fail_overflow(const Overflow* where, const char* operation) {
+  fail("overflow", nullptr, 0, "%s of signed integers in line %u leaves their type", operation, where->line);
+}
+
+extern "C" {
+[[noreturn]] void __ubsan_handle_add_overflow(Overflow* at, void*, void*) { fail_overflow(at, "addition"); }
+[[noreturn]] void __ubsan_handle_sub_overflow(Overflow* at, void*, void*) { fail_overflow(at, "subtraction"); }
+[[noreturn]] void __ubsan_handle_mul_overflow(Overflow* at, void*, void*) { fail_overflow(at, "multiplication"); }
+[[noreturn]] void __ubsan_handle_negate_overflow(Overflow* at, void*) { fail_overflow(at, "negation"); }
 }
 
 }  // namespace emulator

@@ -137,11 +137,6 @@ template <class T> unsigned atomicInc(emulator::Ptr<T> at, unsigned wrap_at) {
 }
 
 // Stand-ins for the inline PTX of mma.h.
-inline int lb_arrive(emulator::Ptr<int> counter, int splits) {
-  __threadfence();
-  return (int)atomicInc(counter, (unsigned)splits - 1);
-}
-inline void lb_acquire() { __threadfence(); }
 
 #define LDMATRIX(count)                                                                                         \
   template <class T> void lb_ldmatrix_x##count(int* to, emulator::Ptr<T> row, int line = __builtin_LINE()) {    \

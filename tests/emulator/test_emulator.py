@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def kernel(
     source = (
         header_text("types.h")
         + header_text("integer.h")
+        + header_text("split.h")
         + f'extern "C" __global__ void __launch_bounds__({threads}) k({parameters}) {{\n{SHARED}\n{body}\n}}\n'
     )
     return CudaKernel(source, "k", args, Packing("plain"), Launch((blocks, 1, 1), threads, shared_bytes))
@@ -104,6 +106,8 @@ def test_blocks_have_their_index() -> None:
         (f"if ({T} < 32) __syncthreads(); output[{T}] = 0;", "divergent_barrier", "", None),
         (f"if ({T} < 7) return; __syncthreads(); output[{T}] = 0;", "divergent_barrier", "", None),
         (f"if ({T} < 7) {{ __syncthreads();\n}} else {{ __syncthreads(); }}", "divergent_barrier", "", None),
+        (f"output[{T}] = (input[{T}] + 2147483647);", "overflow", "", None),
+        (f"output[{T}] = ((input[{T}] + 1) * -2147483647);", "overflow", "", None),
         (f"if ({T} < 7) output[{T}] = __shfl_xor_sync(0xffffffff, 1, 2, 32);", "divergent_barrier", "", None),
         (f"alignas(64) int _ptr_1[4];\noutput[{T}] = _ptr_1[({T} / 8)];", "out_of_bounds", "", None),
         (f"for (int i = 0; i < 1; i += 0) {{ output[{T}] = i; }}", "endless", "output", None),
@@ -163,7 +167,6 @@ SPLIT = f"""
   }}
   __syncthreads();
   if (_ptr[0] == 2) {{
-    lb_acquire();
     output[{T}] = ((workspace[{T}] + workspace[({T} + 64)]) + workspace[({T} + 128)]);
   }}
 """
@@ -187,7 +190,6 @@ def test_blocks_share_a_sum_through_a_counter() -> None:
     [
         ("__syncthreads();\n  if (((int)threadIdx.x) == 0)", "if (((int)threadIdx.x) == 0)"),
         ("}\n  __syncthreads();", "}"),
-        ("lb_acquire();", ""),
         ("_ptr[0] = lb_arrive((&(counters[0])), 3);", "_ptr[0] = 2;"),
         ("lb_arrive((&(counters[0])), 3)", "((int)atomicInc((&(counters[0])), 2))"),
         ("lb_arrive((&(counters[0])), 3)", "(counters[0] + 1)"),
@@ -197,6 +199,25 @@ def test_blocks_that_share_without_order_race(old: str, new: str, order: Order) 
     assert old in SPLIT
     found = fault(split_kernel(SPLIT.replace(old, new)), order)
     assert found.kind in ("race", "uninitialised", "write_conflict")
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("__threadfence();  // this block's sums", "// this block's sums"),
+        ("__threadfence();  // the others' sums", "// the others' sums"),
+        ("(unsigned)splits - 1", "(unsigned)splits"),
+    ],
+)
+def test_an_arrival_without_its_fences_or_with_another_wrap_is_caught(old: str, new: str, order: Order) -> None:
+    right = split_kernel(SPLIT)
+    assert right.source.count(old) == 1
+    broken = replace(right, source=right.source.replace(old, new))
+    if "splits" in old:
+        assert emulate(broken, {"input": words(np.arange(64))}, order)["counters"].any()
+    else:
+        assert fault(broken, order).kind == "race"
 
 
 def fragments(values: np.ndarray, bits: int) -> np.ndarray:

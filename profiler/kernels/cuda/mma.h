@@ -4,31 +4,39 @@
 // word l % 4 (for B: column l / 4), and of a sum row l / 4, columns 2 * (l % 4) and the next.
 // (PTX ISA: "Warp-level matrix instructions", mma and ldmatrix.)
 
+// All are volatile: a warp executes them together, so none may be moved behind a branch that lanes take differently.
+// Shared memory is written by plain stores, hence the "memory" of ldmatrix.
+
 #define LB_DEVICE __device__ __forceinline__
 
 LB_DEVICE unsigned lb_shared_address(const int* pointer) { return (unsigned)__cvta_generic_to_shared(pointer); }
 
 // Lane l gives the address of row l % 8 of matrix l / 8: 16 bytes.
 LB_DEVICE void lb_ldmatrix_x1(int* d, const int* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(d[0]) : "r"(lb_shared_address(row)));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
+               : "=r"(d[0])
+               : "r"(lb_shared_address(row))
+               : "memory");
 }
 
 LB_DEVICE void lb_ldmatrix_x2(int* d, const int* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
                : "=r"(d[0]), "=r"(d[1])
-               : "r"(lb_shared_address(row)));
+               : "r"(lb_shared_address(row))
+               : "memory");
 }
 
 LB_DEVICE void lb_ldmatrix_x4(int* d, const int* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-               : "r"(lb_shared_address(row)));
+               : "r"(lb_shared_address(row))
+               : "memory");
 }
 
 // 8 x 8 sums from one matrix of A and one of B.
 #define LB_MMA_8X8(name, shape, a_type, b_type)                                                        \
   LB_DEVICE void name(int* c, int a, int b) {                                                          \
-    asm("mma.sync.aligned." shape ".row.col.s32." a_type "." b_type ".s32 "         \
+    asm volatile("mma.sync.aligned." shape ".row.col.s32." a_type "." b_type ".s32 "                   \
                  "{%0, %1}, {%2}, {%3}, {%0, %1};"                                                     \
                  : "+r"(c[0]), "+r"(c[1])                                                              \
                  : "r"(a), "r"(b));                                                                    \
@@ -44,7 +52,7 @@ LB_MMA_8X8(lb_mma_m8n8k32_u4, "m8n8k32", "u4", "s4")
 // and two of B (first four words, next four). Sums 0 and 1 are of row l / 4, sums 2 and 3 of row l / 4 + 8.
 #define LB_MMA_16X8(name, shape, a_type, b_type)                                                       \
   LB_DEVICE void name(int* c, int a0, int a1, int a2, int a3, int b0, int b1) {                        \
-    asm("mma.sync.aligned." shape ".row.col.s32." a_type "." b_type ".s32 "         \
+    asm volatile("mma.sync.aligned." shape ".row.col.s32." a_type "." b_type ".s32 "                   \
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                     \
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                      \
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));                              \
@@ -55,13 +63,3 @@ LB_MMA_16X8(lb_mma_m16n8k32_u8, "m16n8k32", "u8", "s8")
 LB_MMA_16X8(lb_mma_m16n8k64_s4, "m16n8k64", "s4", "s4")
 LB_MMA_16X8(lb_mma_m16n8k64_u4, "m16n8k64", "u4", "s4")
 #endif
-
-// The blocks that share a tile count themselves in when their partial sums are written: the number that were before.
-// The last one sets the counter back to zero.
-LB_DEVICE int lb_arrive(int* counter, int splits) {
-  __threadfence();
-  return (int)atomicInc((unsigned*)counter, (unsigned)splits - 1);
-}
-
-// Ahead of reading what the others wrote.
-LB_DEVICE void lb_acquire() { __threadfence(); }

@@ -50,7 +50,7 @@ def plan_mma(spec: KernelSpec, config: MmaConfig, gpu: GpuSpec) -> KernelPlan:
         launch=Launch(plan.grid, config.threads, plan.shared_bytes),
         packing=plan.packing,
         emit=lambda buffers, index: _emit(plan, buffers, index),
-        headers=("integer.h", "mma.h"),
+        headers=("integer.h", "mma.h", "split.h") if config.split_k > 1 else ("integer.h", "mma.h"),
         scratch=scratch,
         dtypes=dtypes,
     )
@@ -97,7 +97,7 @@ def _emit(plan: MmaPlan, buffers: Mapping[str, Buffer], index: Index) -> None:
     if config.split_k == 1:
         emit_epilogue(plan, buffers, shared, fragments.sums, warp, index, group)
         return
-    last = emit_reduction(plan, buffers, shared, fragments.sums, index, part)
+    last = emit_reduction(plan, buffers, shared, fragments.sums, index, group, part)
     with T.If(last), T.Then():
         emit_epilogue(plan, buffers, shared, fragments.sums, warp, index, group)
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
-from profiler.kernels.cuda.codegen import call, do
+from profiler.kernels.cuda.codegen import call
 from profiler.kernels.cuda.mma_fragments import Sums
 from profiler.kernels.cuda.template import Index
 from profiler.kernels.tir import Buffer, Expr, barrier, const, load, store, value
@@ -19,12 +18,17 @@ from profiler.space.mma_plan import MmaPlan
 
 
 def emit_reduction(
-    plan: MmaPlan, buffers: Mapping[str, Buffer], shared: Buffer, sums: Sums, index: Index, part: Expr
+    plan: MmaPlan,
+    buffers: Mapping[str, Buffer],
+    shared: Buffer,
+    sums: Sums,
+    index: Index,
+    group: Expr,
+    part: Expr,
 ) -> Expr:
     """Add the other blocks' sums where this block is the last; the condition that it is (the same for all threads)."""
     config = plan.config
     workspace, counters = buffers["workspace"], buffers["counters"]
-    group = tirx.floordiv(index.block_z, config.split_k)
     tile = value((group * plan.n_tiles + index.block_y) * plan.m_tiles + index.block_x)[0]
     tile_words = config.block_m * config.block_n
     flag = plan.shared_bytes // WORD_BYTES - 1
@@ -40,9 +44,8 @@ def emit_reduction(
         before = call("lb_arrive", T.address_of(counters[tile]), const(config.split_k), returns="int32")
         store(shared, const(flag), before)
     barrier()
-    last = value(tirx.Cast("int32", shared[flag] == config.split_k - 1))[0] == 1
-    with T.If(last), T.Then():
-        do("lb_acquire")
-        with T.serial(config.split_k) as other, T.If(other != part), T.Then(), T.unroll(sums.count) as i:
+    last = value(shared[flag])[0] == config.split_k - 1
+    with T.If(last), T.Then(), T.serial(config.split_k) as other, T.If(other != part), T.Then():  # noqa: SIM117
+        with T.unroll(sums.count) as i:
             store(sums.registers, i, load(sums.registers, i) + load(workspace, place(other, i)))
     return last

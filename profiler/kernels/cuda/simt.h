@@ -28,5 +28,5 @@ __device__ __forceinline__ int lb_bytes_u4(int word, int odd) { return (word >> 
 // Sign extension without carries between bytes: with the sign turned a nibble is its value + 8; adding 0x78 and turning
 // the sign of the byte takes 8 off again.
 __device__ __forceinline__ int lb_bytes_s4(int word, int odd) {
-  return ((lb_bytes_u4(word, odd) ^ 0x08080808) + 0x78787878) ^ (int)0x80808080;
+  return (int)((((unsigned)lb_bytes_u4(word, odd) ^ 0x08080808u) + 0x78787878u) ^ 0x80808080u);
 }

@@ -251,7 +251,6 @@ def test_missing_swizzle_is_caught() -> None:
     ("old", "new"),
     [
         (", 2);", ", 3);"),  # the last of three is awaited
-        ("lb_acquire();", ";"),
         ("if (((int)threadIdx.x) == 0) {", "if (true) {"),  # everybody arrives
     ],
 )
