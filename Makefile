@@ -16,7 +16,7 @@ FLAGS = $(if $(JSON),--json)
 EXTRA = $(if $(filter %.pt2,$(MODEL)),$(VENV)/.torch)
 
 .DEFAULT_GOAL := help
-.PHONY: help profile kernels devices lut-check test check bench clean preflight
+.PHONY: help profile kernels devices lut-check test check bench clean preflight preflight-tests
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -29,6 +29,7 @@ help: ## list the targets and their variables
 	@echo "Variables of kernels (default), besides MODEL, PRECISIONS, OUT and JSON:"
 	@echo "  GPU=t4             t4, a100 or h200; no such card is needed (auto stands for t4)"
 	@echo "  BATCH=8   CONFIGS=8   CUDA=12|13|nvcc|/path/to/cuda"
+	@echo "Variable of bench: ARGS=\"PART ... [OPTION ...]\", e.g. ARGS=\"builds --gpu a100\"; ARGS=--help lists them"
 
 profile: $(VENV)/.base $(EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
 	@$(RUN) profile "$(MODEL)" --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
@@ -45,14 +46,14 @@ devices: $(VENV)/.base ## list what can be measured on this machine
 lut-check: $(VENV)/.base ## say what is wrong with the LUT file LUT=...
 	@$(RUN) lut check "$(LUT)" $(FLAGS)
 
-test: $(VENV)/.dev ## run the tests
+test: preflight-tests $(VENV)/.dev ## run the tests
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## lint, types and tests
+check: preflight-tests $(VENV)/.dev ## lint, types and tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
-bench: $(VENV)/.dev ## compare our INT8 layers with ONNX Runtime, in one run
+bench: $(VENV)/.dev ## compare layers with ONNX Runtime, time search and builds, compare the GPU model with published latencies
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## remove the virtual environment and what this machine measured and built (recorded and published LUTs stay)
@@ -68,6 +69,11 @@ preflight:
 		{ echo "error: $(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)" >&2; exit 2; }
 	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || \
 		{ echo "error: no C compiler; install one (Debian: apt-get install gcc libc6-dev)" >&2; exit 2; }
+
+preflight-tests:
+	@command -v g++ >/dev/null || command -v c++ >/dev/null || command -v clang++ >/dev/null || \
+		{ echo "error: the tests run CUDA kernels in an emulator, which needs a C++ compiler; install one" \
+		"(Debian: apt-get install g++)" >&2; exit 2; }
 
 $(VENV)/bin/python: | preflight
 	@$(PYTHON) -m venv $(VENV)

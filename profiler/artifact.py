@@ -31,7 +31,7 @@ class Role(str, Enum):
 
 @dataclass(frozen=True)
 class ArgSpec:
-    """One pointer argument, in call order. Names are those of `quantize.samples`, or ``workspace``."""
+    """One pointer argument, in call order. Names are those of `quantize.samples`, ``workspace`` or ``counters``."""
 
     name: str
     role: Role

@@ -221,6 +221,21 @@ def test_an_interrupted_run_goes_on(compiler: Compiler, request_: KernelsRequest
     assert len(set(compiler.asked)) == len(compiler.asked) == 10 + library.built_now
 
 
+def test_what_a_killed_run_left_is_removed_by_the_next_that_writes(
+    compiler: Compiler, request_: KernelsRequest
+) -> None:
+    build_kernels(request_)
+    artifact = sorted(_files(request_))[5]
+    left = artifact.with_name(f".{artifact.name}.{2**31}.tmp")
+    left.write_bytes(b"half of it")
+    build_kernels(request_)
+    assert left.exists(), "a run that writes nothing removes nothing"
+    artifact.unlink()
+    build_kernels(request_)
+    assert artifact.exists()
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"LBPA", b"\0" * 4000])
 def test_a_damaged_artifact_is_built_again(compiler: Compiler, request_: KernelsRequest, damage: bytes) -> None:
     build_kernels(request_)

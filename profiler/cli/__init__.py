@@ -6,6 +6,7 @@
 - `json_text`       the same for programs
 - `progress`        what a measuring run shows while it runs
 - `build_progress`  what a building run shows
+- `bars`            what both look like: on a terminal, and elsewhere
 """
 
 from __future__ import annotations

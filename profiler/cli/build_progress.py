@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
+from profiler.cli.bars import description, print_line, terminal_bars
 from profiler.kernel_library.stage import BuildPlan, Tried
 from profiler.kernel_library.stage import Progress as Report
 from profiler.units import format_duration
 
-_BAR_WIDTH = 20
 _LINE_EVERY_S = 10.0
 
 
 @contextmanager
 def build_display() -> Iterator[Report]:
     """A report that `build_kernels` fills, shown for as long as the context lasts."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        lines = _Lines()
-        yield Report(lines.planned, lines.tried)
-        return
-    columns = (
-        SpinnerColumn(),
-        BarColumn(_BAR_WIDTH),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = _Bar(bars)
-        yield Report(bar.planned, bar.tried)
+    with terminal_bars() as bars:
+        display = _Lines() if bars is None else _Bar(bars)
+        yield Report(display.planned, display.tried)
 
 
 def _headline(plan: BuildPlan) -> str:
@@ -65,15 +51,11 @@ class _Bar:
     def tried(self, tried: Tried) -> None:
         if tried.failure is not None:
             self._bars.console.print(f"[yellow]{escape(_failed(tried))}[/yellow]")
-        room = max(20, self._bars.console.width - _BAR_WIDTH - 28)  # beside spinner, bar, count and time
-        text = tried.spec.key
-        self._bars.update(
-            self._task, advance=1, description=escape(text if len(text) <= room else text[: room - 1] + "…")
-        )
+        self._bars.update(self._task, advance=1, description=description(tried.spec.key, self._bars))
 
 
 class _Lines:
-    """For logs: no control characters, flushed as they come, one line in a while."""
+    """For logs: one line in a while."""
 
     def __init__(self) -> None:
         self._total = self._done = 0
@@ -82,18 +64,13 @@ class _Lines:
     def planned(self, plan: BuildPlan) -> None:
         self._total, self._done = plan.candidates, plan.cached
         self._begin = self._last = time.monotonic()
-        self._print(_headline(plan))
+        print_line(_headline(plan))
 
     def tried(self, tried: Tried) -> None:
         self._done += 1
         if tried.failure is not None:
-            self._print(_failed(tried))
+            print_line(_failed(tried))
         now = time.monotonic()
         if now - self._last >= _LINE_EVERY_S or self._done == self._total:
             self._last = now
-            self._print(f"[{self._done}/{self._total}, {format_duration(now - self._begin)}] {tried.spec.key}")
-
-    @staticmethod
-    def _print(text: str) -> None:
-        sys.stderr.write(text + "\n")  # in one piece: Ctrl-C must not fall between a line and its end
-        sys.stderr.flush()
+            print_line(f"[{self._done}/{self._total}, {format_duration(now - self._begin)}] {tried.spec.key}")

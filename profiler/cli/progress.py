@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
+from profiler.cli.bars import description, print_line, terminal_bars
 from profiler.pipeline import Plan
 from profiler.pipeline import Progress as Report
 from profiler.record import Failure
@@ -18,28 +17,14 @@ from profiler.tuning.events import CandidateTried, FinalsStarted, SpecFinished, 
 from profiler.tuning.search import StopReason
 from profiler.units import format_duration
 
-_BAR_WIDTH = 20
-
 
 @contextmanager
 def progress_display() -> Iterator[Report]:
     """A report that `pipeline.profile` fills, shown for as long as the context lasts."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        lines = _Lines()
-        yield Report(lines.planned, lines.tuning)
-        return
-    columns = (
-        SpinnerColumn(),
-        BarColumn(_BAR_WIDTH),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
     # Drawn when something happens, not by a thread of its own: nothing of ours may run while a kernel is timed.
-    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bars:
-        bar = _Bar(bars)
-        yield Report(bar.planned, bar.tuning)
+    with terminal_bars(auto_refresh=False) as bars:
+        display = _Lines() if bars is None else _Bar(bars)
+        yield Report(display.planned, display.tuning)
 
 
 def _headline(plan: Plan) -> str:
@@ -73,15 +58,12 @@ class _Bar:
         elif isinstance(event, FinalsStarted):
             self._show(f"final measurement of {len(event.specs)} kernels in turn")
 
-    def _show(self, description: str) -> None:
-        room = max(20, self._bars.console.width - _BAR_WIDTH - 24)  # beside spinner, bar, count and time
-        if len(description) > room:
-            description = description[: room - 1] + "…"
-        self._bars.update(self._task, description=description, refresh=True)
+    def _show(self, text: str) -> None:
+        self._bars.update(self._task, description=description(text, self._bars), refresh=True)
 
 
 class _Lines:
-    """For logs: no control characters, flushed as they come."""
+    """For logs: a line per kernel that was measured."""
 
     def __init__(self) -> None:
         self._total = self._done = self._known = 0
@@ -89,9 +71,9 @@ class _Lines:
 
     def planned(self, plan: Plan) -> None:
         self._total = len(plan.demands)
-        self._print(_headline(plan))
+        print_line(_headline(plan))
         if plan.note:
-            self._print(plan.note)
+            print_line(plan.note)
 
     def tuning(self, event: TuneEvent) -> None:
         if isinstance(event, SpecFinished):
@@ -101,17 +83,12 @@ class _Lines:
             else:
                 self._finished(event)
             if self._known and self._done == self._total:
-                self._print(f"{self._known} of {self._total} kernels were measured before")
+                print_line(f"{self._known} of {self._total} kernels were measured before")
         elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
-            self._print(f"  failed ({event.record.kind.value}): {event.record.config}: {event.record.message}")
+            print_line(f"  failed ({event.record.kind.value}): {event.record.config}: {event.record.message}")
 
     def _finished(self, event: SpecFinished) -> None:
         best = format_duration(event.best.summary.median_s) if event.best else "no latency"
         failed = f", {event.failed} failed" if event.failed else ""
         elapsed = format_duration(time.monotonic() - self._begin)
-        self._print(f"[{self._done}/{self._total}, {elapsed}] {event.spec.key}: {best}, {event.tried} tried{failed}")
-
-    @staticmethod
-    def _print(text: str) -> None:
-        sys.stderr.write(text + "\n")  # in one piece: Ctrl-C must not fall between a line and its end
-        sys.stderr.flush()
+        print_line(f"[{self._done}/{self._total}, {elapsed}] {event.spec.key}: {best}, {event.tried} tried{failed}")

@@ -9,12 +9,9 @@ from pathlib import Path
 
 from profiler.artifact import Resources
 from profiler.hardware import GpuSpec
+from profiler.kernels.cuda.sass import divisions, most_frequent_tensor_core, tensor_core
 from profiler.record import FailureKind
 from profiler.workload import KernelSpec
-
-_TENSOR_CORE = "IMMA"
-_RECIPROCAL = "MUFU.RCP"
-"""There is no integer division in hardware: the compiler makes each one of a float reciprocal and corrections."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,13 @@ class BuiltKernel:
     @property
     def tensor_core(self) -> tuple[str, int]:
         """The main loop's tensor-core instruction and how often it stands there; an empty name where there is none."""
-        found = {name: n for name, n in self.resources.main_loop.items() if name.split(".")[0] == _TENSOR_CORE}
-        return max(found.items(), key=lambda item: item[1], default=("", 0))
+        return most_frequent_tensor_core(self.resources.main_loop)
 
     @property
     def divisions(self) -> int | None:
         """Integer divisions in the main loop; None where there is no loop with tensor-core instructions."""
-        if not self.tensor_core[0]:
-            return None
-        return sum(n for name, n in self.resources.main_loop.items() if name.startswith(_RECIPROCAL))
+        loop = self.resources.main_loop
+        return divisions(loop) if tensor_core(loop) else None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from profiler.kernels.pool_build import BuildFailure, BuildPool
 from profiler.lut.demand import Demand, demand
 from profiler.output_folder import require_writable
 from profiler.space.config import GpuConfig
-from profiler.space.gpu import config_space, reason_unsupported
+from profiler.space.gpu import config_space
+from profiler.space.gpu_limits import reason_unsupported
 from profiler.space.gpu_model import analytic_latency_s, limit_s
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
@@ -182,6 +183,7 @@ def _build(
     results: _Results = {}
     if not missing:
         return results
+    cache.remove_leftovers()
     with BuildPool(backend, workers) as pool:
         for index, answer in pool.stream([(wanted.spec, wanted.candidate.config) for wanted in missing]):
             wanted = missing[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,10 @@ SUFFIX = ".lbk"
 
 @dataclass(frozen=True)
 class ArtifactCache:
-    """A folder of artifacts, ``<spec key>/<first digits of the key>.lbk``. Several runs may use it at a time."""
+    """A folder of artifacts, ``<spec key>/<first digits of the key>.lbk``.
+
+    Several runs of a machine may use it at a time.
+    """
 
     folder: Path
 
@@ -32,6 +36,14 @@ class ArtifactCache:
             return None
         return artifact if artifact.spec == spec else None
 
+    def remove_leftovers(self) -> None:
+        """Remove what `put` left in runs that were killed, for whoever is about to write."""
+        for temporary in self.folder.glob(f"*/.*{SUFFIX}.*.tmp"):
+            owner = temporary.name.split(".")[-2]
+            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+                with suppress(OSError):
+                    temporary.unlink()
+
     def put(self, key: str, artifact: Artifact) -> None:
         """Write all of it or nothing. Raises `OutputError` if the folder cannot be written."""
         path = self.path(artifact.spec, key)
@@ -44,9 +56,8 @@ class ArtifactCache:
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
-            except OSError:
+            finally:
                 temporary.unlink(missing_ok=True)
-                raise
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise OutputError(f"{path}: cannot be written: {reason}; make room or choose another folder") from None

@@ -10,7 +10,8 @@ CPU:
 
 GPU:
 
-- `gpu`         the config space of a kernel: what a device admits, less what is dominated
+- `gpu_limits`  which configs a device and the templates admit, and why not
+- `gpu`         the config space of a kernel: what is admitted, less what is dominated
 - `mma_plan`    geometry of convolution and dense on tensor cores
 - `simt_plan`   how the other templates divide their work
 - `occupancy`   resident blocks of an SM

@@ -306,6 +306,19 @@ def test_an_nvcc_that_will_not_do(place: Place, command: Command, script: str, p
     assert not place.out.exists()
 
 
+def test_an_nvcc_that_vanishes(place: Place, command: Command) -> None:
+    """While kernels are built: the compiler is to blame, not the disk."""
+    script = 'case $1 in --version) echo V12.4.99 ;; --list-gpu-code) echo sm_75; rm "$0" ;; esac'
+    root = _toolkit(place, script)
+    answer = command(_kernels(place, "--cuda", str(root), model=place.dense))
+    assert (answer.code, answer.out) == (2, "")
+    said = f"error: {root}/bin/nvcc cannot be started: No such file or directory; install another CUDA toolkit"
+    assert answer.err.splitlines()[-1].startswith(said)
+    assert "Traceback" not in answer.err
+    assert _artifacts(place) == {}
+    assert (place.strays(), place.temporary_files()) == ([], [])
+
+
 @pytest.mark.parametrize("where", ["file", "file/deeper", "/proc/nowhere"])
 def test_no_folder_to_write_to(place: Place, command: Command, where: str) -> None:
     (place.folder / "file").touch()

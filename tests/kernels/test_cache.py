@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +79,58 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_entry(tmp_path: Path, monkey
         cache.put(KEY, GPU_ARTIFACT)
     assert cache.get(SPEC, KEY) == ARTIFACT
     assert len(list(cache.path(SPEC, KEY).parent.iterdir())) == 1
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ArtifactCache(tmp_path)
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.put(KEY, GPU_ARTIFACT)
+    assert list(cache.path(SPEC, KEY).parent.iterdir()) == []
+
+
+KILLED_IN_A_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from profiler.kernels.cache import ArtifactCache
+from tests.kernels.test_cache import GPU_ARTIFACT, KEY
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+ArtifactCache(Path(sys.argv[1])).put(KEY, GPU_ARTIFACT)
+"""
+
+
+def test_leftovers_of_dead_processes_go_and_all_else_stays(tmp_path: Path) -> None:
+    cache = ArtifactCache(tmp_path)
+    cache.remove_leftovers()
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", KILLED_IN_A_WRITE, str(tmp_path)], cwd=root, check=False)
+    folder = cache.path(SPEC, KEY).parent
+    (left,) = folder.iterdir()
+    assert left.name.endswith(".tmp")
+    cache.put(KEY, GPU_ARTIFACT)
+    being_written = folder / f".{cache.path(SPEC, KEY).name}.{os.getppid()}.tmp"
+    being_written.touch()
+    others = [folder / "notes.tmp", folder / ".mine.lbk.copy.tmp", tmp_path / left.name]
+    for path in others:
+        path.touch()
+    cache.remove_leftovers()
+    assert not left.exists()
+    assert all(path.exists() for path in (being_written, *others))
+    assert cache.get(SPEC, KEY) == GPU_ARTIFACT
+
+
+def test_leftovers_that_cannot_be_removed_stop_nobody(tmp_path: Path) -> None:
+    cache = ArtifactCache(tmp_path)
+    stubborn = cache.path(SPEC, KEY).parent / f".x.lbk.{2**31}.tmp"
+    stubborn.mkdir(parents=True)
+    (tmp_path / "a file").touch()
+    cache.remove_leftovers()
+    cache.put(KEY, GPU_ARTIFACT)
+    assert cache.get(SPEC, KEY) == GPU_ARTIFACT
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:

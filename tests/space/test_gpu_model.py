@@ -17,7 +17,8 @@ from profiler.space.config import (
     SimtDirectConfig,
     SimtVectorConfig,
 )
-from profiler.space.gpu import config_space, default_config, reason_invalid
+from profiler.space.gpu import config_space, default_config
+from profiler.space.gpu_limits import reason_invalid
 from profiler.space.gpu_model import analytic_latency_s, limit_s
 from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, Op, Workload
 

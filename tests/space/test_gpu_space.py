@@ -23,15 +23,8 @@ from profiler.space.config import (
     parse_config,
     to_text,
 )
-from profiler.space.gpu import (
-    check_config,
-    config_space,
-    default_config,
-    reason_invalid,
-    reason_unsupported,
-    template_for,
-    valid_configs,
-)
+from profiler.space.gpu import config_space, default_config, valid_configs
+from profiler.space.gpu_limits import check_config, reason_invalid, reason_unsupported, template_for
 from profiler.space.mma_plan import MmaPlan
 from profiler.space.occupancy import blocks_per_sm
 from profiler.space.registers import register_estimate

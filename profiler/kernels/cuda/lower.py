@@ -21,7 +21,7 @@ from profiler.kernels.cuda.simt_vector import plan_vector
 from profiler.kernels.cuda.template import Index, KernelPlan
 from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
 from profiler.space.config import MmaConfig, ScheduleConfig, SimtDepthwiseConfig, SimtDirectConfig, SimtVectorConfig
-from profiler.space.gpu import reason_invalid
+from profiler.space.gpu_limits import reason_invalid
 from profiler.workload import DType, KernelSpec, Op
 
 KERNEL_SYMBOL = "lowbit_kernel"

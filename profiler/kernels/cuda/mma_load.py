@@ -139,7 +139,7 @@ class ActivationLoader:
     @staticmethod
     def emit_setup(plan: MmaPlan, buffer: Buffer, index: Index, group: Expr, first_step: Expr) -> ActivationLoader:
         config, w = plan.config, plan.spec.workload
-        words = max(config.load_bytes, WORD_BYTES) // WORD_BYTES
+        words = plan.a_load_words
         share = Share(config.block_m, words, config.threads, config.block_k)
         k = value(first_step * config.block_k + tirx.floormod(index.thread, share.columns) * words)[0]
         tap = tirx.floordiv(k, plan.tap_words)

@@ -1,8 +1,9 @@
 """Tiles in shared memory: rows of `block_k` words, their chunks of 16 bytes permuted or padded against bank conflicts.
 
 The 32 banks are 128 bytes wide: 8 chunks. `ldmatrix` reads chunk c of 8 consecutive rows at a time, so those must lie
-in 8 different places of the 128 bytes. With pad a row is an odd number of chunks long. With swizzle chunk c of row r
-lies where chunk c ^ (r / L) would, L being the number of rows in 128 bytes.
+in 8 different places of the 128 bytes. With pad a row is an odd number of chunks long (but for rows of a single chunk,
+which need nothing and which padding would harm). With swizzle chunk c of row r lies where chunk c ^ (r / L) would, L
+being the number of rows in 128 bytes.
 """
 
 from __future__ import annotations

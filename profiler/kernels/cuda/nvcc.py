@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
 from profiler.errors import CompilerError
 from profiler.kernels.cuda.cubin import Cubin
-from profiler.kernels.toolchain import ToolchainError
+from profiler.kernels.toolchain import ToolchainError, run_tool, tool_output
 
 _SHIELD = "#define int64_t lowbit_int64_t\n#define uint64_t lowbit_uint64_t\n"
 """nvcc puts the system's headers ahead of every source, and their 64-bit types are `long`, not `long long`."""
+
+_REPAIR = "install another CUDA toolkit, or use NVRTC (--cuda 12)"
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Nvcc:
                 raise ToolchainError(
                     f"'{root}' is neither 12, 13 nor nvcc, nor the root of a CUDA toolkit (with bin/nvcc)"
                 )
-        said = _ask([str(path), "--version"])
+        said = tool_output([str(path), "--version"], _REPAIR)
         version = re.search(r"\bV(\d+\.\d+\.\d+)", said)
         if version is None:
-            raise ToolchainError(f"{path} does not tell its version; install another CUDA toolkit")
+            raise ToolchainError(f"{path} does not tell its version; {_REPAIR}")
         return Nvcc(path, version[1])
 
     @property
@@ -50,34 +50,22 @@ class Nvcc:
         return f"nvcc {self.version}"
 
     def archs(self) -> tuple[str, ...]:
-        return tuple(_ask([str(self.path), "--list-gpu-code"]).split())
+        return tuple(tool_output([str(self.path), "--list-gpu-code"], _REPAIR).split())
 
     def compile(self, source: str, arch: str) -> Cubin:
         with tempfile.TemporaryDirectory(prefix="lowbit-nvcc-") as name:
-            folder = Path(name)
+            folder, cubin = Path(name), Path(name) / "kernel.cubin"
             (folder / "kernel.cu").write_text(_SHIELD + source)
-            command = [str(self.path), f"-arch={arch}", "-cubin", "-Xptxas", "-v", "-o", "kernel.cubin", "kernel.cu"]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            command = [str(self.path), f"-arch={arch}", "-cubin", "-Xptxas", "-v", "-o", cubin.name, "kernel.cu"]
+            done = run_tool(command, _REPAIR, folder)
             log = done.stdout + done.stderr
-            if done.returncode == 0:
-                return Cubin((folder / "kernel.cubin").read_bytes(), log)
+            if done.returncode == 0 and cubin.exists():
+                return Cubin(cubin.read_bytes(), log)
         lines = [line.strip() for line in log.splitlines() if line.strip()]
         refused = next((line for line in lines if re.match(r"kernel\.cu.*\berror\b|ptxas (error|fatal)", line)), None)
         if refused is not None:
             raise CompilerError(f"{self.identity} refused the kernel: {refused}")
+        reason = "; ".join(lines[:2]) or f"it ended with {done.returncode}, without a cubin"
         raise ToolchainError(
-            f"{self.path} does not work: {'; '.join(lines[:2]) or f'it ended with {done.returncode}'}; "
-            "repair it (it needs a C++ compiler), or use NVRTC (--cuda 12)"
+            f"{self.path} does not work: {reason}; repair it (it needs a C++ compiler), or use NVRTC (--cuda 12)"
         )
-
-
-def _ask(command: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ToolchainError(f"{command[0]} cannot be started: {error.strerror}; install another one") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        reason = said[-1] if said else f"it ended with {done.returncode}"
-        raise ToolchainError(f"{' '.join(command)} fails: {reason}; install another CUDA toolkit")
-    return done.stdout

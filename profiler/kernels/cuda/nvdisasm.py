@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from shutil import which
 
 from profiler.kernels.cuda.sass import Listing, parse
 from profiler.kernels.cuda.wheel import Wheel
-from profiler.kernels.toolchain import ToolchainError
+from profiler.kernels.toolchain import ToolchainError, tool_output
 
 WHEEL = Wheel("nvidia-cuda-nvdisasm", "nvidia/cu13/bin/nvdisasm")
 
@@ -44,21 +43,10 @@ class Disassembler:
             file.write(cubin)
             file.flush()
             # Its analysis of the data flow names the targets of indirect branches, which our kernels do not have.
-            return parse(_output([str(self.path), "--print-code", "--no-dataflow", file.name]))
+            command = [str(self.path), "--print-code", "--no-dataflow", file.name]
+            return parse(tool_output(command, WHEEL.repair))
 
 
 def _version(path: Path) -> str:
-    said = re.search(r"\bV(\d+\.\d+\.\d+)", _output([str(path), "--version"]))
+    said = re.search(r"\bV(\d+\.\d+\.\d+)", tool_output([str(path), "--version"], WHEEL.repair))
     return said[1] if said else "unknown"
-
-
-def _output(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ToolchainError(f"{command[0]} cannot be started: {error.strerror}; {WHEEL.repair}") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        reason = said[-1] if said else f"it ended with {done.returncode}"
-        raise ToolchainError(f"{command[0]} fails: {reason}; {WHEEL.repair}")
-    return done.stdout

@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.kernels.cuda.codegen import call
-from profiler.kernels.cuda.work_items import both, when
+from profiler.kernels.cuda.work_items import Condition, both, when
 from profiler.kernels.tir import Buffer, Expr, const, load, local, store
 from profiler.workload import DType
 
@@ -93,7 +93,7 @@ class Rows:
         """Of a block."""
         return self.block // self.word_channels
 
-    def load(self, buffer: Buffer, place: Place, inside: Expr = True, fill: int = 0) -> Block:
+    def load(self, buffer: Buffer, place: Place, inside: Condition = None, fill: int = 0) -> Block:
         """The block in registers; words that lie behind the section's end, or not ``inside``, hold ``fill``."""
         words = local(self.words)
         start = self._start(place)
@@ -102,7 +102,7 @@ class Rows:
             value = load(buffer, start + word, width)
             if self.word_bytes < 4:
                 value = tirx.Cast("int32", value)
-            if present is not True:
+            if present is not None:
                 constant = const(fill)
                 value = T.if_then_else(present, value, constant if width == 1 else tirx.Broadcast(constant, width))
             store(words, word, value, width)
@@ -113,7 +113,7 @@ class Rows:
         buffer: Buffer,
         places: Sequence[Place],
         value: Callable[[int, int], Expr],
-        inside: Sequence[Expr] | None = None,
+        inside: Sequence[Condition] | None = None,
     ) -> None:
         """Store a block at each place; the places differ in their row alone.
 
@@ -135,7 +135,7 @@ class Rows:
                     ]
                 store(words, word, self._packed(values))
         for i, place in enumerate(places):
-            with when(inside[i] if inside else True):
+            with when(inside[i] if inside else None):
                 for word, width in self._units():
                     with when(self._present(place, word)):
                         self._store_unit(buffer, place, stored[i], word, width)
@@ -174,10 +174,10 @@ class Rows:
         """Channels from the start of the block to the end of the section."""
         return self.section - place.block * self.block
 
-    def _present(self, place: Place, word: int) -> Expr:
-        """Whether a word of the block holds channels of the section; `True` where that is certain."""
+    def _present(self, place: Place, word: int) -> Condition:
+        """Whether a word of the block holds channels of the section."""
         if word == 0 or self.section % self.block == 0:
-            return True
+            return None
         return self._room(place) > word * self.word_channels
 
     def _bytes(self, channels: int) -> int:

@@ -15,8 +15,10 @@ from profiler.errors import CompilerError
 Counts = Mapping[str, int]
 """Class of instructions (see `Instruction.kind`) -> how many there are."""
 
-DIVISION = ("MUFU.RCP", "I2F", "F2I")
-"""What an integer division is made of: a reciprocal in floating point, and the way there and back."""
+_RECIPROCAL = "MUFU.RCP"
+DIVISION = (_RECIPROCAL, "I2F", "F2I")
+"""What an integer division is made of: a reciprocal in floating point, and the way there and back. There is none in
+hardware."""
 
 _TENSOR_CORE = ("IMMA", "IGMMA")
 _MEMORY = ("LDG", "STG", "LDS", "STS")
@@ -97,7 +99,17 @@ class Listing:
 
 def tensor_core(counts: Counts) -> int:
     """How many of the instructions are for tensor cores."""
-    return sum(n for kind, n in counts.items() if kind.startswith(_TENSOR_CORE))
+    return sum(_of_tensor_cores(counts).values())
+
+
+def most_frequent_tensor_core(counts: Counts) -> tuple[str, int]:
+    """The class of tensor-core instructions of which there are most, and how many; ``("", 0)`` if there is none."""
+    return max(_of_tensor_cores(counts).items(), key=lambda item: item[1], default=("", 0))
+
+
+def divisions(counts: Counts) -> int:
+    """How many integer divisions there are: each takes one reciprocal."""
+    return counts.get(_RECIPROCAL, 0)
 
 
 def has_native_int4(counts: Counts) -> bool:
@@ -132,6 +144,10 @@ def _without_padding(body: list[Instruction], labels: Mapping[str, int]) -> Body
     while end and (body[end - 1].kind == "NOP" or labels.get(body[end - 1].target) == body[end - 1].address):
         end -= 1
     return tuple(body[:end])
+
+
+def _of_tensor_cores(counts: Counts) -> Counts:
+    return {kind: n for kind, n in counts.items() if kind.partition(".")[0] in _TENSOR_CORE}
 
 
 def _within(inner: Body, outer: Body) -> bool:

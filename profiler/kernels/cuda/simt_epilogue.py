@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from profiler.kernels.cuda.codegen import call
 from profiler.kernels.cuda.rows import Block, Place, Rows
+from profiler.kernels.cuda.work_items import Condition
 from profiler.kernels.tir import Buffer, Expr
 from profiler.quantize.operands import operands
 from profiler.workload import DType, KernelSpec
@@ -94,13 +95,13 @@ class SumEpilogue:
             Rescale.load(rows, buffers, vector, prefix="residual_") if spec.epilogue.adds else None,
         )
 
-    def store(self, places: Sequence[Place], sums: Buffer, inside: Sequence[Expr] | None = None) -> None:
+    def store(self, places: Sequence[Place], sums: Buffer, inside: Sequence[Condition] | None = None) -> None:
         """Finish the sums of some pixels and store them.
 
         sums : int32 of shape [pixels * channels of the block]. inside : which of the pixels there are.
         """
         added = [
-            self.rows["residual"].load(self.buffers["residual"], place, inside[i] if inside else True)
+            self.rows["residual"].load(self.buffers["residual"], place, inside[i] if inside else None)
             for i, place in enumerate(places if self.residual else ())
         ]
         output = self.rows["output"]

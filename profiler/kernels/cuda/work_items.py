@@ -13,6 +13,9 @@ from profiler.artifact import Launch
 from profiler.kernels.cuda.template import Index
 from profiler.kernels.tir import Expr, const
 
+Condition = Expr | None
+"""A TIR expression of type bool; `None` is what always holds, and costs nothing."""
+
 
 def items_launch(items: int, threads: int) -> Launch:
     """As many blocks as the items take."""
@@ -23,7 +26,7 @@ def items_launch(items: int, threads: int) -> Launch:
 def work_item(index: Index, items: int, threads: int) -> Iterator[Expr]:
     """The item of this thread; the threads of the last block that have none do nothing."""
     item = T.bind(index.block_x * threads + index.thread)
-    with when(item < items if items % threads else True):
+    with when(item < items if items % threads else None):
         yield item
 
 
@@ -37,21 +40,21 @@ def unravel(item: Expr, extents: tuple[int, ...]) -> list[Expr]:
 
 
 @contextmanager
-def when(condition: Expr) -> Iterator[None]:
-    """What is emitted inside happens if the condition holds; `True` costs no branch."""
-    if condition is True:
+def when(condition: Condition) -> Iterator[None]:
+    """What is emitted inside happens if the condition holds."""
+    if condition is None:
         yield
         return
     with T.If(condition), T.Then():
         yield
 
 
-def both(*conditions: Expr) -> Expr:
-    """All of the conditions, of which `True` are left out."""
-    found = [condition for condition in conditions if condition is not True]
-    return tirx.all(*found) if found else True
+def both(*conditions: Condition) -> Condition:
+    """Whether all of the conditions hold."""
+    found = [condition for condition in conditions if condition is not None]
+    return tirx.all(*found) if found else None
 
 
-def in_image(position: Expr, extent: int, before: int, after: int) -> Expr:
+def in_image(position: Expr, extent: int, before: int, after: int) -> Condition:
     """Whether a row or column is one of the image's, if it can lie ``before`` or ``after`` elements outside of it."""
-    return both(position >= 0 if before > 0 else True, position < extent if after > 0 else True)
+    return both(position >= 0 if before > 0 else None, position < extent if after > 0 else None)

@@ -13,7 +13,8 @@ from itertools import product
 
 from profiler.hardware import GPUS, GpuSpec
 from profiler.space.config import GpuConfig, MmaConfig, SharedLayout, Unroll, WeightLayout
-from profiler.space.gpu import config_space, reason_invalid
+from profiler.space.gpu import config_space
+from profiler.space.gpu_limits import reason_invalid
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 Case = tuple[KernelSpec, GpuConfig, GpuSpec]

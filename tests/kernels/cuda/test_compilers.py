@@ -176,8 +176,8 @@ def _fake_nvcc(folder: Path, script: str) -> str:
     ("script", "says"),
     [
         ("echo hello", "does not tell its version"),
-        ("echo broken pipe dream >&2; exit 3", "fails: broken pipe dream"),
-        ("exit 3", "fails: it ended with 3"),
+        ("echo broken pipe dream >&2; exit 3", "bin/nvcc fails: broken pipe dream"),
+        ("exit 3", "bin/nvcc fails: it ended with 3"),
     ],
 )
 def test_an_nvcc_that_does_not_work(script: str, says: str, tmp_path: Path) -> None:
@@ -203,6 +203,29 @@ def test_an_nvcc_that_dies_ends_the_run(tmp_path: Path) -> None:
         ToolchainError, match=r"does not work: nvcc fatal : no; repair it \(it needs a C\+\+ compiler\)"
     ):
         compiler.compile(PLAIN, "sm_75")
+
+
+_ANSWERS = '[ "$1" = --version ] && echo "release 12.4, V12.4.99"'
+
+
+def test_an_nvcc_that_vanishes_ends_the_run(tmp_path: Path) -> None:
+    compiler = find_compiler(_fake_nvcc(tmp_path, _ANSWERS))
+    assert isinstance(compiler, Nvcc)
+    compiler.path.unlink()
+    line = rf"^{re.escape(str(compiler.path))} cannot be started: No such file or directory; install another [^\n]*$"
+    with pytest.raises(ToolchainError, match=line):
+        compiler.compile(PLAIN, "sm_75")
+
+
+def test_an_nvcc_that_writes_nothing_ends_the_run(tmp_path: Path) -> None:
+    compiler = find_compiler(_fake_nvcc(tmp_path, f"{_ANSWERS}; exit 0"))
+    with pytest.raises(ToolchainError, match=r"does not work: it ended with 0, without a cubin; repair it"):
+        compiler.compile(PLAIN, "sm_75")
+
+
+def test_what_is_said_in_another_encoding_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(ToolchainError, match=r"fails: p\ufffdnico; install another"):
+        find_compiler(_fake_nvcc(tmp_path, r"printf 'p\341nico\n' >&2; exit 1"))
 
 
 @pytest.mark.compile

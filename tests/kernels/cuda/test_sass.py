@@ -12,7 +12,9 @@ from profiler.kernels.cuda.sass import (
     DIVISION,
     Counts,
     Instruction,
+    divisions,
     has_native_int4,
+    most_frequent_tensor_core,
     parse,
     tensor_core,
 )
@@ -126,6 +128,16 @@ def test_another_kernel_is_an_error() -> None:
         parse("").count("k")
 
 
+def test_what_counts_show() -> None:
+    counts = {"IMMA.8816.U8.S8": 2, "IMMA.8832.U4.S4": 16, "IMAD": 40, "MUFU.RCP": 3, "MUFU.EX2": 1, "I2F": 6, "F2I": 3}
+    assert tensor_core(counts) == 18
+    assert most_frequent_tensor_core(counts) == ("IMMA.8832.U4.S4", 16)
+    assert divisions(counts) == 3
+    others = {"IMAD": 40, "IMMAGE": 1}
+    assert (tensor_core(others), most_frequent_tensor_core(others), divisions(others)) == (0, ("", 0), 0)
+    assert most_frequent_tensor_core({"IGMMA.64x8x32.S8.S8": 4}) == ("IGMMA.64x8x32.S8.S8", 4)
+
+
 def counts_of(cuda: str, source: str, arch: str = "sm_75") -> tuple[Counts, Counts]:
     """Of the whole kernel and of its main loop."""
     tools = require(cuda)
@@ -148,11 +160,11 @@ def test_the_main_loop_of_real_code(cuda: str) -> None:
 
 @pytest.mark.compile
 def test_a_division_in_the_main_loop_is_seen() -> None:
-    for type_, divisor in (("int", "d + i"), ("long long", "(long long)d * n + i")):
+    for type_, divisor, count in (("int", "d + i", 1), ("long long", "(long long)d * n + i", 2)):
         body = MMA_LOOP.replace("x[i])", f"x[({type_})(1000000 + n) / ({divisor})])")
         _, loop = counts_of("12", kernel(body))
         assert tensor_core(loop)
-        assert any(loop.get(kind) for kind in DIVISION), type_
+        assert divisions(loop) == count, type_
 
 
 @pytest.mark.compile

@@ -22,7 +22,8 @@ from profiler.space.config import (
     SimtDirectConfig,
     SimtVectorConfig,
 )
-from profiler.space.gpu import config_space, reason_invalid, template_for
+from profiler.space.gpu import config_space
+from profiler.space.gpu_limits import reason_invalid, template_for
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 from tests.emulator import emulate, verify_all
 from tests.kernels.specs import unweighted_specs, weighted_specs

@@ -18,7 +18,8 @@ from profiler.kernels.cuda.sass import DIVISION
 from profiler.kernels.pool_build import BuildPool
 from profiler.lut.demand import demand
 from profiler.space.config import MmaConfig
-from profiler.space.gpu import default_config, template_for
+from profiler.space.gpu import default_config
+from profiler.space.gpu_limits import template_for
 from profiler.workload import INT4, INT8, DType, KernelSpec, Op, Workload
 from tests.kernels.cuda.tools import require
 
