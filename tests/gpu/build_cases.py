@@ -1,4 +1,4 @@
-"""The emulator's cases as artifacts for one GPU, to be run where that GPU is (`tests.gpu.check_artifacts`).
+"""Kernels of every template as artifacts for one GPU, to be run where that GPU is (`tests.gpu.check_artifacts`).
 
 python -m tests.gpu.build_cases FOLDER DEVICE
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from profiler.artifact import Artifact
@@ -15,32 +15,53 @@ from profiler.hardware import GPUS, GpuSpec
 from profiler.kernels.backend import CudaBackend
 from profiler.kernels.cache import ArtifactCache
 from profiler.kernels.pool_build import BuildPool
-from profiler.space.config import ScheduleConfig, parse_config
-from profiler.space.gpu import config_space
-from profiler.workload import KernelSpec
-from tests.kernels.cuda.cases import SUBJECTS, cases, turns
+from profiler.space.config import GpuConfig, parse_config
+from profiler.workload import Epilogue, KernelSpec
+from tests.gpu.network_layers import layer_requests
+from tests.kernels.cuda.cases import (
+    DENSE,
+    EPILOGUES,
+    GROUPED,
+    NARROW,
+    TENSOR_CORES,
+    depthwise_specs,
+    direct_specs,
+    mma_specs,
+    unweighted_specs,
+    with_configs,
+)
+
+Request = tuple[KernelSpec, GpuConfig]
 
 
-def build_cases(gpu: GpuSpec) -> Iterator[Artifact]:
-    """Every spec of the emulator's cases with as many configs as it has there, chosen for this GPU. All must build."""
+def build(gpu: GpuSpec, wanted: Iterable[Request]) -> Iterator[Artifact]:
+    """The artifacts of the requests, as they come. All must build. Whoever leaves early closes the iterator."""
     with BuildPool(CudaBackend(gpu), workers=len(os.sched_getaffinity(0))) as pool:
-        for _, result in pool.stream(requests(gpu)):
+        for _, result in pool.stream(list(wanted)):
             assert isinstance(result, Artifact), f"{result.spec.key} {result.config}: {result.message}"
             yield result
 
 
-def requests(gpu: GpuSpec) -> list[tuple[KernelSpec, ScheduleConfig]]:
-    chosen: dict[tuple[KernelSpec, ScheduleConfig], None] = {}
-    for number, (spec, _, _) in enumerate(case for subject in SUBJECTS for case in cases(subject)):
-        space = config_space(spec, gpu)
-        chosen[spec, turns(spec.key, gpu.slug, number).choice(space)] = None
-    return list(chosen)
+def requests(gpu: GpuSpec) -> Iterator[Request]:
+    """The emulator's specs, each with configs for this GPU, and the layers of real size; none twice."""
+    yield from dict.fromkeys((*_small_requests(gpu), *layer_requests(gpu)))
+
+
+def _small_requests(gpu: GpuSpec) -> Iterator[Request]:
+    for specs, configs in (
+        (mma_specs(TENSOR_CORES, NARROW, 1), 4),
+        (mma_specs([*GROUPED, *DENSE], NARROW, 1), 2),
+        (mma_specs(EPILOGUES, NARROW, len(Epilogue)), 1),
+        ([*direct_specs(), *depthwise_specs(), *unweighted_specs()], 1),
+    ):
+        for spec, config, _ in with_configs(specs, configs, [gpu.slug]):
+            yield spec, config
 
 
 def main(folder: Path, device: str) -> None:
     gpu, backend = GPUS[device], CudaBackend(GPUS[device])
     cache, count = ArtifactCache(folder), 0
-    for artifact in build_cases(gpu):
+    for artifact in build(gpu, requests(gpu)):
         cache.put(backend.key(artifact.spec, parse_config(artifact.config)), artifact)
         count += 1
     print(f"{count} kernels for {gpu.name} in {folder}")

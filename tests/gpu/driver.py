@@ -18,11 +18,16 @@ GUARD_BYTES = 256
 """On either side of every buffer; a kernel that writes there is wrong."""
 POISON = 0xA5
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+LIBRARY = "libcuda.so.1"
 _DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
 class DriverError(Exception):
-    """A call that the driver refused."""
+    """A call that the driver refused. ``code`` is its CUresult; None where there is no driver to ask."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,11 @@ class Buffer:
 class Driver:
     """One GPU and its primary context. Use as a context manager.
 
-    library : path or name of the driver's library. Raises `DriverError` where there is none, or no such GPU.
+    ``name`` and ``arch`` (e.g. ``sm_75``) are the GPU's. library : path or name of the driver's library. Raises
+    `DriverError` where there is none, or no such GPU.
     """
 
-    def __init__(self, ordinal: int = 0, library: str = "libcuda.so.1") -> None:
+    def __init__(self, ordinal: int = 0, library: str = LIBRARY) -> None:
         try:
             self._cuda = ctypes.CDLL(library)
         except OSError as error:
@@ -52,9 +58,9 @@ class Driver:
         device = ctypes.c_int()
         self._call("cuDeviceGet", ctypes.byref(device), ordinal)
         self._device = device
-        context = ctypes.c_void_p()
-        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-        self._call("cuCtxSetCurrent", context)
+        self.name = self._device_name()
+        self.arch = "sm_" + "".join(str(self._attribute(number)) for number in (_MAJOR, _MINOR))
+        self._retain()
 
     def __enter__(self) -> Driver:
         return self
@@ -65,15 +71,30 @@ class Driver:
         self._cuda.cuDevicePrimaryCtxRelease_v2(self._device)
 
     @property
-    def name(self) -> str:
+    def usable(self) -> bool:
+        """False after an error that the context does not survive (an illegal address, say): every call repeats it."""
+        return self._cuda.cuCtxSynchronize() == 0  # type: ignore[no-any-return]
+
+    def revive(self) -> None:
+        """After an error: a new context in place of one that is not `usable`; it may turn out not to be so either."""
+        if self.usable:
+            return
+        try:
+            self._call("cuDevicePrimaryCtxReset_v2", self._device)
+            self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+            self._retain()
+        except DriverError:
+            return
+
+    def _retain(self) -> None:
+        context = ctypes.c_void_p()
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
+        self._call("cuCtxSetCurrent", context)
+
+    def _device_name(self) -> str:
         text = ctypes.create_string_buffer(128)
         self._call("cuDeviceGetName", text, len(text), self._device)
         return text.value.decode()
-
-    @property
-    def arch(self) -> str:
-        """E.g. ``sm_75``."""
-        return "sm_" + "".join(str(self._attribute(number)) for number in (_MAJOR, _MINOR))
 
     def launch(self, artifact: Artifact, contents: Mapping[str, Bytes], times: int = 1) -> dict[str, Bytes]:
         """Load the artifact and launch it ``times`` times; what its arguments hold then, by name.
@@ -138,4 +159,4 @@ class Driver:
         if code:
             text = ctypes.c_char_p()
             self._cuda.cuGetErrorString(code, ctypes.byref(text))
-            raise DriverError(f"{name}: {(text.value or b'unknown error').decode()} ({code})")
+            raise DriverError(f"{name}: {(text.value or b'unknown error').decode()} ({code})", code)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from shutil import which
 
-from profiler.kernels.toolchain import ToolchainError
+from profiler.kernels.toolchain import ToolchainError, run_tool
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class CCompiler:
 
     def run(self, arguments: Sequence[str]) -> str:
         """Its standard output. Raises `ToolchainError` if it fails."""
-        done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
+        done = run_tool([self.name, *arguments], "repair the C compiler or install another")
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
             reason = said[-1] if said else f"it ended with {done.returncode}"

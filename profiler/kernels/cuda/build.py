@@ -9,7 +9,7 @@ from profiler.kernels.check import check_of
 from profiler.kernels.cuda.compiler import compiler_text
 from profiler.kernels.cuda.cubin import Cubin
 from profiler.kernels.cuda.lower import CudaKernel, lower
-from profiler.kernels.cuda.sass import Listing, has_native_int4
+from profiler.kernels.cuda.sass import Counts, Listing, multiplies
 from profiler.kernels.cuda.tools import Tools
 from profiler.space.config import MmaConfig, ScheduleConfig, to_text
 from profiler.space.occupancy import blocks_per_sm
@@ -21,9 +21,10 @@ def build(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec, tools: Tools) 
     kernel = lower(spec, config, gpu)
     cubin = _compile(kernel, spec, config, gpu, tools)
     resources = _resources(gpu, kernel.entry, kernel.launch, cubin, tools.disassembler.listing(cubin.code))
-    native = is_native(spec, config, gpu)
-    if native and _is_int4(spec) and not has_native_int4(resources.main_loop):
-        raise CompilerError(f"{spec.key}: {tools.compiler.identity} emulates INT4 on {gpu.arch}, which has it")
+    native = is_native(spec, resources.main_loop)
+    if isinstance(config, MmaConfig) and not native and (gpu.native_int4 or not _is_int4(spec)):
+        width = "INT4" if _is_int4(spec) else "INT8"
+        raise CompilerError(f"{spec.key}: {tools.compiler.identity} emulates {width} on {gpu.arch}, which has it")
     return Artifact(
         spec=spec,
         config=to_text(config),
@@ -51,9 +52,9 @@ def _compile(kernel: CudaKernel, spec: KernelSpec, config: ScheduleConfig, gpu: 
     return min(cubin, roomy, key=lambda c: c.usage(kernel.entry).spill_bytes)
 
 
-def is_native(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec) -> bool:
-    """Whether the GPU multiplies in the width of the weights: 8 bits on all, 4 bits on some tensor cores."""
-    return not _is_int4(spec) or (isinstance(config, MmaConfig) and gpu.native_int4)
+def is_native(spec: KernelSpec, main_loop: Counts) -> bool:
+    """Whether the machine code multiplies in the width of the weights; true where nothing is multiplied."""
+    return spec.weight_dtype is None or multiplies(main_loop, spec.weight_dtype.bits)
 
 
 def _is_int4(spec: KernelSpec) -> bool:

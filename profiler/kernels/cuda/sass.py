@@ -108,13 +108,14 @@ def most_frequent_tensor_core(counts: Counts) -> tuple[str, int]:
 
 
 def divisions(counts: Counts) -> int:
-    """How many integer divisions there are: each takes one reciprocal."""
+    """How many integer divisions there are, by their reciprocals; one of 64 bits counts twice (it has a short way)."""
     return counts.get(_RECIPROCAL, 0)
 
 
-def has_native_int4(counts: Counts) -> bool:
-    """Whether tensor cores multiply 4-bit numbers."""
-    return any(re.fullmatch(r"IMMA\.\d+\.[SU]4\.[SU]4", kind) for kind in counts)
+def multiplies(counts: Counts, bits: int) -> bool:
+    """Whether an instruction multiplies numbers of that width: one of tensor cores, or for 8 bits dp4a (IDP)."""
+    tensor_cores = re.compile(rf"(IMMA|IGMMA)\.\w+\.[SU]{bits}\.[SU]{bits}")
+    return any(tensor_cores.fullmatch(kind) or (bits == 8 and kind.partition(".")[0] == "IDP") for kind in counts)
 
 
 def parse(text: str) -> Listing:

@@ -9,10 +9,10 @@ import pytest
 from profiler.artifact import Launch
 from profiler.errors import CompilerError
 from profiler.hardware import GPUS
-from profiler.kernels.cuda.build import _resources, build, is_native
+from profiler.kernels.cuda.build import _resources, build
 from profiler.kernels.cuda.cubin import Cubin
 from profiler.kernels.cuda.sass import parse
-from profiler.space.config import MmaConfig, SimtDirectConfig
+from profiler.space.config import MmaConfig
 from profiler.space.gpu import default_config
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 from tests.kernels.cuda.tools import require
@@ -25,20 +25,26 @@ INT8 = KernelSpec(CONV, DType.UINT8, DType.UINT8, DType.INT8, epilogue=Epilogue.
 MMA = MmaConfig(64, 32, 8, 32, 32, 1, 16)
 
 
+NARROW_GROUPS = Workload(Op.CONV2D, 1, 8, 8, 6, 6, 3, 3, groups=3)
+DEPTHWISE = Workload(Op.CONV2D, 1, 8, 8, 32, 32, 3, 3, groups=32)
+
+
 @pytest.mark.parametrize(
-    ("spec", "config", "gpu", "native"),
+    ("spec", "gpu", "native"),
     [
-        (INT8, MMA, "t4", True),
-        (INT8, SimtDirectConfig(64, 1), "h200", True),
-        (INT4, MMA, "t4", True),
-        (INT4, MMA, "a100", True),
-        (INT4, MMA, "h200", False),
-        (INT4, SimtDirectConfig(64, 1), "t4", False),
-        (KernelSpec(Workload(Op.MAX_POOL, 1, 8, 8, 4, 4, 2, 2), DType.UINT4, DType.UINT4), MMA, "h200", True),
+        (INT8, "t4", True),
+        (INT8, "h200", True),
+        (INT4, "t4", True),
+        (INT4, "a100", True),
+        (INT4, "h200", False),
+        (replace(INT8, workload=DEPTHWISE), "t4", True),  # dp4a
+        (replace(INT4, workload=DEPTHWISE), "t4", False),
+        (replace(INT4, workload=NARROW_GROUPS), "t4", False),
+        (KernelSpec(Workload(Op.MAX_POOL, 1, 8, 8, 4, 4, 2, 2), DType.UINT4, DType.UINT4), "h200", True),
     ],
 )
-def test_native(spec: KernelSpec, config: MmaConfig | SimtDirectConfig, gpu: str, native: bool) -> None:
-    assert is_native(spec, config, GPUS[gpu]) == native
+def test_native_is_what_the_machine_code_multiplies(spec: KernelSpec, gpu: str, native: bool) -> None:
+    assert build(spec, default_config(spec, GPUS[gpu]), GPUS[gpu], require("12", gpu)).native == native
 
 
 def test_int4_that_the_compiler_emulates_is_refused_where_it_should_be_native() -> None:

@@ -13,8 +13,8 @@ from profiler.kernels.cuda.sass import (
     Counts,
     Instruction,
     divisions,
-    has_native_int4,
     most_frequent_tensor_core,
+    multiplies,
     parse,
     tensor_core,
 )
@@ -133,6 +133,11 @@ def test_what_counts_show() -> None:
     assert tensor_core(counts) == 18
     assert most_frequent_tensor_core(counts) == ("IMMA.8832.U4.S4", 16)
     assert divisions(counts) == 3
+    assert multiplies(counts, 8)
+    assert multiplies(counts, 4)
+    assert not multiplies({"IMMA.8816.U8.S8": 2, "IDP": 3}, 4)
+    assert multiplies({"IDP": 3}, 8)
+    assert not multiplies({"IMAD": 40}, 8)
     others = {"IMAD": 40, "IMMAGE": 1}
     assert (tensor_core(others), most_frequent_tensor_core(others), divisions(others)) == (0, ("", 0), 0)
     assert most_frequent_tensor_core({"IGMMA.64x8x32.S8.S8": 4}) == ("IGMMA.64x8x32.S8.S8", 4)
@@ -151,7 +156,7 @@ def test_the_main_loop_of_real_code(cuda: str) -> None:
     whole, loop = counts_of(cuda, kernel(MMA_LOOP))
     assert (loop["IMMA.8832.U4.S4"], loop["IMMA.8816.S8.S8"]) == (4, 4)
     assert tensor_core(loop) == tensor_core(whole) == 8
-    assert has_native_int4(loop)
+    assert multiplies(loop, 4)
     assert "STG.32" in whole
     assert "STG.32" not in loop
     assert whole["MUFU.RCP"] == 1, "the division by d"
@@ -171,7 +176,7 @@ def test_a_division_in_the_main_loop_is_seen() -> None:
 @pytest.mark.parametrize("cuda", CHOICES)
 def test_emulated_int4_shows(cuda: str) -> None:
     whole, loop = counts_of(cuda, kernel(MMA_LOOP), "sm_90")
-    assert not has_native_int4(whole)
+    assert not multiplies(whole, 4)
     assert loop["IMMA.8816.S8.S8"] == 4
     assert loop["IMMA.8816.U8.S8"] == 8, "two for each 4-bit one, in a routine that is called"
     assert loop["CALL"] == 4
