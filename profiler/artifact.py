@@ -183,7 +183,7 @@ class Artifact:
                 code=code,
                 **{k: header[k] for k in ("config", "threads", "entry", "arch", "compiler", "native")},
             )
-        except (ValueError, KeyError, TypeError, InvalidWorkload) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, InvalidWorkload) as error:
             raise InvalidFile(f"{origin}: {error}") from None
         if artifact.sha256 != digest.hex():
             raise InvalidFile(f"{origin}: the content does not match its digest; build it again")

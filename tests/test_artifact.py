@@ -98,6 +98,12 @@ def test_every_torn_file_is_noticed(where: tuple[str, int]) -> None:
         Artifact.from_bytes(DATA[where[0]][: where[1]])
 
 
+def test_a_header_that_nests_without_end_is_refused() -> None:
+    header = b"[" * 100_000
+    with pytest.raises(InvalidFile, match=r"^x\.artifact: "):
+        Artifact.from_bytes(b"LBPA" + len(header).to_bytes(8, "little") + header, origin="x.artifact")
+
+
 def rewritten(change: object) -> bytes:
     data = DATA["gpu"]
     length = int.from_bytes(data[4:12], "little")

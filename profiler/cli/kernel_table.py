@@ -100,7 +100,7 @@ def _kernel(row: LibraryRow) -> list[str]:
     return [
         str(takes.registers),
         str(takes.spill_bytes),
-        f"{takes.shared_bytes / 1024:.4g}",
+        f"{takes.shared_bytes / 1024:.1f}",
         f"{takes.occupancy:.0%}",
         f"{count} {instruction.partition('.')[2]}" if instruction else "-",
         "-" if kernel.divisions is None else str(kernel.divisions),
@@ -114,7 +114,9 @@ def _summary(library: KernelLibrary) -> str:
     now = f"{library.built_now} built now, {library.cached} from the cache"
     kinds = ", ".join(f"{count} {kind.value}" for kind, count in library.failures.items())
     rate = library.candidates_per_s
-    time = f"in {format_duration(library.elapsed_s)}" + ("" if rate is None else f", {rate:.2f} candidates a second")
+    time = f"in {format_duration(library.elapsed_s)}"
+    if rate is not None:
+        time += f" ({format_duration(library.building_s)} building, {rate:.2f} candidates a second)"
     return (
         f"{built}: {now}, {sum(library.failures.values())} failed{f' ({kinds})' if kinds else ''}; {time}; "
         f"{library.compiler}; {library.folder}"

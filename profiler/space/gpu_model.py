@@ -18,7 +18,7 @@ from profiler.space.config import GpuConfig, MmaConfig
 from profiler.space.mma_model import SECTOR_BYTES, mma_block
 from profiler.space.mma_plan import MmaPlan, mma_types
 from profiler.space.simt_model import simt_block
-from profiler.workload import KernelSpec
+from profiler.workload import KernelSpec, Op
 
 _CACHED = 0.8
 """Share of L2 up to which activations stay there."""
@@ -66,6 +66,8 @@ class _Traffic:
     @lru_cache(maxsize=16)  # a search asks for every config of a spec
     def of(spec: KernelSpec, gpu: GpuSpec) -> _Traffic:
         sizes = {operand.name: activation_nbytes(operand.shape, operand.dtype) for operand in operands(spec)}
+        if spec.workload.op is Op.CONCAT:  # only a slice of the output is written
+            sizes["output"] = sizes["output"] * spec.workload.in_channels // spec.workload.out_channels
         read = sizes["input"] * _touched(spec)
         activations = read + sizes["output"] + sizes.get("input2", 0) + sizes.get("residual", 0)
         parameters = sum(size for name, size in sizes.items() if name not in _ACTIVATIONS)

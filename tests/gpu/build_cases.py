@@ -5,9 +5,10 @@ python -m tests.gpu.build_cases FOLDER DEVICE
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from profiler.artifact import Artifact
@@ -44,7 +45,11 @@ def build(gpu: GpuSpec, wanted: Iterable[Request]) -> Iterator[Artifact]:
 
 def requests(gpu: GpuSpec) -> Iterator[Request]:
     """The emulator's specs, each with configs for this GPU, and the layers of real size; none twice."""
-    yield from dict.fromkeys((*_small_requests(gpu), *layer_requests(gpu)))
+    given: set[Request] = set()
+    for request in chain(_small_requests(gpu), layer_requests(gpu)):
+        if request not in given:
+            given.add(request)
+            yield request
 
 
 def _small_requests(gpu: GpuSpec) -> Iterator[Request]:
@@ -68,4 +73,8 @@ def main(folder: Path, device: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    parser = argparse.ArgumentParser(description="Build kernels of every template for one GPU.")
+    parser.add_argument("folder", type=Path, help="for the .lbk files")
+    parser.add_argument("device", choices=GPUS)
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.device)

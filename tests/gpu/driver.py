@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -14,11 +15,12 @@ from profiler.artifact import Artifact, Role
 
 Bytes = npt.NDArray[np.uint8]
 
+LIBRARY = "libcuda.so.1"
+"""Of the driver."""
 GUARD_BYTES = 256
 """On either side of every buffer; a kernel that writes there is wrong."""
 POISON = 0xA5
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
-LIBRARY = "libcuda.so.1"
 _DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
@@ -73,18 +75,15 @@ class Driver:
     @property
     def usable(self) -> bool:
         """False after an error that the context does not survive (an illegal address, say): every call repeats it."""
-        return self._cuda.cuCtxSynchronize() == 0  # type: ignore[no-any-return]
+        return bool(self._cuda.cuCtxSynchronize() == 0)
 
     def revive(self) -> None:
         """After an error: a new context in place of one that is not `usable`; it may turn out not to be so either."""
-        if self.usable:
-            return
-        try:
-            self._call("cuDevicePrimaryCtxReset_v2", self._device)
-            self._call("cuDevicePrimaryCtxRelease_v2", self._device)
-            self._retain()
-        except DriverError:
-            return
+        if not self.usable:
+            with suppress(DriverError):
+                self._call("cuDevicePrimaryCtxReset_v2", self._device)
+                self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+                self._retain()
 
     def _retain(self) -> None:
         context = ctypes.c_void_p()

@@ -1,16 +1,17 @@
-"""Every template on a real GPU, bit for bit against the oracle: the emulator's cases, built for the GPU at hand."""
+"""Every template on a real GPU, bit for bit against the oracle: the cases of `build_cases`, for the GPU at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
-from profiler.artifact import Artifact
 from profiler.hardware import GPUS, GpuSpec
-from tests.gpu.build_cases import build_cases
-from tests.gpu.check_artifacts import check
+from tests.gpu.build_cases import build, requests
+from tests.gpu.check_artifacts import check, fault
 from tests.gpu.driver import Driver, DriverError
 
 pytestmark = pytest.mark.gpu
@@ -27,17 +28,22 @@ def driver() -> Iterator[Driver]:
 
 
 def test_every_template_is_right(driver: Driver) -> None:
+    gpu = spec_of(driver)
     failures = []
-    for artifact in build_cases(spec_of(driver)):
-        try:
-            check(driver, artifact)
-        except (AssertionError, DriverError) as error:
-            failures.append(f"{artifact.spec.key} {artifact.config}: {error}")
+    with closing(build(gpu, requests(gpu))) as artifacts:
+        for artifact in artifacts:
+            wrong = fault(driver, artifact)
+            if wrong is not None:
+                failures.append(wrong)
+            if not driver.usable:
+                failures.append("the GPU was lost; the kernels after this one were not tried")
+                break
     assert not failures, "\n".join(failures)
 
 
 def test_a_wrong_expectation_is_noticed(driver: Driver) -> None:
-    artifact: Artifact = next(iter(build_cases(spec_of(driver))))
+    gpu = spec_of(driver)
+    (artifact,) = build(gpu, islice(requests(gpu), 1))
     with pytest.raises(AssertionError, match="not the oracle's"):
         check(driver, replace(artifact, check=replace(artifact.check, output_sha256="0" * 64)))
 

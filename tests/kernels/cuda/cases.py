@@ -97,6 +97,8 @@ NARROW_GROUPS = [
     conv(2, (4, 4), 8, 8, (1, 1), groups=2),
     conv(1, (5, 7), 12, 12, (1, 3), pads=(0, 1, 0, 1), dilation=(1, 2), groups=4),
     conv(1, (4, 4), 6, 18, (2, 2), groups=6),
+    conv(1, (5, 4), 6, 6, (3, 2), pads=(0, 0, 2, 1), groups=3),
+    conv(1, (9, 8), 6, 9, (3, 3), stride=(1, 2), dilation=(3, 1), groups=3),
 ]
 MIXED_WIDTHS = [
     conv(1, (5, 5), 17, 11, (3, 3), pads=same(1)),
