@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -35,8 +35,8 @@ from tests.kernels.cuda.cases import (
 Request = tuple[KernelSpec, GpuConfig]
 
 
-def build(gpu: GpuSpec, wanted: Iterable[Request]) -> Iterator[Artifact]:
-    """The artifacts of the requests, as they come. All must build. Whoever leaves early closes the iterator."""
+def build(gpu: GpuSpec, wanted: Iterable[Request]) -> Generator[Artifact, None, None]:
+    """The artifacts of the requests, as they come. All must build. Close it to leave early."""
     with BuildPool(CudaBackend(gpu), workers=len(os.sched_getaffinity(0))) as pool:
         for _, result in pool.stream(list(wanted)):
             assert isinstance(result, Artifact), f"{result.spec.key} {result.config}: {result.message}"
