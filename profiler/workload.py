@@ -342,6 +342,12 @@ class KernelSpec:
         )
         return "-".join([self.workload.text, *types, *layouts])
 
+    @property
+    def output_range(self) -> tuple[int, int]:
+        """Lowest and highest value that is stored."""
+        low = max(self.output_dtype.low, 0) if self.epilogue.relu else self.output_dtype.low
+        return low, self.output_dtype.high
+
     def to_dict(self) -> dict[str, Any]:
         """Flat, JSON-ready; inverse of `from_dict`."""
         flat: dict[str, Any] = {k: (v.value if isinstance(v, Enum) else v) for k, v in asdict(self.workload).items()}

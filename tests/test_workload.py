@@ -402,3 +402,10 @@ def test_what_is_flattened_is_read_as_the_product_of_its_extents() -> None:
     )
     net = Network("net", 1, (image, flat, Tensor("z", 1, 1, 206, True)), (dense, *joined))
     assert net.outputs == ("z",)
+
+
+def test_what_is_stored_begins_at_zero_behind_a_relu() -> None:
+    workload = Workload(Op.CONVERT, 1, 2, 2, 3, 3)
+    for epilogue, expected in ((Epilogue.REQUANT, (-8, 7)), (Epilogue.REQUANT_RELU, (0, 7))):
+        assert KernelSpec(workload, DType.INT8, DType.INT4, epilogue=epilogue).output_range == expected
+    assert KernelSpec(workload, DType.INT8, DType.UINT8, epilogue=Epilogue.REQUANT).output_range == (0, 255)

@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
-from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, clipped_start, loop, vector
+from profiler.kernels.cpu.emit import Activation, Requantization, clamp, clipped_start, loop, vector
 from profiler.kernels.cpu.stage import Stage
 from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.quantize.packing import Packing
@@ -91,7 +91,7 @@ class _DepthwiseKernel:
     def _finish(self, channel: Expr, used: int, places: list[Expr], totals: list[Expr]) -> None:
         spec, lanes, buffers = self.spec, self.lanes, self.buffers
         output = Activation(buffers["output"], spec.output_dtype, spec.workload.out_channels)
-        low, high = bounds(spec.output_dtype, spec.epilogue)
+        low, high = spec.output_range
         requantization = self._requantization("multiplier", "shift", channel)
         rescale = self._requantization("residual_multiplier", "residual_shift", channel)
         for place, total in zip(places, totals, strict=True):

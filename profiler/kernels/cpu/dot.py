@@ -18,7 +18,7 @@ from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
 from profiler.kernels.cpu.dot_product import dot_product
-from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, clipped_start, loop
+from profiler.kernels.cpu.emit import Activation, Requantization, clamp, clipped_start, loop
 from profiler.kernels.cpu.stage import Stage
 from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.quantize.packing import DOT_WIDTH
@@ -190,7 +190,7 @@ class _DotKernel:
         bias = load(buffers.bias, padded, lanes) if buffers.bias is not None else None
         requantization = self._requantization(buffers.multiplier, buffers.shift, padded)
         rescale = self._requantization(buffers.residual_multiplier, buffers.residual_shift, padded)
-        low, high = bounds(spec.output_dtype, spec.epilogue)
+        low, high = spec.output_range
         for place, total in zip(places, totals, strict=True):
             value = tirx.shift_right(total, const(4, lanes=lanes)) if self.plan.nibble_weights else total
             if bias is not None:

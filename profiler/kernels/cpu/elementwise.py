@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, loop
+from profiler.kernels.cpu.emit import Activation, Requantization, clamp, loop
 from profiler.kernels.tir import Buffer, Expr, const, load
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import KernelSpec, Op
@@ -27,7 +27,7 @@ def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Exp
         for i in range(used):
             _channel(spec, buffers, pixel, channel + i)
         return
-    w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
+    w, (low, high) = spec.workload, spec.output_range
     adds = w.op is Op.ADD
     value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load(pixel, channel, lanes)
     total = _rescale(buffers, "", channel, lanes).apply(value, negative=spec.input_dtype.signed and (low < 0 or adds))
@@ -42,7 +42,7 @@ def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Exp
 
 
 def _channel(spec: KernelSpec, buffers: dict[str, Buffer], pixel: Expr, channel: Expr) -> None:
-    w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
+    w, (low, high) = spec.workload, spec.output_range
     value = Activation(buffers["input"], spec.input_dtype, w.in_channels).load_one(pixel, channel)
     total = _rescale(buffers, "", channel, 1).apply(value, negative=True)
     if w.op is Op.ADD:

@@ -13,7 +13,7 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.kernels.tir import Buffer, Expr, const, load, store
-from profiler.workload import DType, Epilogue
+from profiler.workload import DType
 
 
 def vector(dtype: str, lanes: int) -> str:
@@ -59,11 +59,6 @@ class Requantization:
         if negative:
             rounded = rounded + tirx.shift_right(product, const(63, "int64", self.lanes))
         return tirx.shift_right(rounded, self.shift)
-
-
-def bounds(dtype: DType, epilogue: Epilogue) -> tuple[int, int]:
-    """Lowest and highest value that the epilogue stores."""
-    return (max(dtype.low, 0) if epilogue.relu else dtype.low), dtype.high
 
 
 def clamp(value: Expr, low: int, high: int, lanes: int) -> Expr:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
-from profiler.kernels.cpu.emit import Activation, Requantization, bounds, clamp, loop, vector
+from profiler.kernels.cpu.emit import Activation, Requantization, clamp, loop, vector
 from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import DType, KernelSpec, Workload
@@ -15,7 +15,7 @@ from profiler.workload import DType, KernelSpec, Workload
 
 def emit_avg_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: dict[str, Buffer]) -> None:
     """Integer sums over the window, then the dyadic factor of the output pixel, which carries one over its area."""
-    w, (low, high) = spec.workload, bounds(spec.output_dtype, spec.epilogue)
+    w, (low, high) = spec.workload, spec.output_range
     source = Activation(buffers["input"], spec.input_dtype, w.in_channels)
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
 

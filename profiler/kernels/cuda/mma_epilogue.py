@@ -174,9 +174,8 @@ class _Columns:
             scaled = call(name, total + bias, multiplier, shift, returns="int64")
         if residual is not None:
             scaled = scaled + self._rescaled_residual(residual, i, parameters, quick)
-        low = max(spec.output_dtype.low, 0) if spec.epilogue.relu else spec.output_dtype.low
-        clamp = "lb_clamp32" if quick else "lb_clamp"
-        return call(clamp, scaled, const(low), const(spec.output_dtype.high), returns="int32")
+        low, high = spec.output_range
+        return call("lb_clamp32" if quick else "lb_clamp", scaled, const(low), const(high), returns="int32")
 
     def _rescaled_residual(self, residual: Expr, i: int, parameters: Mapping[str, Buffer], quick: bool) -> Expr:
         factor, shift = parameters["residual_multiplier"][i], parameters["residual_shift"][i]

@@ -81,11 +81,11 @@ class _Direct:
     def rows(self) -> dict[str, Rows]:
         w = self.spec.workload
         assert self.spec.weight_dtype is not None
-        section = self.spec.workload.group_outputs if self.grouped else w.out_channels
+        section = w.group_outputs if self.grouped else w.out_channels
         found = epilogue_rows(self.spec, self.channels, section, padded=w.out_channels)
         if self.step > 1:
-            found["input"] = Rows.of(self.spec.input_dtype, w.in_channels, self.step, self.spec.workload.group_inputs)
-            found["weight"] = Rows.of(self.spec.weight_dtype, self.spec.workload.group_inputs, self.step)
+            found["input"] = Rows.of(self.spec.input_dtype, w.in_channels, self.step, w.group_inputs)
+            found["weight"] = Rows.of(self.spec.weight_dtype, w.group_inputs, self.step)
         return found
 
     def emit(self, buffers: Mapping[str, Buffer], image: Expr, y: Expr, x: Expr, section: Expr, block: Expr) -> None:
@@ -113,8 +113,8 @@ class _Direct:
         """Output channels of the thread; those behind the last one stand for it, so that weights can be read."""
         w = self.spec.workload
         last = w.out_channels - 1
-        first = section * self.spec.workload.group_outputs + block * self.channels
-        cut = (self.spec.workload.group_outputs if self.grouped else w.out_channels) % self.channels
+        first = section * w.group_outputs + block * self.channels
+        cut = (w.group_outputs if self.grouped else w.out_channels) % self.channels
         return [T.bind(tirx.min(first + i, last) if cut and i else first + i) for i in range(self.channels)]
 
     def _group(self, output: Expr) -> Expr:
@@ -143,14 +143,14 @@ class _Direct:
         """Add the products of a tap one by one."""
         w, weight_dtype = self.spec.workload, self.spec.weight_dtype
         assert weight_dtype is not None
-        with T.serial(self.spec.workload.group_inputs) as channel:
+        with T.serial(w.group_inputs) as channel:
             taken = None
             for i, output in enumerate(outputs):
                 if taken is None or not self.shares_inputs:
-                    at = self._group(output) * self.spec.workload.group_inputs + channel
+                    at = self._group(output) * w.group_inputs + channel
                     taken = T.bind(_channel(buffers["input"], self.spec.input_dtype, w.in_channels, pixel, at))
                 filter_row = output * (w.kernel_h * w.kernel_w) + tap
-                weight = _channel(buffers["weight"], weight_dtype, self.spec.workload.group_inputs, filter_row, channel)
+                weight = _channel(buffers["weight"], weight_dtype, w.group_inputs, filter_row, channel)
                 store(sums, i, sums[i] + taken * weight)
 
 

@@ -13,15 +13,9 @@ from profiler.quantize.operands import operands
 from profiler.workload import DType, KernelSpec
 
 
-def output_bounds(spec: KernelSpec) -> tuple[int, int]:
-    """Lowest and highest value that is stored."""
-    dtype = spec.output_dtype
-    return (max(dtype.low, 0) if spec.epilogue.relu else dtype.low), dtype.high
-
-
 def clamped(spec: KernelSpec, value: Expr) -> Expr:
     """An int64 value limited to what is stored, as int32."""
-    return call("lb_clamp", value, *output_bounds(spec), returns="int32")
+    return call("lb_clamp", value, *spec.output_range, returns="int32")
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ class SumEpilogue:
             total = total + self.bias.value(channel)
         if self.requantization is None:
             return total
-        low, _ = output_bounds(self.spec)
+        low, _ = self.spec.output_range
         value = self.requantization.apply(total, channel, negative=low < 0 or added is not None)
         if added is not None:
             assert self.residual is not None

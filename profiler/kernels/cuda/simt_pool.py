@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.kernels.cuda.rows import Block, Place, Rows
-from profiler.kernels.cuda.simt_epilogue import clamped, output_bounds, rescaled
+from profiler.kernels.cuda.simt_epilogue import clamped, rescaled
 from profiler.kernels.cuda.work_items import in_image, when
 from profiler.kernels.tir import Buffer, Expr, const, local, store
 from profiler.workload import KernelSpec, Op
@@ -34,7 +34,7 @@ def emit_pool(
                 _take(rows["input"].load(buffers["input"], tap), totals, average)
     if average:
         factor = [T.bind(buffers[name][y * w.out_width + x]) for name in ("multiplier", "shift")]
-        negative = spec.input_dtype.signed and output_bounds(spec)[0] < 0
+        negative = spec.input_dtype.signed and spec.output_range[0] < 0
 
     def value(_: int, channel: int) -> Expr:
         return clamped(spec, rescaled(totals[channel], *factor, negative=negative)) if average else totals[channel]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from profiler.hardware import GpuSpec
 from profiler.kernels.cuda.rows import Place, Rows
-from profiler.kernels.cuda.simt_epilogue import Rescale, clamped, output_bounds
+from profiler.kernels.cuda.simt_epilogue import Rescale, clamped
 from profiler.kernels.cuda.simt_pool import emit_pool
 from profiler.kernels.cuda.template import Index, KernelPlan
 from profiler.kernels.cuda.work_items import items_launch, unravel, work_item
@@ -62,7 +62,7 @@ def _emit_elementwise(spec: KernelSpec, rows: Mapping[str, Rows], buffers: Mappi
     inputs = [name for name in ("input", "input2") if name in rows]
     blocks = [rows[name].load(buffers[name], place) for name in inputs]
     rescales = [Rescale.load(rows, buffers, vector, suffix=name.removeprefix("input")) for name in inputs]
-    adds, (low, _) = len(inputs) > 1, output_bounds(spec)
+    adds, (low, _) = len(inputs) > 1, spec.output_range
 
     def value(_: int, channel: int) -> Expr:
         terms = [
