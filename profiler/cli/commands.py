@@ -43,6 +43,9 @@ app.add_typer(lut_app)
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
 Model = Annotated[str, typer.Argument(help=_MODEL_HELP)]
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
+SkipUnsupported = Annotated[
+    bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the output says so.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -83,9 +86,7 @@ def profile(
     mixed: Annotated[
         bool, typer.Option(help="Also measure kernels whose input and output differ in precision, and conversions.")
     ] = True,
-    skip_unsupported: Annotated[
-        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the totals say so.")
-    ] = False,
+    skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
     """Tune, verify and time every kernel of a network, write the LUT, and compare the precisions."""
@@ -129,9 +130,7 @@ def kernels(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Also kernels whose input and output differ in precision, and conversions.")
     ] = False,
-    skip_unsupported: Annotated[
-        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel.")
-    ] = False,
+    skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
     """Build a network's kernels for a GPU and show what each takes of it. Needs no GPU.
@@ -168,9 +167,7 @@ def network(
     model: Model = "resnet18",
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images at once.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write network.json, which profile reads.")] = None,
-    skip_unsupported: Annotated[
-        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel.")
-    ] = False,
+    skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
     """Show a network as the frontend reads it: layers, parameters, operations, ties."""

@@ -16,7 +16,6 @@ And of weight layout, shared layout and unrolling at most one differs from the u
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 
 from profiler.errors import InvalidConfig
@@ -84,11 +83,7 @@ def default_config(spec: KernelSpec, gpu: GpuSpec) -> GpuConfig:
     if not space:
         reason = reason_unsupported(spec, gpu) or "none is within the limits of the device"
         raise InvalidConfig(f"{spec.key} has no valid config on {gpu.slug}: {reason}")
-    return min(space, key=partial(_modelled, spec, gpu))
-
-
-def _modelled(spec: KernelSpec, gpu: GpuSpec, config: GpuConfig) -> float:
-    return analytic_latency_s(spec, config, gpu)
+    return min(space, key=lambda config: analytic_latency_s(spec, config, gpu))
 
 
 def _mma_configs(spec: KernelSpec, gpu: GpuSpec) -> Iterator[MmaConfig]:
@@ -110,8 +105,7 @@ def _mma_configs(spec: KernelSpec, gpu: GpuSpec) -> Iterator[MmaConfig]:
         base = MmaPlan.of(spec, MmaConfig(*block, 1, load_bytes), gpu)
         if reason_tile(base) or reason_loads(base) or (block_k > mma.k_words and block_k // 2 >= base.k_words):
             continue
-        tiles_of_all = base.m_tiles * base.n_tiles * spec.workload.groups
-        splits = [s for s in SPLITS if s == 1 or gpu.sms // 2 <= tiles_of_all * s < 4 * gpu.sms]
+        splits = [s for s in SPLITS if s == 1 or gpu.sms // 2 <= base.tiles * s < 4 * gpu.sms]
         for stages, split, variant in product((1, 2), splits, variants):
             if block_k == CHUNK_WORDS and SharedLayout.PAD in variant:
                 continue

@@ -21,7 +21,7 @@ from profiler.space.config import (
     Unroll,
     to_text,
 )
-from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan, mma_types, reason_inexact
+from profiler.space.mma_plan import MmaPlan, mma_types, reason_inexact
 from profiler.space.occupancy import blocks_per_sm
 from profiler.space.registers import register_estimate
 from profiler.space.simt_plan import SimtConfig, holds_nibbles, simt_items
@@ -147,16 +147,13 @@ def reason_loads(plan: MmaPlan) -> str | None:
             return f"pixels of {plan.pixel_bytes} bytes need no gathering byte by byte"
     elif unit % config.load_bytes:
         return f"pixels or groups aligned to {unit} bytes are not read {config.load_bytes} at a time"
-    if config.block_k % plan.a_load_words:
+    if config.block_k % plan.activation_loads.words:
         return f"a step of {config.block_k} words is narrower than a load of {config.load_bytes} bytes"
-    for what, words, loads in (
-        ("activations", plan.a_load_words, plan.a_loads),
-        ("weights", CHUNK_WORDS, plan.b_loads),
-    ):
-        if config.threads % (config.block_k // words):
-            return f"{config.threads} threads are not whole rows of {config.block_k // words} loads of {what}"
-        if loads > MAX_LOADS or loads * words > MAX_STAGED_WORDS:
-            return f"{loads} loads of {words} words of {what} by each thread in a step are too many"
+    for what, share in (("activations", plan.activation_loads), ("weights", plan.weight_loads)):
+        if config.threads % share.columns:
+            return f"{config.threads} threads are not whole rows of {share.columns} loads of {what}"
+        if share.passes > MAX_LOADS or share.passes * share.words > MAX_STAGED_WORDS:
+            return f"{share.passes} loads of {share.words} words of {what} by each thread in a step are too many"
     return None
 
 

@@ -49,6 +49,7 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
     together = min(resident, ceil(blocks / gpu.sms))
     emulated = plan.bits == 4 and not gpu.native_int4
 
+    loads = plan.activation_loads.passes
     depths = config.block_k // mma.k_words
     mmas = (config.warp_m // mma.m) * (config.warp_n // mma.n) * depths
     units = mma.k_words // 4
@@ -58,7 +59,7 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
     slots = warps * (
         mmas * (2 + _EMULATION_INSTRUCTIONS * _ARITHMETIC_SLOTS if emulated else 1)
         + ldmatrix
-        + 2 * (plan.a_loads + plan.b_loads)
+        + 2 * (loads + plan.weight_loads.passes)
         + _ARITHMETIC_SLOTS * _step_arithmetic(plan, depths)
     )
     conflicts = 2 if config.shared_layout is SharedLayout.PAD and config.block_k == 4 else 1
@@ -75,7 +76,7 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
     spec = plan.spec
     sums = config.warp_m * config.warp_n // WARP_SIZE
     rescalings = int(spec.epilogue.requantizes) + int(spec.epilogue.adds)
-    once = _SETUP_INSTRUCTIONS + _ROW_INSTRUCTIONS * plan.a_loads + _EPILOGUE_INSTRUCTIONS[rescalings] * sums
+    once = _SETUP_INSTRUCTIONS + _ROW_INSTRUCTIONS * loads + _EPILOGUE_INSTRUCTIONS[rescalings] * sums
     once_slots = warps * once * _ARITHMETIC_SLOTS
 
     busy = overlapped(
@@ -116,7 +117,11 @@ def _step_arithmetic(plan: MmaPlan, depths: int) -> float:
     if config.load_bytes == 1:
         each += _GATHER_INSTRUCTIONS
     swizzled = config.shared_layout is SharedLayout.SWIZZLE and config.block_k > 4
-    return _STEP_INSTRUCTIONS + each * plan.a_loads + (2 * depths * _SWIZZLE_INSTRUCTIONS if swizzled else 0.0)
+    return (
+        _STEP_INSTRUCTIONS
+        + each * plan.activation_loads.passes
+        + (2 * depths * _SWIZZLE_INSTRUCTIONS if swizzled else 0.0)
+    )
 
 
 def _read_bytes(plan: MmaPlan, gpu: GpuSpec, shared_bytes: int, together: int) -> float:

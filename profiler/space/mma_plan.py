@@ -38,6 +38,36 @@ def mma_shape(gpu: GpuSpec) -> MmaShape:
 
 
 @dataclass(frozen=True)
+class LoadShare:
+    """What a thread loads of a tile of ``rows`` x ``block_k`` words in a step, ``words`` at once.
+
+    It always loads the same column, in ``passes`` rows.
+    """
+
+    rows: int
+    words: int
+    threads: int
+    block_k: int
+
+    @property
+    def columns(self) -> int:
+        """Loads of one row."""
+        return self.block_k // self.words
+
+    @property
+    def rows_at_once(self) -> int:
+        return self.threads // self.columns
+
+    @property
+    def passes(self) -> int:
+        return ceil(self.rows / self.rows_at_once)
+
+    def reaches_beyond(self, index: int) -> bool:
+        """Whether rows of that pass lie behind the tile."""
+        return (index + 1) * self.rows_at_once > self.rows
+
+
+@dataclass(frozen=True)
 class MmaPlan:
     """All that follows from a spec, a config and the instruction. Valid configs only (see `space.gpu`).
 
@@ -110,24 +140,25 @@ class MmaPlan:
         return ceil(self.spec.workload.group_outputs / self.config.block_n)
 
     @property
+    def tiles(self) -> int:
+        """Of all groups."""
+        return self.m_tiles * self.n_tiles * self.spec.workload.groups
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         """M tiles, N tiles, groups x splits (the split varies fastest)."""
         return (self.m_tiles, self.n_tiles, self.spec.workload.groups * self.config.split_k)
 
     @property
-    def a_load_words(self) -> int:
-        """Words that a thread loads of the activations at once; gathered bytes are put together to one word."""
-        return max(self.config.load_bytes, WORD_BYTES) // WORD_BYTES
+    def activation_loads(self) -> LoadShare:
+        """Of ``load_bytes``; gathered bytes are put together to one word."""
+        words = max(self.config.load_bytes, WORD_BYTES) // WORD_BYTES
+        return LoadShare(self.config.block_m, words, self.config.threads, self.config.block_k)
 
     @property
-    def a_loads(self) -> int:
-        """Loads of activations of each thread in a step: whole rows of the tile, a word column per thread."""
-        return ceil(self.config.block_m * self.config.block_k / (self.config.threads * self.a_load_words))
-
-    @property
-    def b_loads(self) -> int:
-        """Loads of weights of each thread in a step, of 16 bytes each."""
-        return ceil(self.config.block_n * self.config.block_k / (self.config.threads * CHUNK_WORDS))
+    def weight_loads(self) -> LoadShare:
+        """Of 16 bytes."""
+        return LoadShare(self.config.block_n, CHUNK_WORDS, self.config.threads, self.config.block_k)
 
     @property
     def row_words(self) -> int:
@@ -164,15 +195,13 @@ class MmaPlan:
     @property
     def workspace_bytes(self) -> int:
         """Partial sums of split tiles."""
-        tiles = self.m_tiles * self.n_tiles * self.spec.workload.groups
         split = self.config.split_k
-        return tiles * split * self.config.block_m * self.config.block_n * WORD_BYTES if split > 1 else 0
+        return self.tiles * split * self.config.block_m * self.config.block_n * WORD_BYTES if split > 1 else 0
 
     @property
     def counter_bytes(self) -> int:
         """A counter per split tile: zero ahead of the first launch, and left zero by every launch."""
-        tiles = self.m_tiles * self.n_tiles * self.spec.workload.groups
-        return tiles * WORD_BYTES if self.config.split_k > 1 else 0
+        return self.tiles * WORD_BYTES if self.config.split_k > 1 else 0
 
     @property
     def packing(self) -> Packing:

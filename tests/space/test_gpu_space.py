@@ -190,7 +190,7 @@ def test_all_configs_are_valid_distinct_and_have_a_text(of: KernelSpec, gpu: Gpu
         if isinstance(config, MmaConfig):
             plan = MmaPlan.of(of, config, gpu)
             assert blocks_per_sm(gpu, config.threads, register_estimate(of, config, gpu), plan.shared_bytes) >= 1
-            assert config.threads % (config.block_k // plan.a_load_words) == 0
+            assert config.threads % (config.block_k // plan.activation_loads.words) == 0
             assert (config.split_k - 1) * plan.split_steps < plan.steps
 
 

@@ -178,11 +178,6 @@ class Activation:
         return value if self.dtype is DType.INT32 else tirx.Cast(vector(self.dtype.value, lanes), value)
 
 
-def buffer_dtype(dtype: DType) -> str:
-    """Element type of the buffer that holds such activations: 4-bit types are bytes."""
-    return "uint8" if dtype.bits == 4 else dtype.value
-
-
 def argument(name: str, dtype: str) -> Expr:
     """A pointer argument of the kernel; all of them must be declared ahead of the first buffer."""
     return T.arg(name, T.handle(dtype))

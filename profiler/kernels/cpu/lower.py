@@ -12,13 +12,14 @@ from tvm.tirx.script.builder import ir as T
 from profiler.artifact import ArgSpec, Role
 from profiler.errors import InvalidConfig
 from profiler.hardware import DotIsa
+from profiler.kernels.arguments import activation_dtypes, buffer_dtype, spec_arguments
 from profiler.kernels.cpu.depthwise import depthwise_packing, depthwise_workspace_bytes, emit_depthwise
 from profiler.kernels.cpu.dot import DotBuffers, emit_dot
 from profiler.kernels.cpu.elementwise import emit_elementwise
-from profiler.kernels.cpu.emit import argument, buffer_dtype, flat_buffer
+from profiler.kernels.cpu.emit import argument, flat_buffer
 from profiler.kernels.cpu.pool import emit_avg_pool, emit_max_pool
 from profiler.kernels.tir import Buffer, const
-from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
+from profiler.quantize.packing import Packing
 from profiler.space.config import DepthwiseConfig, DotConfig, ScheduleConfig, VectorConfig, to_text
 from profiler.space.cpu import template_for
 from profiler.space.dot_plan import DotPlan
@@ -46,7 +47,7 @@ def lower(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> Lowered:
     if not isinstance(config, template):
         raise InvalidConfig(f"{to_text(config)} is not a config for {spec.key}: it wants a {template.__name__}")
     packing, workspace_bytes = _storage(spec, config, isa)
-    args = _arguments(spec, packing, workspace_bytes)
+    args = (*spec_arguments(spec, packing), ArgSpec("workspace", Role.WORKSPACE, workspace_bytes))
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(KERNEL_SYMBOL)
         dtypes = {a.name: _buffer_dtype(spec, packing, a.name) for a in args}
@@ -78,19 +79,8 @@ def _emit(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa, buffers: dict[s
         emit(spec, config, isa.lanes, buffers)
 
 
-def _arguments(spec: KernelSpec, packing: Packing, workspace_bytes: int) -> tuple[ArgSpec, ...]:
-    sizes = argument_nbytes(spec, packing)
-    sizes["output"] = output_nbytes(spec)
-    roles = {"input": Role.INPUT, "input2": Role.INPUT, "residual": Role.INPUT}
-    roles["output"] = Role.INOUT if spec.workload.op is Op.CONCAT else Role.OUTPUT
-    named = [ArgSpec(name, roles.get(name, Role.PARAMETER), nbytes) for name, nbytes in sizes.items()]
-    return (*named, ArgSpec("workspace", Role.WORKSPACE, workspace_bytes))
-
-
 def _buffer_dtype(spec: KernelSpec, packing: Packing, name: str) -> str:
-    activations = {"input": spec.input_dtype, "output": spec.output_dtype}
-    if spec.input2_dtype is not None:
-        activations |= {"input2": spec.input2_dtype, "residual": spec.input2_dtype}
+    activations = activation_dtypes(spec)
     if name in activations:
         return buffer_dtype(activations[name])
     if name == "weight":

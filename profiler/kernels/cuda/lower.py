@@ -10,19 +10,20 @@ from typing import Any
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
-from profiler.artifact import ArgSpec, Launch, Role
+from profiler.artifact import ArgSpec, Launch
 from profiler.errors import InvalidConfig
 from profiler.hardware import GpuSpec
+from profiler.kernels.arguments import activation_dtypes, buffer_dtype, spec_arguments
 from profiler.kernels.cuda.codegen import cuda_source
 from profiler.kernels.cuda.mma import plan_mma
 from profiler.kernels.cuda.simt_depthwise import plan_depthwise
 from profiler.kernels.cuda.simt_direct import plan_direct
 from profiler.kernels.cuda.simt_vector import plan_vector
 from profiler.kernels.cuda.template import Index, KernelPlan
-from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
+from profiler.quantize.packing import Packing
 from profiler.space.config import MmaConfig, ScheduleConfig, SimtDepthwiseConfig, SimtDirectConfig, SimtVectorConfig
 from profiler.space.gpu_limits import reason_invalid
-from profiler.workload import DType, KernelSpec, Op
+from profiler.workload import DType, KernelSpec
 
 KERNEL_SYMBOL = "lowbit_kernel"
 _TEMPLATES: Mapping[type[Any], Callable[[KernelSpec, Any, GpuSpec], KernelPlan]] = {
@@ -54,14 +55,14 @@ def lower(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec, *, all_registe
     if reason is not None:
         raise InvalidConfig(f"{spec.key} on {gpu.slug}: {reason}")
     plan = _TEMPLATES[type(config)](spec, config, gpu)
-    args = (*_arguments(spec, plan.packing), *plan.scratch)
+    args = (*spec_arguments(spec, plan.packing), *plan.scratch)
     function = _function(spec, plan, args, all_registers)
     source = cuda_source(function, KERNEL_SYMBOL, gpu.arch, plan.headers)
     return CudaKernel(source, KERNEL_SYMBOL, args, plan.packing, plan.launch)
 
 
 def _function(spec: KernelSpec, plan: KernelPlan, args: tuple[ArgSpec, ...], all_registers: bool) -> Any:
-    dtypes = {a.name: (plan.dtypes or {}).get(a.name, _default_dtype(spec, a.name)) for a in args}
+    dtypes = {a.name: plan.dtypes.get(a.name, _default_dtype(spec, a.name)) for a in args}
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(KERNEL_SYMBOL)
         pointers = {a.name: T.arg(a.name, T.handle(dtypes[a.name])) for a in args}
@@ -84,21 +85,8 @@ def _function(spec: KernelSpec, plan: KernelPlan, args: tuple[ArgSpec, ...], all
     return builder.get()
 
 
-def _arguments(spec: KernelSpec, packing: Packing) -> tuple[ArgSpec, ...]:
-    sizes = argument_nbytes(spec, packing)
-    sizes["output"] = output_nbytes(spec)
-    roles = {"input": Role.INPUT, "input2": Role.INPUT, "residual": Role.INPUT}
-    roles["output"] = Role.INOUT if spec.workload.op is Op.CONCAT else Role.OUTPUT
-    return tuple(ArgSpec(name, roles.get(name, Role.PARAMETER), nbytes) for name, nbytes in sizes.items())
-
-
 def _default_dtype(spec: KernelSpec, name: str) -> str:
-    """Bytes for what is narrower than 16 bits, else the type itself."""
-    activations = {"input": spec.input_dtype, "output": spec.output_dtype}
-    if spec.input2_dtype is not None:
-        activations |= {"input2": spec.input2_dtype, "residual": spec.input2_dtype}
-    dtype = spec.weight_dtype if name == "weight" else activations.get(name, DType.INT32)
+    """The type itself; bytes for 4-bit types."""
+    dtype = spec.weight_dtype if name == "weight" else activation_dtypes(spec).get(name, DType.INT32)
     assert dtype is not None
-    if dtype.bits == 4:
-        return "uint8"
-    return dtype.value
+    return buffer_dtype(dtype)

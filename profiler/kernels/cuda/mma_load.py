@@ -16,7 +16,7 @@ from profiler.kernels.cuda.template import Index
 from profiler.kernels.tir import Buffer, Expr, const, load, local, store, value
 from profiler.quantize.packing import WORD_BYTES
 from profiler.space.config import WeightLayout
-from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan
+from profiler.space.mma_plan import CHUNK_WORDS, LoadShare, MmaPlan
 
 
 def input_dtype(plan: MmaPlan) -> str:
@@ -24,34 +24,7 @@ def input_dtype(plan: MmaPlan) -> str:
     return "uint8" if plan.config.load_bytes == 1 else "int32"
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which part of a tile of ``rows`` x ``block_k`` words a thread loads, ``words`` at once."""
-
-    rows: int
-    words: int
-    threads: int
-    block_k: int
-
-    @property
-    def columns(self) -> int:
-        """Loads of one row."""
-        return self.block_k // self.words
-
-    @property
-    def rows_at_once(self) -> int:
-        return self.threads // self.columns
-
-    @property
-    def passes(self) -> int:
-        return -(-self.rows // self.rows_at_once)
-
-    def reaches_beyond(self, index: int) -> bool:
-        """Whether rows of that pass lie behind the tile."""
-        return (index + 1) * self.rows_at_once > self.rows
-
-
-def _emit_store(share: Share, staged: Buffer, tile: Tile, thread: Expr) -> None:
+def _emit_store(share: LoadShare, staged: Buffer, tile: Tile, thread: Expr) -> None:
     row = tirx.floordiv(thread, share.columns)
     first_word = tirx.floormod(thread, share.columns) * share.words
     chunk, within = tirx.floordiv(first_word, CHUNK_WORDS), tirx.floormod(first_word, CHUNK_WORDS)
@@ -75,7 +48,7 @@ class WeightLoader:
     ``place`` and the pitches count chunks, so that TVM sees that what is loaded is aligned.
     """
 
-    share: Share
+    share: LoadShare
     weight: Buffer
     place: Buffer
     staged: Buffer
@@ -86,7 +59,7 @@ class WeightLoader:
     @staticmethod
     def emit_setup(plan: MmaPlan, weight: Buffer, index: Index, group: Expr, first_step: Expr) -> WeightLoader:
         config = plan.config
-        share = Share(config.block_n, CHUNK_WORDS, config.threads, config.block_k)
+        share = plan.weight_loads
         block = group * plan.n_tiles + index.block_y
         row, chunk = tirx.floordiv(index.thread, share.columns), tirx.floormod(index.thread, share.columns)
         if config.weight_layout is WeightLayout.TILES:
@@ -125,7 +98,7 @@ class ActivationLoader:
     """
 
     plan: MmaPlan
-    share: Share
+    share: LoadShare
     input: Buffer
     start: Buffer
     y: Buffer
@@ -139,15 +112,14 @@ class ActivationLoader:
     @staticmethod
     def emit_setup(plan: MmaPlan, buffer: Buffer, index: Index, group: Expr, first_step: Expr) -> ActivationLoader:
         config, w = plan.config, plan.spec.workload
-        words = plan.a_load_words
-        share = Share(config.block_m, words, config.threads, config.block_k)
-        k = value(first_step * config.block_k + tirx.floormod(index.thread, share.columns) * words)[0]
+        share = plan.activation_loads
+        k = value(first_step * config.block_k + tirx.floormod(index.thread, share.columns) * share.words)[0]
         tap = tirx.floordiv(k, plan.tap_words)
         loader = ActivationLoader(
             plan, share, buffer,
             start=local(share.passes), y=local(share.passes), x=local(share.passes),
             tap_y=value(tirx.floordiv(tap, w.kernel_w)), tap_x=value(tirx.floormod(tap, w.kernel_w)),
-            word=value(tirx.floormod(k, plan.tap_words)), staged=local(share.passes * words), thread=index.thread,
+            word=value(tirx.floormod(k, plan.tap_words)), staged=local(share.passes * share.words), thread=index.thread,
         )  # fmt: skip
         pitch, group_pitch = plan.pixel_bytes // config.load_bytes, plan.group_bytes // config.load_bytes
         row = tirx.floordiv(index.thread, share.columns)

@@ -45,7 +45,13 @@ def emit_reduction(
         store(shared, const(flag), before)
     barrier()
     last = value(shared[flag])[0] == config.split_k - 1
-    with T.If(last), T.Then(), T.serial(config.split_k) as other, T.If(other != part), T.Then():  # noqa: SIM117
-        with T.unroll(sums.count) as i:
-            store(sums.registers, i, load(sums.registers, i) + load(workspace, place(other, i)))
+    with (
+        T.If(last),
+        T.Then(),
+        T.serial(config.split_k) as other,
+        T.If(other != part),
+        T.Then(),
+        T.unroll(sums.count) as i,
+    ):
+        store(sums.registers, i, load(sums.registers, i) + load(workspace, place(other, i)))
     return last

@@ -34,5 +34,5 @@ class KernelPlan:
     packing: Packing
     emit: Callable[[Mapping[str, Buffer], Index], None]
     headers: tuple[str, ...]
+    dtypes: Mapping[str, str]
     scratch: tuple[ArgSpec, ...] = ()
-    dtypes: Mapping[str, str] | None = None
