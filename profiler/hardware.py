@@ -112,7 +112,7 @@ class GpuSpec:
     @property
     def capability(self) -> tuple[int, int]:
         """Compute capability, e.g. (7, 5) of ``sm_75``."""
-        number = int(self.arch.removeprefix("sm_"))
+        number = int(self.arch[len("sm_") :])
         return (number // 10, number % 10)
 
     @property

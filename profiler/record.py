@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
+from typing import Union
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.statistics import Summary, summarize
 from profiler.workload import KernelSpec
 
-RECORD_VERSION = 1
-"""1: first version."""
+RECORD_VERSION = 2
+"""1: first version. 2: circumstances may hold ``power_w`` and ``floor_s``, fingerprints ``sustained``."""
 STAGES = ("screen", "final")
 
 
@@ -52,7 +53,8 @@ class FailureKind(str, Enum):
 class Fingerprint:
     """What makes two measurements the same instrument. What changes by the minute is in `Circumstances` instead.
 
-    Fields that a kind of device does not have are empty strings or None.
+    Fields that a kind of device does not have are empty strings or None. ``sustained``: launched without rests, under
+    the card's power cap.
     """
 
     device: str
@@ -64,6 +66,7 @@ class Fingerprint:
     power_limit_w: float | None = None
     ecc: bool | None = None
     clocks_locked: bool | None = None
+    sustained: bool = False
 
     def __post_init__(self) -> None:
         if self.power_limit_w is not None:
@@ -71,8 +74,11 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """sha256 of the canonical JSON, in hex."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """sha256 of the canonical JSON, in hex; without what version 1 did not know where it says nothing."""
+        body = asdict(self)
+        if not self.sustained:
+            del body["sustained"]
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
     @property
     def short(self) -> str:
@@ -95,13 +101,18 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What changes by the minute. None is "could not be read"; ``notes`` say why, or what should raise doubt."""
+    """What changes by the minute. None is "could not be read"; ``notes`` say why, or what should raise doubt.
+
+    ``power_w`` is the card's draw, ``floor_s`` what an empty kernel takes in the same timed window.
+    """
 
     sm_clock_mhz_low: float | None = None
     sm_clock_mhz_high: float | None = None
     temperature_c: float | None = None
     load_average: float | None = None
     power_capped_fraction: float | None = None
+    power_w: float | None = None
+    floor_s: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -167,7 +178,7 @@ def _check_origin(record: Measurement | Failure) -> None:
         raise ValueError("measured_at is not a number")
 
 
-Record = Measurement | Failure | Fingerprint
+Record = Union[Measurement, Failure, Fingerprint]
 """What a line of a journal holds. A journal starts with the `Fingerprint` that its records refer to by digest."""
 
 _TYPES: Mapping[str, type] = {"measurement": Measurement, "failure": Failure, "fingerprint": Fingerprint}
@@ -189,7 +200,8 @@ def decode(line: str, origin: str = "record") -> Record:
     """Inverse of `encode`; raises `InvalidFile` naming ``origin``."""
     try:
         body = json.loads(line)
-        if body.pop("version") != RECORD_VERSION:
+        version = body.pop("version")
+        if isinstance(version, bool) or version not in range(1, RECORD_VERSION + 1):
             raise ValueError(f"unknown version (this is version {RECORD_VERSION})")
         cls = _TYPES[body.pop("type")]
         if "spec" in body:

@@ -59,7 +59,7 @@ measurements = st.builds(
     measured_at=st.floats(0, 2e9),
     tool_version=text,
     native=st.booleans(),
-    circumstances=st.builds(Circumstances, maybe, maybe, maybe, maybe, maybe, st.lists(text, max_size=2).map(tuple)),
+    circumstances=st.builds(Circumstances, *[maybe] * 7, st.lists(text, max_size=2).map(tuple)),
 )
 failures = st.builds(
     Failure,
@@ -99,6 +99,18 @@ def test_fingerprints_that_are_equal_have_one_digest(a: Fingerprint, b: Fingerpr
 def test_a_power_limit_read_as_an_integer_is_the_same_instrument() -> None:
     assert replace(FINGERPRINT, power_limit_w=70).digest == FINGERPRINT.digest
     assert FINGERPRINT.short == FINGERPRINT.digest[:8]
+
+
+def test_sustained_is_another_instrument_and_the_older_digests_stay() -> None:
+    assert FINGERPRINT.digest == "bacb5c9f4e5ccf22db3719f70b0757c7fb49e9a527449b72459add44d7ca70a6"
+    assert replace(FINGERPRINT, sustained=True).digest != FINGERPRINT.digest
+
+
+def test_records_of_version_1_are_read() -> None:
+    body = json.loads(encode(measurement()))
+    for name in ("power_w", "floor_s"):
+        del body["circumstances"][name]
+    assert decode(json.dumps({**body, "version": 1})) == measurement()
 
 
 def measurement(**changes: object) -> Measurement:

@@ -45,7 +45,7 @@ class Arena:
         with suppress(OSError):
             memory.madvise(_MADV_COLLAPSE, first, total)
         views, guards, addresses, at = [], [], [], first
-        for size, room in zip(sizes, padded, strict=True):
+        for size, room in zip(sizes, padded):
             guards.append(whole[at : at + GUARD_BYTES])
             at += GUARD_BYTES
             views.append(whole[at : at + size])

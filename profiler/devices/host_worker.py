@@ -1,11 +1,6 @@
 """The process in which kernels run: ``python -m profiler.devices.host_worker <pid of the parent>``.
 
-It answers one request after the other on what were its standard input and output (`pipe`). What a kernel prints goes
-nowhere, so that it cannot disturb the conversation. It ends when its parent does.
-
-Requests: load (payload: the artifact), verify, time, unload, clocks. An answer is ``{"ok": true, ...}``, or
-``{"ok": false, "kind": ..., "message": ...}`` with the kind of a `record.FailureKind`, or "defect" for an error of
-ours.
+How it speaks with its parent is in `worker_loop`. Requests: load (payload: the artifact), verify, time, unload, clocks.
 """
 
 from __future__ import annotations
@@ -14,14 +9,12 @@ import ctypes
 import errno
 import hashlib
 import os
-import signal
 import sys
 import tempfile
-import traceback
 import zlib
 from _ctypes import dlclose  # a library is otherwise never closed
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,8 +24,9 @@ import numpy.typing as npt
 
 from profiler.artifact import Artifact, Role
 from profiler.devices.buffers import POISON, Arena
-from profiler.devices.pipe import Closed, Header, Pipe
+from profiler.devices.pipe import Header
 from profiler.devices.protocol import KernelFailure
+from profiler.devices.worker_loop import Operation, serve
 from profiler.quantize.packing import Packing, output_nbytes, pack_arguments
 from profiler.quantize.samples import expected_output, sample_arguments
 from profiler.record import CacheMode, FailureKind
@@ -97,7 +91,7 @@ class _Kernel:
             total = sum(arg.nbytes for arg in artifact.args)
             raise KernelFailure(FailureKind.LAUNCH, f"no memory for {total} bytes of arguments: {error}") from None
         self._initial = {arg.name: packed[arg.name] for arg in artifact.args if arg.role is Role.INOUT}
-        for arg, view in zip(artifact.args, self._arena.views, strict=True):
+        for arg, view in zip(artifact.args, self._arena.views):
             if arg.name in packed:
                 view[:] = packed[arg.name]
         self._library = _Library(artifact.code)
@@ -140,7 +134,7 @@ class _Kernel:
         self._regions = (_Region * count)(
             *(
                 _Region(address, arg.nbytes, _ROLES[arg.role])
-                for address, arg in zip(self._arena.addresses, self.artifact.args, strict=True)
+                for address, arg in zip(self._arena.addresses, self.artifact.args)
             )
         )
         threads = self.artifact.threads
@@ -174,20 +168,18 @@ class _Kernel:
     def verify(self) -> float:
         """Seconds of the launch."""
         args, views = self.artifact.args, self._arena.views
-        for arg, view in zip(args, views, strict=True):
+        for arg, view in zip(args, views):
             if arg.role is Role.INOUT:
                 view[:] = self._initial[arg.name]
             elif arg.role in (Role.OUTPUT, Role.WORKSPACE):
                 view[:] = POISON
-        constant = [
-            (arg, view) for arg, view in zip(args, views, strict=True) if arg.role in (Role.INPUT, Role.PARAMETER)
-        ]
+        constant = [(arg, view) for arg, view in zip(args, views) if arg.role in (Role.INPUT, Role.PARAMETER)]
         before = [zlib.crc32(view.data) for _, view in constant]
         elapsed = self.launch(1, CacheMode.HOT)
         overwritten = self._arena.overwritten()
         if overwritten is not None:
             _wrong(f"wrote outside of its argument '{args[overwritten].name}'")
-        for (arg, view), digest in zip(constant, before, strict=True):
+        for (arg, view), digest in zip(constant, before):
             if zlib.crc32(view.data) != digest:
                 _wrong(f"wrote into its argument '{arg.name}'")
         self._compare()
@@ -221,22 +213,15 @@ class _Worker:
         self._clocks_mhz: list[float] = []  # beside each timed batch, since they were asked for
         self._arguments: OrderedDict[tuple[KernelSpec, int, Packing], dict[str, Bytes]] = OrderedDict()
 
-    def answer(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
-        """Carry out one request."""
-        operations: dict[str, Callable[[Header, bytes], tuple[Header, bytes]]] = {
+    def operations(self) -> Mapping[str, Operation]:
+        """What answers which request."""
+        return {
             "load": self._load,
             "verify": self._verify,
             "time": self._time,
             "unload": self._unload,
             "clocks": self._clocks,
         }
-        try:
-            header, body = operations[request["request"]](request, payload)
-        except KernelFailure as failure:
-            return {"ok": False, "kind": failure.kind.value, "message": failure.message}, b""
-        except Exception:
-            return {"ok": False, "kind": "defect", "message": traceback.format_exc()}, b""
-        return {"ok": True, **header}, body
 
     def _load(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
         artifact = Artifact.from_bytes(payload)
@@ -324,29 +309,10 @@ def choose_cpus(allowed: set[int], sysfs: Path = Path("/sys/devices/system/cpu")
     return sorted(allowed, key=lambda cpu: (turns[cpu], *(-s for s in speed(cpu)), -cpu))
 
 
-def _die_with(parent: int) -> None:
-    pr_set_pdeathsig = 1
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it was gone before
-        sys.exit(0)
-
-
-def main() -> None:
-    """Serve until the parent closes its end."""
-    _die_with(int(sys.argv[1]))
-    pipe = Pipe(os.dup(0), os.dup(1))
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 0)
-    os.dup2(nowhere, 1)
+def _start() -> tuple[Header, Mapping[str, Operation]]:
     worker = _Worker(choose_cpus(os.sched_getaffinity(0)))
-    pipe.send({"ok": True, "cpus": worker.cpus})
-    with suppress(Closed):
-        while True:
-            request, payload = pipe.receive()
-            pipe.send(*worker.answer(request, payload))
-    os._exit(0)  # at once: destructors of kernels are not to be trusted
+    return {"cpus": worker.cpus}, worker.operations()
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]), _start)

@@ -1,4 +1,11 @@
-"""The NVIDIA GPUs of this machine, through NVML (module ``pynvml`` of the package nvidia-ml-py, imported lazily)."""
+"""Access to NVML, the driver's management library (module ``pynvml`` of the package nvidia-ml-py, imported lazily).
+
+Two kinds of refusal are kept apart. What ends everything (no driver, a lost GPU) is a `DeviceError` that says what to
+do. What this card, this driver, this user or this release of pynvml does not give is `Refused`, and is noted.
+
+The functions of NVML are called by name: they differ between releases of pynvml, and old ones return bytes. What is
+read of a card is in `gpu_facts` (what stays) and `gpu_state` (what changes), over time in `gpu_monitor`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +16,42 @@ from typing import Any, Protocol
 
 from profiler.errors import DeviceError
 
+# Error codes, as NVML's interface fixes them.
+_UNINITIALIZED = 1
+_NO_PERMISSION = 4
+_DRIVER_NOT_LOADED = 9
+_LIBRARY_NOT_FOUND = 12
+_GPU_IS_LOST = 15
+_RESET_REQUIRED = 16
+_VERSION_MISMATCH = 18
+
+_NO_DRIVER = "install an NVIDIA driver, and in a container start it with the GPU (docker run --gpus all)"
+_START_ADVICE = {
+    _NO_PERMISSION: "this user may not open /dev/nvidia*: join the group that owns them",
+    _DRIVER_NOT_LOADED: "load the driver (sudo modprobe nvidia), or install one",
+    _LIBRARY_NOT_FOUND: _NO_DRIVER,
+    _VERSION_MISMATCH: "the driver was updated while it was loaded: restart the machine",
+}
+_LOST_ADVICE = {
+    _UNINITIALIZED: "NVML was shut down by somebody else in this process",
+    _GPU_IS_LOST: "it has fallen off the bus: restart the machine; if it comes back, look at cooling and power supply",
+    _RESET_REQUIRED: "reset it (sudo nvidia-smi --gpu-reset) or restart the machine",
+}
+
 
 @dataclass(frozen=True)
 class ListedGpu:
-    """A GPU as NVML numbers and names it."""
+    """A GPU as NVML numbers and names it. What NVML does not give is empty or None.
+
+    pci_bus_id : as CUDA spells it, ``0000:3B:00.0``. capability : compute capability, (7, 5) for a T4.
+    """
 
     index: int
     name: str
     uuid: str
+    pci_bus_id: str = ""
+    capability: tuple[int, int] | None = None
+    memory_bytes: int | None = None
 
 
 class GpuList(Protocol):
@@ -25,6 +60,15 @@ class GpuList(Protocol):
     def gpus(self) -> tuple[ListedGpu, ...]:
         """All GPUs; raises `DeviceError` with the reason why they cannot be listed."""
         ...
+
+
+class Refused(Exception):
+    """NVML does not give this. ``reason`` is a few words for people, ``permission`` whether another user would get it."""
+
+    def __init__(self, reason: str, permission: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.permission = permission
 
 
 def _import_pynvml() -> Any:
@@ -37,28 +81,147 @@ class Nvml:
     def __init__(self, load: Callable[[], Any] = _import_pynvml) -> None:
         self._load = load
 
-    def gpus(self) -> tuple[ListedGpu, ...]:
+    def open(self) -> NvmlSession:
+        """NVML, initialized; the caller closes it. Raises `DeviceError`."""
         try:
-            nvml = self._load()
+            module = self._load()
         except ImportError:
             raise DeviceError("the Python package nvidia-ml-py is not installed") from None
         try:
-            nvml.nvmlInit()
-        except nvml.NVMLError as error:
-            raise DeviceError(f"the NVIDIA driver does not answer: {error}") from None
+            module.nvmlInit()
+        except module.NVMLError as error:
+            advice = _START_ADVICE.get(_code(error), "")
+            raise DeviceError(f"the NVIDIA driver does not answer: {error}{f' ({advice})' if advice else ''}") from None
+        return NvmlSession(module)
+
+    def gpus(self) -> tuple[ListedGpu, ...]:
+        """All GPUs; raises `DeviceError` with the reason why they cannot be listed."""
+        session = self.open()
         try:
-            return tuple(self._gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
-        except nvml.NVMLError as error:
-            raise DeviceError(f"the NVIDIA driver cannot list its GPUs: {error}") from None
+            return tuple(_listed(session, index) for index in range(session.call("nvmlDeviceGetCount")))
+        except Refused as refused:
+            raise DeviceError(f"the NVIDIA driver cannot list its GPUs: {refused.reason}") from None
         finally:
-            nvml.nvmlShutdown()
-
-    @staticmethod
-    def _gpu(nvml: Any, index: int) -> ListedGpu:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        return ListedGpu(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)))
+            session.close()
 
 
-def _text(value: str | bytes) -> str:
-    """Older releases of pynvml return bytes."""
-    return value.decode() if isinstance(value, bytes) else value
+class NvmlSession:
+    """NVML between its initialization and its shutdown. pynvml counts them, so sessions may overlap."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._open = True
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """The answer of one function, bytes as text.
+
+        Raises `Refused` if it is not to be had, and `DeviceError` if the GPU is lost.
+        """
+        function = getattr(self._module, name, None)
+        if function is None:
+            raise Refused("not in this release of nvidia-ml-py")
+        try:
+            value = function(*arguments)
+        except self._module.NVMLError as error:
+            code = _code(error)
+            if code in _LOST_ADVICE:
+                raise DeviceError(f"the GPU does not answer any more: {error} ({_LOST_ADVICE[code]})") from None
+            raise Refused(str(error), permission=code == _NO_PERMISSION) from None
+        except getattr(self._module, "NVMLLibraryMismatchError", ()):
+            raise Refused("not in this driver") from None
+        return text(value)
+
+    def handle(self, uuid: str) -> Any:
+        """The card of that UUID; raises `DeviceError` if it is not (or no longer) here."""
+        try:
+            for index in range(self.call("nvmlDeviceGetCount")):
+                handle = self.call("nvmlDeviceGetHandleByIndex", index)
+                if self.call("nvmlDeviceGetUUID", handle) == uuid:
+                    return handle
+        except Refused as refused:
+            raise DeviceError(f"the NVIDIA driver does not give the GPU {uuid}: {refused.reason}") from None
+        raise DeviceError(f"the GPU {uuid} is not on this machine (any more): see nvidia-smi -L")
+
+    def close(self) -> None:
+        """A second call does nothing."""
+        if self._open:
+            self._open = False
+            try:
+                self._module.nvmlShutdown()
+            except self._module.NVMLError:
+                return  # nothing is lost with it
+
+
+class Reader:
+    """Reads values of one card, and keeps in `unreadable` a short text for each that it did not get.
+
+    What a card refuses once it is not asked for again: a refusal stands for the card, the driver and the user.
+    """
+
+    def __init__(self, session: NvmlSession, handle: Any) -> None:
+        self._session = session
+        self._handle = handle
+        self._refused: dict[str, str] = {}
+
+    def card(self, what: str, *names: str, arguments: tuple[Any, ...] = ()) -> Any:
+        """The answer of the first function that gives one, None if none does. ``what`` is for people."""
+        return self._read(what, names, (self._handle, *arguments))
+
+    def system(self, what: str, *names: str, arguments: tuple[Any, ...] = ()) -> Any:
+        """As `card`, of a function that is not asked about a card."""
+        return self._read(what, names, arguments)
+
+    def process_name(self, pid: int) -> str:
+        """Empty for a process that this system does not show, which is no refusal of the card."""
+        try:
+            return str(self._session.call("nvmlSystemGetProcessName", pid))
+        except Refused:
+            return ""
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """One text for each refusal so far, e.g. ``energy counter: Not Supported``."""
+        return tuple(f"{name}: {reason}" for name, reason in self._refused.items())
+
+    def _read(self, what: str, names: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
+        if what in self._refused:
+            return None
+        reason = ""
+        for name in names:
+            try:
+                return self._session.call(name, *arguments)
+            except Refused as refused:
+                reason = reason or refused.reason
+        self._refused[what] = reason
+        return None
+
+
+def text(value: Any) -> Any:
+    """Bytes as text (older releases of pynvml), anything else as it is."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def pci_bus_id(info: Any) -> str:
+    """As CUDA spells it: NVML writes the domain with eight digits, CUDA with four where they are enough."""
+    domain, _, rest = str(text(info.busId)).upper().partition(":")
+    return f"{int(domain, 16):04X}:{rest}"
+
+
+def _listed(session: NvmlSession, index: int) -> ListedGpu:
+    handle = session.call("nvmlDeviceGetHandleByIndex", index)
+    read = Reader(session, handle)
+    pci = read.card("PCI bus id", "nvmlDeviceGetPciInfo")
+    capability = read.card("compute capability", "nvmlDeviceGetCudaComputeCapability")
+    memory = read.card("memory", "nvmlDeviceGetMemoryInfo")
+    return ListedGpu(
+        index=index,
+        name=session.call("nvmlDeviceGetName", handle),
+        uuid=session.call("nvmlDeviceGetUUID", handle),
+        pci_bus_id=pci_bus_id(pci) if pci is not None else "",
+        capability=(capability[0], capability[1]) if capability is not None else None,
+        memory_bytes=memory.total if memory is not None else None,
+    )
+
+
+def _code(error: Exception) -> int:
+    return getattr(error, "value", 0)

@@ -10,11 +10,11 @@ import os
 import selectors
 import struct
 import time
-from typing import Any
+from typing import Any, Dict
 
 _LENGTHS = struct.Struct("<IQ")
 
-Header = dict[str, Any]
+Header = Dict[str, Any]
 
 
 class Closed(Exception):

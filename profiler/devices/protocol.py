@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -18,6 +19,15 @@ class KernelFailure(Exception):
         super().__init__(message)
         self.kind = kind
         self.message = message
+
+
+@dataclass(frozen=True)
+class Throttling:
+    """What held a device back. ``slowdown`` names a thermal or hardware slowdown, and is empty if there was none;
+    ``power_capped``: its clock was lowered to stay within its power limit, the normal state of a small card."""
+
+    slowdown: str = ""
+    power_capped: bool = False
 
 
 class Device(Protocol):
@@ -46,6 +56,10 @@ class Device(Protocol):
 
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
         """Seconds of each of so many launches in a row, the caches having been prepared ahead of each."""
+        ...
+
+    def throttling(self) -> Throttling | None:
+        """What held the device back during the last `time`; None if it cannot tell."""
         ...
 
     def unload(self, handle: int) -> None:

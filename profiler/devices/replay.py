@@ -110,6 +110,9 @@ class ReplayDevice:
         self._circumstances = measurement.circumstances
         return (sample_s,) * launches
 
+    def throttling(self) -> None:
+        """The records were judged when they were made."""
+
     def unload(self, handle: int) -> None:
         del self._kernels[handle]
 

@@ -1,0 +1,52 @@
+"""Watches one GPU through NVML, from the outside: nothing is set, and nothing is asked while a batch is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import TracebackType
+
+from profiler.devices.gpu_facts import GpuFacts, read_facts
+from profiler.devices.gpu_state import GpuLimits, GpuState, read_limits, read_state
+from profiler.devices.nvml import Nvml, Reader
+
+
+class GpuMonitor:
+    """One card, by its UUID.
+
+    Around every timed batch `limits`, twice, for `gpu_state.compare`; once per measurement `state`, for the record.
+    Raises `DeviceError` here and in all calls if the driver or the card does not answer (any more).
+    """
+
+    def __init__(self, nvml: Nvml, uuid: str) -> None:
+        self._session = nvml.open()
+        try:
+            handle = self._session.handle(uuid)
+        except BaseException:
+            self._session.close()
+            raise
+        self._facts = Reader(self._session, handle)
+        self._state = Reader(self._session, handle)
+
+    def facts(self) -> GpuFacts:
+        """What stays as it is."""
+        return read_facts(self._facts)
+
+    def limits(self) -> GpuLimits:
+        """What holds the clock back, and nothing else."""
+        return read_limits(self._state)
+
+    def state(self, own_pids: Collection[int] = ()) -> GpuState:
+        """All that changes. ``own_pids``: process numbers that are ours."""
+        return read_state(self._state, own_pids)
+
+    def close(self) -> None:
+        """A second call does nothing."""
+        self._session.close()
+
+    def __enter__(self) -> GpuMonitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
