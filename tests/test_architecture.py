@@ -17,8 +17,8 @@ LEVELS: list[list[str]] = [
     ["quantize", "artifact", "record", "frontend", "space"],
     ["kernels", "devices", "lut"],
     ["measure", "predictor"],
-    ["tuning"],
-    ["kernel_library", "pipeline_result", "pipeline"],
+    ["targets", "tuning"],
+    ["environment", "kernel_library", "bundle", "pipeline_result", "pipeline"],
     ["cli"],
 ]
 HEAVY = {
@@ -92,6 +92,8 @@ def test_lut_and_devices_do_not_know_kernels() -> None:
         ("measure", ("tvm", "sklearn", "pandas", "scipy")),
         ("lut.store", ("tvm", "sklearn")),
         ("predictor", ("tvm", "onnx")),
+        ("devices.cuda", ("tvm", "sklearn", "pandas", "pynvml", "pycuda", "rich")),
+        ("targets", ("tvm", "onnx")),
         ("kernel_library.stage", ("tvm", "sklearn", "torch", "onnx")),
         ("kernels.backend", ("tvm", "sklearn")),
         ("kernels.pool_build", ("tvm", "sklearn")),

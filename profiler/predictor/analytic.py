@@ -8,12 +8,10 @@ from math import exp, log
 
 import numpy as np
 
-from profiler.errors import InvalidConfig
-from profiler.hardware import CpuSpec, GpuSpec
+from profiler.predictor.features import DeviceSpec, modelled_s
 from profiler.predictor.prediction import Prediction, one_each
 from profiler.record import Measurement
-from profiler.space import gpu_model, model
-from profiler.space.config import DepthwiseConfig, DotConfig, ScheduleConfig, VectorConfig, parse_config, to_text
+from profiler.space.config import ScheduleConfig, parse_config
 from profiler.workload import KernelSpec
 
 SPREAD = 0.2
@@ -26,7 +24,7 @@ class AnalyticModel:
     ``threads`` are of a CPU.
     """
 
-    def __init__(self, device: CpuSpec | GpuSpec, threads: int = 1) -> None:
+    def __init__(self, device: DeviceSpec, threads: int = 1) -> None:
         self._device, self._threads = device, threads
         self._known: dict[tuple[KernelSpec, str], float] = {}
         self._levels: dict[KernelSpec, float] = {}
@@ -55,8 +53,4 @@ class AnalyticModel:
         return self._known[key]
 
     def _modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
-        if isinstance(self._device, CpuSpec):
-            return model.analytic_latency_s(spec, config, self._device, self._threads)
-        if isinstance(config, DotConfig | DepthwiseConfig | VectorConfig):
-            raise InvalidConfig(f"{to_text(config)} is not a config of a GPU kernel")
-        return gpu_model.analytic_latency_s(spec, config, self._device)
+        return modelled_s(spec, config, self._device, self._threads)

@@ -1,90 +1,43 @@
-"""Numbers that describe a kernel and a schedule config, scaled so that a step of 1 is a moderate difference.
-
-What decides on a config's latency relative to the analytic model: registers that run out, pixels and channels that are
-computed in vain, chains of sums that are too short, blocks of weights that leave the first cache.
-"""
+"""Numbers that describe a kernel and a schedule config, scaled so that a step of 1 is a moderate difference."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, log, log2
+from profiler.errors import InvalidConfig
+from profiler.hardware import CpuSpec, GpuSpec
+from profiler.predictor.cpu_features import cpu_features
+from profiler.predictor.feature_vector import Features
+from profiler.predictor.gpu_features import gpu_features
+from profiler.space import gpu_model, model
+from profiler.space.config import CpuConfig, GpuConfig, ScheduleConfig, to_text
+from profiler.workload import KernelSpec
 
-from profiler.hardware import CpuSpec
-from profiler.space.config import DepthwiseConfig, DotConfig, LoopOrder, ParallelAxis, ScheduleConfig, VectorConfig
-from profiler.space.dot_plan import DotPlan
-from profiler.workload import KernelSpec, Op
-
-_DEFAULT_L1D_BYTES, _DEFAULT_L2_BYTES = 32 << 10, 1 << 20
-
-
-@dataclass(frozen=True)
-class Features:
-    """``schedule`` tells configs of one kernel apart, ``shape`` kernels. The lengths depend on the template alone."""
-
-    schedule: tuple[float, ...]
-    shape: tuple[float, ...]
+DeviceSpec = CpuSpec | GpuSpec
 
 
-def features(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec) -> Features:
-    """The features of a valid config of the kernel."""
-    if isinstance(config, DotConfig):
-        return _dot(DotPlan.of(spec, cpu.isa), config, cpu)
-    w = spec.workload
-    elements = log2(w.batch * w.out_height * w.out_width * w.out_channels)
-    window = log2(w.kernel_h * w.kernel_w * w.stride_h * w.stride_w)
-    types = (spec.input_dtype.bits / 8, spec.output_dtype.bits / 8, float(spec.epilogue.requantizes))
-    if isinstance(config, DepthwiseConfig):
-        axis = _axis(config.parallel)
-        sums = config.tile_w * config.vectors / cpu.isa.registers
-        schedule = (log2(config.tile_w), log2(config.vectors), 4 * sums, _waste(w.out_width, config.tile_w), *axis)
-        return Features(schedule, (elements / 2, window / 2, *types))
-    assert isinstance(config, VectorConfig)
-    ops = tuple(float(w.op is op) for op in (Op.ADD, Op.MAX_POOL, Op.AVG_POOL, Op.CONCAT, Op.CONVERT))
-    return Features((log2(config.vectors), *_axis(config.parallel)), (elements / 2, window / 2, *types, *ops))
+def features(spec: KernelSpec, config: ScheduleConfig, device: DeviceSpec) -> Features:
+    """The features of a valid config of the kernel. Raises `InvalidConfig` for a config of another kind of device."""
+    if isinstance(device, CpuSpec):
+        return cpu_features(spec, _of_cpu(config), device)
+    return gpu_features(spec, _of_gpu(config), device)
 
 
-def _dot(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> Features:
-    spec, w = plan.spec, plan.spec.workload
-    vectors = ceil(plan.spec.workload.group_outputs / plan.lanes)
-    steps = w.kernel_h * plan.runs * plan.run_elements / 4
-    block_bytes = config.vectors * plan.lanes * steps * (2 if plan.nibble_weights else 4)
-    pixels = config.tile_h * config.tile_w
-    registers = plan.isa.registers
-    schedule = (
-        log2(config.tile_h),
-        log2(config.tile_w),
-        log2(config.vectors),
-        log2(pixels),
-        4 * config.accumulators / registers,
-        max(0, config.accumulators + config.vectors + 1 - registers) / 2,
-        max(0, 10 - config.accumulators) / 4,
-        log2(config.unroll) / 2,
-        *(float(config.order is order) for order in LoopOrder),
-        _waste(plan.out_height, config.tile_h),
-        _waste(plan.out_width, config.tile_w),
-        _waste(vectors, config.vectors),
-        log2(block_bytes / (cpu.l1d_bytes or _DEFAULT_L1D_BYTES)) / 2,
-        *_axis(config.parallel),
-    )
-    shape = (
-        log2(w.macs) / 3,
-        log2(w.reduction) / 2,
-        log2(plan.images * plan.out_height * plan.out_width) / 2,
-        log2(vectors) / 2,
-        log2(w.weights / (cpu.l2_bytes or _DEFAULT_L2_BYTES)) / 2,
-        2.0 * plan.nibble_weights,
-        float(plan.staged),
-        float(plan.merged),
-        float(spec.epilogue.requantizes),
-        float(spec.epilogue.adds),
-    )
-    return Features(schedule, shape)
+def modelled_s(spec: KernelSpec, config: ScheduleConfig, device: DeviceSpec, threads: int = 1) -> float:
+    """Latency in seconds of a valid config by the analytic model of the device; ``threads`` are of a CPU.
+
+    Raises `InvalidConfig` for a config of another kind of device.
+    """
+    if isinstance(device, CpuSpec):
+        return model.analytic_latency_s(spec, _of_cpu(config), device, threads)
+    return gpu_model.analytic_latency_s(spec, _of_gpu(config), device)
 
 
-def _waste(extent: int, tile: int) -> float:
-    """Logarithm of computed over needed, times 4: 25% in vain is about 1."""
-    return 4 * log(ceil(extent / tile) * tile / extent)
+def _of_cpu(config: ScheduleConfig) -> CpuConfig:
+    if isinstance(config, CpuConfig):
+        return config
+    raise InvalidConfig(f"{to_text(config)} is not a config of a CPU kernel")
 
 
-def _axis(parallel: ParallelAxis) -> tuple[float, float]:
-    return float(parallel is ParallelAxis.CHANNELS), float(parallel is ParallelAxis.PIXELS)
+def _of_gpu(config: ScheduleConfig) -> GpuConfig:
+    if isinstance(config, GpuConfig):
+        return config
+    raise InvalidConfig(f"{to_text(config)} is not a config of a GPU kernel")

@@ -16,12 +16,11 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn
 
-from profiler.hardware import CpuSpec
-from profiler.predictor.features import Features, features
+from profiler.predictor.feature_vector import Features
+from profiler.predictor.features import DeviceSpec, features, modelled_s
 from profiler.predictor.prediction import Array, Prediction, one_each
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig, parse_config, template_of
-from profiler.space.model import analytic_latency_s
 from profiler.workload import KernelSpec
 
 MAX_ROWS = 400
@@ -46,10 +45,13 @@ class _Row:
 
 
 class LearnedModel:
-    """`analytic_latency_s` times a correction that a Gaussian process learns from measurements."""
+    """`features.modelled_s` times a correction that a Gaussian process learns from measurements.
 
-    def __init__(self, cpu: CpuSpec, threads: int = 1) -> None:
-        self._cpu, self._threads = cpu, threads
+    ``threads`` are of a CPU.
+    """
+
+    def __init__(self, device: DeviceSpec, threads: int = 1) -> None:
+        self._device, self._threads = device, threads
         # On a busy machine BLAS with several threads takes ten times as long, spinning where another run may measure.
         self._threads_of_blas = ThreadpoolController()
         self._known: dict[tuple[KernelSpec, str], tuple[tuple[float, ...], _Row]] = {}
@@ -65,18 +67,18 @@ class LearnedModel:
     def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
         """Latencies of valid configs of the kernel."""
         asked = [self._described(spec, config) for config in configs]
-        modelled_s = np.array([modelled for modelled, _ in asked], dtype=np.float64)
+        prior_s = np.array([latency_s for latency_s, _ in asked], dtype=np.float64)
         spread = np.full(len(configs), sqrt(_LEVEL**2 + _KERNEL_LEVEL**2 + _SCHEDULE**2 + _INTERACTION**2))
         if not configs:
-            return Prediction(modelled_s, spread)
+            return Prediction(prior_s, spread)
         with self._threads_of_blas.limit(limits=1):
             if self._fitted is None or self._fitted[0] != spec:
                 self._fitted = (spec, self._regression(spec, template_of(configs[0]), asked[0][1].shape))
             regression = self._fitted[1]
             if regression is None:
-                return Prediction(modelled_s, spread)
+                return Prediction(prior_s, spread)
             correction, spread = regression.predict(_matrix([described for _, described in asked]), return_std=True)
-        return Prediction(modelled_s * np.exp(correction), spread)
+        return Prediction(prior_s * np.exp(correction), spread)
 
     def _described(self, spec: KernelSpec, config: ScheduleConfig) -> tuple[float, Features]:
         """Modelled latency in seconds, and features; kept as long as the same kernel is asked for."""
@@ -84,8 +86,8 @@ class LearnedModel:
             self._space = (spec, {})
         known = self._space[1]
         if config not in known:
-            modelled_s = analytic_latency_s(spec, config, self._cpu, self._threads)
-            known[config] = (modelled_s, features(spec, config, self._cpu))
+            latency_s = modelled_s(spec, config, self._device, self._threads)
+            known[config] = (latency_s, features(spec, config, self._device))
         return known[config]
 
     def _row(self, measurement: Measurement) -> _Row:
@@ -94,13 +96,13 @@ class LearnedModel:
         if cached is not None and cached[0] == measurement.samples_s:
             return cached[1]
         config = parse_config(measurement.config)
-        modelled_s = analytic_latency_s(measurement.spec, config, self._cpu, self._threads)
+        latency_s = modelled_s(measurement.spec, config, self._device, self._threads)
         summary = measurement.summary
         row = _Row(
             spec=measurement.spec,
             template=template_of(config),
-            features=features(measurement.spec, config, self._cpu),
-            correction=log(summary.median_s / modelled_s),
+            features=features(measurement.spec, config, self._device),
+            correction=log(summary.median_s / latency_s),
             noise=max(_LEAST_NOISE, summary.relative_halfwidth / 2),  # an interval of 95% is two deviations wide
         )
         self._known[key] = (measurement.samples_s, row)

@@ -1,0 +1,76 @@
+"""Features of kernels of a CPU, see `features`.
+
+What decides on a config's latency relative to the analytic model: registers that run out, pixels and channels that are
+computed in vain, chains of sums that are too short, blocks of weights that leave the first cache.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log2
+
+from profiler.hardware import CpuSpec
+from profiler.predictor.feature_vector import Features, waste
+from profiler.space.config import CpuConfig, DepthwiseConfig, DotConfig, LoopOrder, ParallelAxis
+from profiler.space.dot_plan import DotPlan
+from profiler.workload import KernelSpec, Op
+
+_DEFAULT_L1D_BYTES, _DEFAULT_L2_BYTES = 32 << 10, 1 << 20
+
+
+def cpu_features(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> Features:
+    """The features of a valid config of the kernel."""
+    if isinstance(config, DotConfig):
+        return _dot(DotPlan.of(spec, cpu.isa), config, cpu)
+    w = spec.workload
+    elements = log2(w.batch * w.out_height * w.out_width * w.out_channels)
+    window = log2(w.kernel_h * w.kernel_w * w.stride_h * w.stride_w)
+    types = (spec.input_dtype.bits / 8, spec.output_dtype.bits / 8, float(spec.epilogue.requantizes))
+    if isinstance(config, DepthwiseConfig):
+        axis = _axis(config.parallel)
+        sums = config.tile_w * config.vectors / cpu.isa.registers
+        schedule = (log2(config.tile_w), log2(config.vectors), 4 * sums, waste(w.out_width, config.tile_w), *axis)
+        return Features(schedule, (elements / 2, window / 2, *types))
+    ops = tuple(float(w.op is op) for op in (Op.ADD, Op.MAX_POOL, Op.AVG_POOL, Op.CONCAT, Op.CONVERT))
+    return Features((log2(config.vectors), *_axis(config.parallel)), (elements / 2, window / 2, *types, *ops))
+
+
+def _dot(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> Features:
+    spec, w = plan.spec, plan.spec.workload
+    vectors = ceil(plan.spec.workload.group_outputs / plan.lanes)
+    steps = w.kernel_h * plan.runs * plan.run_elements / 4
+    block_bytes = config.vectors * plan.lanes * steps * (2 if plan.nibble_weights else 4)
+    pixels = config.tile_h * config.tile_w
+    registers = plan.isa.registers
+    schedule = (
+        log2(config.tile_h),
+        log2(config.tile_w),
+        log2(config.vectors),
+        log2(pixels),
+        4 * config.accumulators / registers,
+        max(0, config.accumulators + config.vectors + 1 - registers) / 2,
+        max(0, 10 - config.accumulators) / 4,
+        log2(config.unroll) / 2,
+        *(float(config.order is order) for order in LoopOrder),
+        waste(plan.out_height, config.tile_h),
+        waste(plan.out_width, config.tile_w),
+        waste(vectors, config.vectors),
+        log2(block_bytes / (cpu.l1d_bytes or _DEFAULT_L1D_BYTES)) / 2,
+        *_axis(config.parallel),
+    )
+    shape = (
+        log2(w.macs) / 3,
+        log2(w.reduction) / 2,
+        log2(plan.images * plan.out_height * plan.out_width) / 2,
+        log2(vectors) / 2,
+        log2(w.weights / (cpu.l2_bytes or _DEFAULT_L2_BYTES)) / 2,
+        2.0 * plan.nibble_weights,
+        float(plan.staged),
+        float(plan.merged),
+        float(spec.epilogue.requantizes),
+        float(spec.epilogue.adds),
+    )
+    return Features(schedule, shape)
+
+
+def _axis(parallel: ParallelAxis) -> tuple[float, float]:
+    return float(parallel is ParallelAxis.CHANNELS), float(parallel is ParallelAxis.PIXELS)

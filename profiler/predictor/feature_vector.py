@@ -1,0 +1,19 @@
+"""What a regression sees of a kernel and a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log
+
+
+@dataclass(frozen=True)
+class Features:
+    """``schedule`` tells configs of one kernel apart, ``shape`` kernels. The lengths depend on the template alone."""
+
+    schedule: tuple[float, ...]
+    shape: tuple[float, ...]
+
+
+def waste(extent: int, tile: int) -> float:
+    """Logarithm of computed over needed, times 4: 25% in vain is about 1."""
+    return 4 * log(ceil(extent / tile) * tile / extent)

@@ -1,0 +1,127 @@
+"""What kernels are built for: a compiler, the schedule configs that are valid there, and the facts that models need.
+
+A target needs no device at hand: kernels for a T4 are built on a laptop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from profiler.hardware import CpuSpec, GpuSpec
+from profiler.kernels.backend import Backend, CpuBackend, CudaBackend
+from profiler.kernels.cpu.target import target_of
+from profiler.predictor.features import modelled_s
+from profiler.space import cpu as cpu_space
+from profiler.space import gpu as gpu_space
+from profiler.space import gpu_limits
+from profiler.space.config import ScheduleConfig
+from profiler.workload import KernelSpec
+
+
+class Target(Protocol):
+    """Implementations are frozen values."""
+
+    @property
+    def slug(self) -> str:
+        """Of the device, e.g. ``t4``."""
+        ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that its kernels are built for; 1 on a GPU."""
+        ...
+
+    @property
+    def device(self) -> CpuSpec | GpuSpec:
+        """What the performance model and the cost models know of the device."""
+        ...
+
+    @property
+    def backend(self) -> Backend: ...
+
+    def space(self, spec: KernelSpec) -> Sequence[ScheduleConfig]:
+        """The configs worth a look, in a fixed order; none if the kernel cannot be built."""
+        ...
+
+    def obstacle(self, spec: KernelSpec) -> str:
+        """Why the kernel has no config; empty if it has."""
+        ...
+
+    def modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
+        """Latency in seconds by the analytic model: an order of candidates, no measurement."""
+        ...
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """Kernels for a CPU of this machine's architecture."""
+
+    cpu: CpuSpec
+    threads: int = 1
+
+    @property
+    def slug(self) -> str:
+        return self.cpu.slug
+
+    @property
+    def name(self) -> str:
+        return self.cpu.model
+
+    @property
+    def device(self) -> CpuSpec:
+        return self.cpu
+
+    @property
+    def backend(self) -> Backend:
+        return CpuBackend(target_of(self.cpu), self.threads)
+
+    def space(self, spec: KernelSpec) -> Sequence[ScheduleConfig]:
+        return cpu_space.config_space(spec, self.cpu.isa, self.threads)
+
+    def obstacle(self, spec: KernelSpec) -> str:
+        return cpu_space.reason_unsupported(spec, self.cpu.isa) or ""
+
+    def modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
+        return modelled_s(spec, config, self.cpu, self.threads)
+
+
+@dataclass(frozen=True)
+class GpuTarget:
+    """Kernels for a GPU, by the compiler that ``cuda`` names (see `CudaBackend`)."""
+
+    gpu: GpuSpec
+    cuda: str = "12"
+
+    @property
+    def slug(self) -> str:
+        return self.gpu.slug
+
+    @property
+    def name(self) -> str:
+        return self.gpu.name
+
+    @property
+    def threads(self) -> int:
+        return 1
+
+    @property
+    def device(self) -> GpuSpec:
+        return self.gpu
+
+    @property
+    def backend(self) -> Backend:
+        return CudaBackend(self.gpu, self.cuda)
+
+    def space(self, spec: KernelSpec) -> Sequence[ScheduleConfig]:
+        return gpu_space.config_space(spec, self.gpu)
+
+    def obstacle(self, spec: KernelSpec) -> str:
+        return gpu_limits.reason_unsupported(spec, self.gpu) or ""
+
+    def modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
+        return modelled_s(spec, config, self.gpu)
