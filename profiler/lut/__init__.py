@@ -5,5 +5,6 @@ check.py   what is wrong with a file
 store.py   read, merge, write atomically, update under a lock, which file belongs to which instrument
 build.py   rows from the records of the journals
 demand.py  which kernels a network can need
+autotvm/   rows from the tuning logs of AutoTVM
 table.py   the network's table: layer, one latency per precision, speedup, totals
 """
