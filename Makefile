@@ -12,11 +12,15 @@ CACHE ?= network
 THREADS ?= 1
 OUT ?= .
 FLAGS = $(if $(JSON),--json)
+GPU_FLAGS = $(if $(CUDA),--cuda "$(CUDA)") $(if $(SUSTAINED),--sustained) $(if $(LOCK_CLOCKS),--lock-clocks) \
+	$(if $(CLOCK_MHZ),--clock-mhz "$(CLOCK_MHZ)")
 
 EXTRA = $(if $(filter %.pt2,$(MODEL)),$(VENV)/.torch)
+# What measuring on a GPU takes, where there is one: /dev/dxg is that of Windows' Linux.
+CUDA_EXTRA = $(if $(filter-out cpu,$(GPU)),$(if $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg),$(VENV)/.cuda))
 
 .DEFAULT_GOAL := help
-.PHONY: help profile kernels devices lut-check test check bench clean preflight preflight-tests
+.PHONY: help profile kernels doctor bundle ingest devices lut-check test check bench clean preflight preflight-tests
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -26,19 +30,31 @@ help: ## list the targets and their variables
 	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
 	@echo "  BATCH=             1 on a CPU, 8 on a GPU"
 	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
+	@echo "  of a GPU: CUDA=   SUSTAINED=1   LOCK_CLOCKS=1 [CLOCK_MHZ=]"
 	@echo "Variables of kernels (default), besides MODEL, PRECISIONS, OUT and JSON:"
 	@echo "  GPU=t4             t4, a100 or h200; no such card is needed (auto stands for t4)"
 	@echo "  BATCH=8   CONFIGS=8   CUDA=12|13|nvcc|/path/to/cuda"
 	@echo "Variable of bench: ARGS=\"PART ... [OPTION ...]\", e.g. ARGS=\"builds --gpu a100\"; ARGS=--help lists them"
 
-profile: $(VENV)/.base $(EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
+profile: $(VENV)/.base $(EXTRA) $(CUDA_EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
 	@$(RUN) profile "$(MODEL)" --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
-		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS)
+		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
 
 kernels: $(VENV)/.cubin $(EXTRA) ## build the CUDA kernels of MODEL for a GPU model into kernels/<device>/; needs no GPU
 	@$(RUN) kernels "$(MODEL)" --device "$(if $(filter auto,$(GPU)),t4,$(GPU))" --precisions "$(PRECISIONS)" \
 		$(if $(BATCH),--batch "$(BATCH)") $(if $(CONFIGS),--configs "$(CONFIGS)") $(if $(CUDA),--cuda "$(CUDA)") \
 		--out "$(OUT)" $(FLAGS)
+
+bundle: $(VENV)/.base $(if $(filter cpu,$(GPU)),,$(VENV)/.cubin) $(EXTRA) ## pack a run of MODEL for a GPU elsewhere into FILE=run.zip
+	@$(RUN) bundle "$(MODEL)" --device "$(if $(filter auto,$(GPU)),t4,$(GPU))" --precisions "$(PRECISIONS)" --cache "$(CACHE)" \
+		$(if $(BATCH),--batch "$(BATCH)") $(if $(CONFIGS),--configs "$(CONFIGS)") $(if $(CUDA),--cuda "$(CUDA)") \
+		-o "$(or $(FILE),run.zip)"
+
+ingest: $(VENV)/.base ## take over what a bundle measured: FILE=results.jsonl
+	@$(RUN) ingest "$(or $(FILE),results.jsonl)" --out "$(OUT)"
+
+doctor: $(VENV)/.base ## say what is missing for profile GPU=..., and what mends it
+	@$(RUN) doctor --device "$(GPU)" $(FLAGS)
 
 devices: $(VENV)/.base ## list what can be measured on this machine
 	@$(RUN) devices $(FLAGS)
@@ -93,6 +109,12 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 
 $(VENV)/.cubin: requirements/cubin.txt $(VENV)/.base
 	@$(PIP) -r requirements/cubin.txt
+	@touch $@
+
+# PyCUDA is a source package: its build needs a C++ compiler and Python's headers, and says so.
+$(VENV)/.cuda: requirements/cubin.txt $(VENV)/.base
+	@$(PIP) -r requirements/cubin.txt
+	@$(VENV)/bin/python -m profiler.environment.pycuda_wheel
 	@touch $@
 
 $(VENV)/.torch: requirements/torch.txt $(VENV)/.base

@@ -56,7 +56,7 @@ def host_bench(threads: int, mode: CacheMode) -> Iterator[Bench]:
     run = Run(f"bench-{int(time.time())}-{uuid.uuid4().hex[:8]}", __version__, compiler_version())
     backend = CpuBackend(target_of(cpu), threads)
     with HostDevice() as device, BuildPool(backend, len(os.sched_getaffinity(0))) as pool:
-        yield Bench(cpu, Workbench(device, pool, Conditions(threads, mode), run, MachineTurns.of_device(device.slug)))
+        yield Bench(cpu, Workbench(device, pool, Conditions(threads, mode), run, MachineTurns.of_cpu()))
 
 
 def best_artifacts(

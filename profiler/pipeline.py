@@ -8,20 +8,22 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler import __version__
-from profiler.devices.discover import find_device, open_device
-from profiler.devices.protocol import Device
+from profiler.devices.clock_lock import locked_clocks
+from profiler.devices.cuda import CudaDevice
+from profiler.devices.discover import FoundDevice, Vendor, discover, find_device, open_device
+from profiler.devices.gpu_spec import spec_of
+from profiler.devices.host import HostDevice
+from profiler.doubts import doubts, why_none
 from profiler.errors import DeviceError, ProfilerError
 from profiler.frontend import load_network
-from profiler.hardware import CpuSpec, DotIsa, host_cpu
-from profiler.kernels.backend import CpuBackend
-from profiler.kernels.cpu.build import compiler_version
-from profiler.kernels.cpu.target import target_of
+from profiler.kernels.cache import ArtifactCache
+from profiler.kernels.cached_build import CachedBuilds
 from profiler.kernels.pool_build import BuildPool
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
@@ -32,13 +34,12 @@ from profiler.output_folder import require_writable
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions, Failure, Fingerprint, Measurement
-from profiler.space.config import ScheduleConfig
-from profiler.space.cpu import config_space, reason_unsupported
+from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
-from profiler.tuning.tuner import Budget, SpecResult, Tuner
+from profiler.tuning.tuner import Budget, Tuner
 from profiler.tuning.turns import MachineTurns
-from profiler.tuning.workbench import SpaceOf, Workbench
+from profiler.tuning.workbench import Builder, Workbench
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
 CPU_BATCH, GPU_BATCH = 1, 8
@@ -50,6 +51,10 @@ class ProfileRequest:
 
     ``batch`` None is the device's default, ``trials`` None the tuner's; a larger number also extends the search of
     kernels that an earlier run finished. ``out`` gets lut/ and tuning_logs/.
+
+    Of a GPU: ``cuda`` names the compiler (see `CudaBackend`), None is what its driver accepts; ``sustained`` measures
+    without rests, under the card's power cap; ``lock_clocks`` holds the SM clock, at ``clock_mhz`` or where the card's
+    maker promises it.
     """
 
     model: str = "resnet18"
@@ -62,6 +67,10 @@ class ProfileRequest:
     out: Path = field(default_factory=Path)
     mixed: bool = True
     skip_unsupported: bool = False
+    cuda: str | None = None
+    sustained: bool = False
+    lock_clocks: bool = False
+    clock_mhz: int | None = None
 
     @property
     def conditions(self) -> Conditions:
@@ -86,34 +95,44 @@ class Progress:
     tuning: Listener = ignore
 
 
-def profile(request: ProfileRequest, progress: Progress | None = None) -> ProfileResult:
+def profile(request: ProfileRequest, progress: Progress | None = None, vendor: Vendor | None = None) -> ProfileResult:
     """Tune, verify and time every kernel that the network can need, and write the LUT of the device.
 
     What an earlier run measured on the same instrument under the same conditions is not measured again. Raises
     `ProfilerError` for whatever the user can mend; what was measured until then is in the journals.
     """
     begin = time.monotonic()
-    progress = progress or Progress()
-    choice = find_device(request.device)
+    progress, vendor = progress or Progress(), vendor or Vendor()
+    choice = find_device(request.device, discover(vendor))
+    _check_options(request, choice.device)
     batch = request.batch or (GPU_BATCH if choice.device.is_gpu else CPU_BATCH)
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
-    _check_threads(request.threads)
     demands = demand(network, request.precisions, mixed=request.mixed)
+    specs = [d.spec for d in demands]
     luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
     for folder in (luts, logs):
         require_writable(folder)
     progress.planned(Plan(network, demands, choice.device.name, choice.note))
-    cpu = host_cpu()
-    with open_device(choice.device) as device:
-        run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, compiler_version())
+    with _opened(choice.device, request, vendor) as (device, clocks):
+        target = _target(device, request)
+        run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, target.backend.compiler)
         fingerprint = device.fingerprint(run.compiler)
         _require_sound_lut(luts, choice.device.slug, fingerprint)
         database = TuningDatabase(logs, fingerprint, request.conditions)
-        results = _tune([d.spec for d in demands], request, cpu, device, run, database, progress)
-    records = _records(database, [d.spec for d in demands])
+        with _builder(target, request.out) as builder:
+            tuner = Tuner(
+                bench=Workbench(device, builder, request.conditions, run, _turns(choice.device)),
+                space=target.space,
+                model=LearnedModel(target.device, target.threads),
+                database=database,
+                budget=_budget(request.trials),
+                listener=progress.tuning,
+            )
+            results = tuner.tune(specs)
+    records = _records(database, specs)
     rows = build_rows(records, fingerprint)
     if not rows:
-        raise ProfilerError(f"no kernel of {network.name} could be measured: {_why_none(results[0], cpu.isa)}")
+        raise ProfilerError(f"no kernel of {network.name} could be measured: {why_none(results[0], target)}")
     lut_path = store.save(luts, choice.device.slug, fingerprint, rows)
     table = network_table(network, request.precisions, prices(rows, request.conditions))
     return ProfileResult(
@@ -128,43 +147,54 @@ def profile(request: ProfileRequest, progress: Progress | None = None) -> Profil
         elapsed_s=time.monotonic() - begin,
         lut_path=lut_path,
         logs=logs,
-        warnings=_warnings((choice.note, _elsewhere(lut_path, choice.device.slug)), results, cpu.isa),
+        warnings=(
+            *filter(None, (choice.note, clocks, _elsewhere(lut_path, choice.device.slug))),
+            *doubts(results, target),
+        ),
     )
 
 
-def _tune(
-    specs: Sequence[KernelSpec],
-    request: ProfileRequest,
-    cpu: CpuSpec,
-    device: Device,
-    run: Run,
-    database: TuningDatabase,
-    progress: Progress,
-) -> tuple[SpecResult, ...]:
+@contextmanager
+def _opened(
+    device: FoundDevice, request: ProfileRequest, vendor: Vendor
+) -> Iterator[tuple[HostDevice | CudaDevice, str]]:
+    """The device, and what a reader should know of its clocks."""
+    with ExitStack() as stack:
+        locked = None
+        if request.lock_clocks:
+            locked = stack.enter_context(locked_clocks(vendor.nvml, device.uuid, request.clock_mhz))
+        mhz = locked.mhz if locked else None
+        opened = open_device(device, vendor, sustained=request.sustained, locked_sm_clock_mhz=mhz)
+        stack.callback(opened.close)
+        yield opened, locked.text if locked else ""
+
+
+def _target(device: HostDevice | CudaDevice, request: ProfileRequest) -> Target:
+    if isinstance(device, HostDevice):
+        return CpuTarget(device.cpu, request.threads)
+    card = device.properties
+    return GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
+
+
+@contextmanager
+def _builder(target: Target, out: Path) -> Iterator[Builder]:
+    """A GPU's kernels are kept: `make kernels` may have built them before, and a run that goes on finds its own."""
     workers = max(1, min(8, len(os.sched_getaffinity(0))))
-    with BuildPool(CpuBackend(target_of(cpu), request.threads), workers) as pool:
-        tuner = Tuner(
-            bench=Workbench(device, pool, request.conditions, run, MachineTurns.of_device(device.slug)),
-            space=_spaces(cpu, request.threads),
-            model=LearnedModel(cpu, request.threads),
-            database=database,
-            budget=_budget(request.trials),
-            listener=progress.tuning,
-        )
-        return tuner.tune(specs)
+    with BuildPool(target.backend, workers) as pool:
+        if isinstance(target, GpuTarget):
+            yield CachedBuilds(pool, target.backend, ArtifactCache(out / "kernels" / target.slug))
+        else:
+            yield pool
+
+
+def _turns(device: FoundDevice) -> MachineTurns:
+    return MachineTurns.of_gpu(device.uuid) if device.is_gpu else MachineTurns.of_cpu()
 
 
 def _budget(trials: int | None) -> Budget:
     if trials is None:
         return Budget()
     return Budget(trials=trials, sibling_trials=min(trials, Budget.sibling_trials), extend=trials > Budget.trials)
-
-
-def _spaces(cpu: CpuSpec, threads: int) -> SpaceOf:
-    def space(spec: KernelSpec) -> tuple[ScheduleConfig, ...]:
-        return config_space(spec, cpu.isa, threads)
-
-    return space
 
 
 def _records(database: TuningDatabase, specs: Sequence[KernelSpec]) -> tuple[Measurement | Failure, ...]:
@@ -180,35 +210,21 @@ def _elsewhere(lut_path: Path, slug: str) -> str:
     return f"{usual} is of another instrument (an older version or another machine); this run's rows are in {lut_path}"
 
 
-def _why_none(result: SpecResult, isa: DotIsa) -> str:
-    failures = Counter(failure.kind.value for failure in result.failures)
-    counted = ", ".join(f"{count} {kind}" for kind, count in failures.items())
-    last = f" ({result.failures[-1].message})" if result.failures else ""
-    return f"{result.spec.key}: {reason_unsupported(result.spec, isa) or counted + last or 'no valid config'}"
-
-
-def _warnings(notes: Sequence[str], results: Sequence[SpecResult], isa: DotIsa) -> tuple[str, ...]:
-    found = [note for note in notes if note]
-    unmeasured = [result for result in results if result.best is None]
-    if unmeasured:
-        found.append(f"no latency for {len(unmeasured)} of {len(results)} kernels; {_why_none(unmeasured[0], isa)}")
-    finals = [result.best for result in results if result.best is not None]
-    disturbed = [m for m in finals if any(note.startswith("other processes") for note in m.circumstances.notes)]
-    if disturbed:
-        found.append(f"other processes were busy while {len(disturbed)} of {len(results)} kernels were measured")
-    doubtful = [m for m in finals if m.summary.contaminated]
-    if doubtful:
-        found.append(
-            f"something else ran on the machine: the medians of {len(doubtful)} of {len(results)} kernels lie far "
-            "above their minima; the same command measures those again, best on an idle machine"
-        )
-    return tuple(found)
-
-
-def _check_threads(threads: int) -> None:
+def _check_options(request: ProfileRequest, device: FoundDevice) -> None:
+    """Refuse what the device does not have."""
+    of_gpu = {"--cuda": request.cuda, "--sustained": request.sustained, "--lock-clocks": request.lock_clocks}
+    wrong = [name for name, value in of_gpu.items() if value]
+    if wrong and not device.is_gpu:
+        raise DeviceError(f"{wrong[0]} is for GPUs, and {device.text} is none; leave it out, or choose one with GPU=")
+    if request.clock_mhz and not request.lock_clocks:
+        raise DeviceError("--clock-mhz is the clock of --lock-clocks; say both")
+    if device.is_gpu and request.threads > 1:
+        raise DeviceError("threads are of a CPU; leave THREADS out for a GPU")
     cpus = len(os.sched_getaffinity(0))
-    if threads > cpus:
-        raise DeviceError(f"{threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}")
+    if request.threads > cpus:
+        raise DeviceError(
+            f"{request.threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}"
+        )
 
 
 def _require_sound_lut(folder: Path, device: str, fingerprint: Fingerprint) -> None:

@@ -22,7 +22,8 @@ from profiler.statistics import Summary, summarize
 from profiler.workload import KernelSpec
 
 RECORD_VERSION = 2
-"""1: first version. 2: circumstances may hold ``power_w`` and ``floor_s``, fingerprints ``sustained``."""
+"""1: first version. 2: circumstances may hold ``power_w`` and ``floor_s``, fingerprints ``sustained`` and
+``locked_sm_clock_mhz``."""
 STAGES = ("screen", "final")
 
 
@@ -67,6 +68,7 @@ class Fingerprint:
     ecc: bool | None = None
     clocks_locked: bool | None = None
     sustained: bool = False
+    locked_sm_clock_mhz: int | None = None
 
     def __post_init__(self) -> None:
         if self.power_limit_w is not None:
@@ -76,8 +78,9 @@ class Fingerprint:
     def digest(self) -> str:
         """sha256 of the canonical JSON, in hex; without what version 1 did not know where it says nothing."""
         body = asdict(self)
-        if not self.sustained:
-            del body["sustained"]
+        for name in ("sustained", "locked_sm_clock_mhz"):
+            if not body[name]:
+                del body[name]
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
     @property

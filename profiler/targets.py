@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, GpuSpec
 from profiler.kernels.backend import Backend, CpuBackend, CudaBackend
 from profiler.kernels.cpu.target import target_of
@@ -18,6 +19,22 @@ from profiler.space import gpu as gpu_space
 from profiler.space import gpu_limits
 from profiler.space.config import ScheduleConfig
 from profiler.workload import KernelSpec
+
+_OLDEST_CUDA = 12
+
+
+def cuda_for_driver(version: tuple[int, int]) -> str:
+    """The compiler (see `CudaBackend`) whose cubins a driver loads, by the CUDA version that the driver supports.
+
+    CUDA 12's do on all drivers from 12 on. Raises `DeviceError` for an older driver.
+    """
+    if version[0] < _OLDEST_CUDA:
+        supported = ".".join(map(str, version))
+        raise DeviceError(
+            f"the driver supports CUDA {supported}; cubins of CUDA {_OLDEST_CUDA} need driver 525.60.13 or newer: "
+            "update the driver"
+        )
+    return str(_OLDEST_CUDA)
 
 
 class Target(Protocol):

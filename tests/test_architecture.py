@@ -18,7 +18,7 @@ LEVELS: list[list[str]] = [
     ["kernels", "devices", "lut"],
     ["measure", "predictor"],
     ["targets", "tuning"],
-    ["environment", "kernel_library", "bundle", "pipeline_result", "pipeline"],
+    ["environment", "kernel_library", "bundle", "doubts", "pipeline_result", "pipeline"],
     ["cli"],
 ]
 HEAVY = {

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiler import targets
 from profiler.artifact import Artifact, Check, Launch, Resources
 from profiler.errors import DeviceError, OutputError, ProfilerError, UnsupportedModel
 from profiler.frontend import network_file
@@ -154,7 +155,7 @@ class _Pool:
 @pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
     fake = Compiler()
-    monkeypatch.setattr(stage, "CudaBackend", fake.backend)
+    monkeypatch.setattr(targets, "CudaBackend", fake.backend)
     monkeypatch.setattr(stage, "BuildPool", fake.pool)
     return fake
 
@@ -275,7 +276,7 @@ def test_a_kernel_without_configs(
     def none_for_pools(spec: KernelSpec, gpu: GpuSpec) -> tuple[GpuConfig, ...]:
         return () if spec.workload.op is Op.MAX_POOL else config_space(spec, gpu)
 
-    monkeypatch.setattr(stage, "config_space", none_for_pools)
+    monkeypatch.setattr(targets.gpu_space, "config_space", none_for_pools)
     rows = build_kernels(request_).missing
     assert {(row.layers, row.valid, row.limit_s, row.obstacle) for row in rows} == {
         (("pool",), 0, None, "no valid config")

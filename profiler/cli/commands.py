@@ -13,6 +13,7 @@ from profiler import __version__
 from profiler.cli import Interrupted, json_text, tables
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
+from profiler.lut.autotvm.importer import import_autotvm, own_log
 from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
 from profiler.lut.store import read, write
@@ -87,6 +88,20 @@ def profile(
         bool, typer.Option(help="Also measure kernels whose input and output differ in precision, and conversions.")
     ] = True,
     skip_unsupported: SkipUnsupported = False,
+    cuda: Annotated[
+        str | None,
+        typer.Option(help="GPU: compiler, as of the command kernels; by default what the driver accepts."),
+    ] = None,
+    sustained: Annotated[
+        bool, typer.Option("--sustained", help="GPU: launch without rests, under the card's power limit.")
+    ] = False,
+    lock_clocks: Annotated[
+        bool, typer.Option("--lock-clocks", help="GPU: hold the SM clock while measuring; needs root.")
+    ] = False,
+    clock_mhz: Annotated[
+        int | None,
+        typer.Option(min=1, help="SM clock to hold; by default one that the maker promises under load."),
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Tune, verify and time every kernel of a network, write the LUT, and compare the precisions."""
@@ -105,6 +120,10 @@ def profile(
         out=out,
         mixed=mixed,
         skip_unsupported=skip_unsupported,
+        cuda=cuda,
+        sustained=sustained,
+        lock_clocks=lock_clocks,
+        clock_mhz=clock_mhz,
     )
     with progress_display() as progress:
         result = run_profile(request, progress)
@@ -192,6 +211,28 @@ def devices(json_output: Json = False) -> None:
         typer.echo(json.dumps(json_text.inventory_json(inventory), indent=2))
     else:
         tables.print_inventory(inventory)
+
+
+@app.command("import-autotvm")
+def import_log(
+    log: Annotated[Path, typer.Argument(help="A tuning log of AutoTVM, plain or .gz.", show_default=False)],
+    device: Annotated[str, typer.Option("--device", "-d", help=f"The GPU it was tuned on: {', '.join(GPUS)}.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The LUT to write.")],
+    citation: Annotated[
+        str, typer.Option(help="Who measured it, and where it is published; by default the log itself is named.")
+    ] = "",
+    padded_inputs: Annotated[
+        bool, typer.Option("--padded-inputs", help="Inputs were padded ahead of the tasks, as TVM's qnn dialect does.")
+    ] = False,
+) -> None:
+    """Make a LUT of published latencies from an old tuning log: one row per workload, of its fastest record."""
+    imported = import_autotvm(log, device, citation or own_log(log), padded_inputs)
+    write(out, imported.rows)
+    typer.echo(f"{out}: {len(imported.rows)} rows of {imported.records} records, source=published, kernels only")
+    if imported.slower:
+        typer.echo(f"{imported.slower} records were slower than another one of their workload")
+    for passed in imported.passed_over:
+        typer.echo(f"passed over: {passed.records} records, the first in line {passed.first_line}: {passed.reason}")
 
 
 @lut_app.command("check")

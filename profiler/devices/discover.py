@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import importlib.util
+import sys
+from dataclasses import dataclass, field
 
+from profiler.devices.cuda import CudaDevice
+from profiler.devices.gpu_monitor import GpuMonitor
+from profiler.devices.gpu_spec import LEAST_CAPABILITY, gpu_slug, too_old
 from profiler.devices.host import HostDevice
-from profiler.devices.nvml import GpuList, ListedGpu, Nvml
-from profiler.devices.protocol import Device
+from profiler.devices.nvml import ListedGpu, Nvml
 from profiler.errors import DeviceError
 from profiler.hardware import GPUS, CpuSpec, host_cpu
 
-_NOT_YET = "this version measures on the host CPU only"
+_NO_PYCUDA = "PyCUDA is not installed (on a machine with a GPU make installs it; `make doctor` says what it needs)"
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """How NVIDIA's GPUs are reached. worker : starts the process in which kernels run; the bus id is appended.
+    package : what that process imports."""
+
+    nvml: Nvml = field(default_factory=Nvml)
+    worker: tuple[str, ...] = (sys.executable, "-m", "profiler.devices.cuda_worker")
+    package: str = "pycuda"
+
+    @property
+    def obstacle(self) -> str:
+        """Why no GPU can be measured; empty if one can."""
+        return "" if importlib.util.find_spec(self.package) else _NO_PYCUDA
 
 
 @dataclass(frozen=True)
 class FoundDevice:
-    """A device of this machine. ``index`` and ``uuid`` are those of a GPU, None and empty for the host CPU."""
+    """A device of this machine. ``index``, ``uuid`` and ``pci_bus_id`` are those of a GPU, None and empty for the host
+    CPU. ``obstacle`` says why it cannot be measured; empty if it can."""
 
     slug: str
     name: str
     index: int | None = None
     uuid: str = ""
+    pci_bus_id: str = ""
+    obstacle: str = ""
 
     @property
     def is_gpu(self) -> bool:
         return self.index is not None
-
-    @property
-    def obstacle(self) -> str:
-        """Why it cannot be measured; empty if it can."""
-        return _NOT_YET if self.is_gpu else ""
 
     @property
     def text(self) -> str:
@@ -65,15 +81,16 @@ class Choice:
     note: str = ""
 
 
-def discover(gpus: GpuList | None = None, cpu: CpuSpec | None = None) -> Inventory:
+def discover(vendor: Vendor | None = None, cpu: CpuSpec | None = None) -> Inventory:
     """Look around. Never fails for want of a GPU, a driver or a package."""
-    host = cpu or host_cpu()
+    host, vendor = cpu or host_cpu(), vendor or Vendor()
+    listed: tuple[ListedGpu, ...] = ()
     try:
-        listed = (gpus or Nvml()).gpus()
+        listed = vendor.nvml.gpus()
         reason = "" if listed else "the driver lists none"
     except DeviceError as error:
-        listed, reason = (), str(error)
-    return Inventory(FoundDevice(host.slug, host.model), tuple(_found(gpu) for gpu in listed), reason)
+        reason = str(error)
+    return Inventory(FoundDevice(host.slug, host.model), tuple(_found(gpu, vendor) for gpu in listed), reason)
 
 
 def find_device(selector: str, inventory: Inventory | None = None) -> Choice:
@@ -96,8 +113,8 @@ def find_device(selector: str, inventory: Inventory | None = None) -> Choice:
             raise DeviceError(f"unknown device '{selector}': give {known}; found here: {here.text}")
         asked = f"GPU {selector}" if wanted.isdigit() or by_uuid else selector
         raise DeviceError(
-            f"there is no {asked} on this machine; found: {here.text}; "
-            f"run with GPU=cpu, or on the machine that has the card"
+            f"there is no {asked} on this machine; found: {here.text}; run with GPU=cpu, or on the machine that "
+            "has the card: `python -m profiler bundle` packs a run for one where nothing is installed"
         )
     if by_uuid and len(matches) > 1:
         raise DeviceError(
@@ -109,20 +126,36 @@ def find_device(selector: str, inventory: Inventory | None = None) -> Choice:
     return Choice(chosen, f"took the first of {len(matches)}: {chosen.text}" if len(matches) > 1 else "")
 
 
-def open_device(device: FoundDevice) -> Device:
-    """Ready to load kernels; the caller closes it. Raises `DeviceError` for one that cannot be measured."""
+def open_device(
+    device: FoundDevice, vendor: Vendor | None = None, sustained: bool = False, locked_sm_clock_mhz: int | None = None
+) -> HostDevice | CudaDevice:
+    """Ready to load kernels; the caller closes it. Raises `DeviceError` for one that cannot be measured.
+
+    sustained : without rests, under the card's power cap. locked_sm_clock_mhz : at which the caller holds it.
+    """
     if device.obstacle:
         raise DeviceError(f"{device.text}: {device.obstacle}; run with GPU=cpu")
-    return HostDevice()
+    if not device.is_gpu:
+        return HostDevice()
+    vendor = vendor or Vendor()
+    return CudaDevice(
+        device.slug,
+        device.pci_bus_id,
+        GpuMonitor(vendor.nvml, device.uuid),
+        sustained=sustained,
+        locked_sm_clock_mhz=locked_sm_clock_mhz,
+        command=(*vendor.worker, device.pci_bus_id),
+    )
 
 
 def _automatic(here: Inventory) -> Choice:
     for gpu in here.gpus:
         if not gpu.obstacle:
-            return Choice(gpu)
+            others = len(here.gpus) - 1
+            return Choice(gpu, f"took {gpu.text} of {others + 1} GPUs; another one: GPU=index" if others else "")
     if here.gpus:
-        names = ", ".join(gpu.text for gpu in here.gpus)
-        return Choice(here.cpu, f"{names} found, but {_NOT_YET}: measuring on {here.cpu.text}")
+        found = "; ".join(f"{gpu.text}: {gpu.obstacle}" for gpu in here.gpus)
+        return Choice(here.cpu, f"measuring on {here.cpu.text}, because no GPU can be measured: {found}")
     return Choice(here.cpu)
 
 
@@ -134,15 +167,7 @@ def _matches(gpu: FoundDevice, wanted: str) -> bool:
     return gpu.slug == wanted
 
 
-def _found(gpu: ListedGpu) -> FoundDevice:
-    return FoundDevice(gpu_slug(gpu.name), gpu.name, gpu.index, gpu.uuid)
-
-
-def gpu_slug(name: str) -> str:
-    """A file-name safe model: ``NVIDIA A100-SXM4-40GB`` is ``a100``, ``NVIDIA GeForce RTX 4090`` is ``rtx-4090``."""
-    words: list[str] = re.findall(r"[a-z0-9]+", name.lower())
-    for word in words:
-        if word in GPUS:
-            return word
-    rest = [word for word in words if word not in ("nvidia", "tesla", "geforce", "quadro", "graphics")]
-    return "-".join(rest) or "gpu"
+def _found(gpu: ListedGpu, vendor: Vendor) -> FoundDevice:
+    old = gpu.capability is not None and gpu.capability < LEAST_CAPABILITY
+    obstacle = too_old(gpu.name, gpu.capability) if old and gpu.capability else vendor.obstacle
+    return FoundDevice(gpu_slug(gpu.name), gpu.name, gpu.index, gpu.uuid, gpu.pci_bus_id, obstacle)

@@ -16,7 +16,7 @@ class GpuFacts:
 
     driver : ``535.129.03``. cuda_version : the newest CUDA that the driver runs, (12, 2). power_limit_w : what holds
     now, enforced. compute_mode : ``default``, ``exclusive process`` or ``prohibited``. mig : whether the card is
-    partitioned. base_sm_clock_mhz : the default application clock, which the card promises under any load.
+    partitioned. base_sm_clock_mhz : the default application clock; None for a card without one.
     """
 
     name: str
@@ -30,7 +30,7 @@ class GpuFacts:
     ecc: bool | None = None
     persistence: bool | None = None
     compute_mode: str = ""
-    mig: bool | None = None
+    mig: bool = False
     base_sm_clock_mhz: float | None = None
     max_sm_clock_mhz: float | None = None
     max_memory_clock_mhz: float | None = None
@@ -59,7 +59,7 @@ def read_facts(read: Reader) -> GpuFacts:
     ecc = read.card("ECC", "nvmlDeviceGetEccMode")
     persistence = read.card("persistence mode", "nvmlDeviceGetPersistenceMode")
     mode = read.card("compute mode", "nvmlDeviceGetComputeMode")
-    mig = read.card("MIG mode", "nvmlDeviceGetMigMode")
+    mig = read.optional("nvmlDeviceGetMigMode", read.handle)  # most cards cannot, and say so
     return GpuFacts(
         name=read.card("name", "nvmlDeviceGetName") or "",
         uuid=read.card("UUID", "nvmlDeviceGetUUID") or "",
@@ -72,8 +72,8 @@ def read_facts(read: Reader) -> GpuFacts:
         ecc=bool(ecc[0]) if ecc is not None else None,
         persistence=bool(persistence) if persistence is not None else None,
         compute_mode=_COMPUTE_MODES.get(mode, f"mode {mode}") if mode is not None else "",
-        mig=bool(mig[0]) if mig is not None else None,
-        base_sm_clock_mhz=read.card("base clock", "nvmlDeviceGetDefaultApplicationsClock", arguments=(_GRAPHICS,)),
+        mig=mig is not None and bool(mig[0]),
+        base_sm_clock_mhz=read.optional("nvmlDeviceGetDefaultApplicationsClock", read.handle, _GRAPHICS),
         max_sm_clock_mhz=read.card("highest SM clock", "nvmlDeviceGetMaxClockInfo", arguments=(_SM,)),
         max_memory_clock_mhz=read.card("highest memory clock", "nvmlDeviceGetMaxClockInfo", arguments=(_MEMORY,)),
         unreadable=read.unreadable,

@@ -20,28 +20,29 @@ class GpuMonitor:
     def __init__(self, nvml: Nvml, uuid: str) -> None:
         self._session = nvml.open()
         try:
-            handle = self._session.handle(uuid)
+            self._handle = self._session.handle(uuid)
         except BaseException:
             self._session.close()
             raise
-        self._facts = Reader(self._session, handle)
-        self._state = Reader(self._session, handle)
 
     def facts(self) -> GpuFacts:
         """What stays as it is."""
-        return read_facts(self._facts)
+        return read_facts(self._reader())
 
     def limits(self) -> GpuLimits:
         """What holds the clock back, and nothing else."""
-        return read_limits(self._state)
+        return read_limits(self._reader())
 
     def state(self, own_pids: Collection[int] = ()) -> GpuState:
         """All that changes. ``own_pids``: process numbers that are ours."""
-        return read_state(self._state, own_pids)
+        return read_state(self._reader(), own_pids)
 
     def close(self) -> None:
         """A second call does nothing."""
         self._session.close()
+
+    def _reader(self) -> Reader:
+        return Reader(self._session, self._handle)
 
     def __enter__(self) -> GpuMonitor:
         return self

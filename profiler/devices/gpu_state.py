@@ -113,7 +113,7 @@ def compare(before: GpuLimits, after: GpuLimits) -> Throttling | None:
     thermal = _grown(before.thermal_violation_ns, after.thermal_violation_ns)
     power = _grown(before.power_violation_ns, after.power_violation_ns)
     board = _grown(before.board_violation_ns, after.board_violation_ns)
-    if before.reasons is None and after.reasons is None and thermal is power is board is None:
+    if all(told is None for told in (before.reasons, after.reasons, thermal, power, board)):
         return None
     earlier, reasons = before.reasons or ClockReason(0), after.reasons or ClockReason(0)
     # A hardware slowdown without a cause is also reported while an idle card raises its clock, as it does when a batch
@@ -175,7 +175,7 @@ def _others(read: Reader, own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
         for process in read.card(f"{kind.lower()} processes", name, f"{name}_v2") or ():
             found[process.pid] = process
     return tuple(
-        GpuProcess(pid, read.process_name(pid), found[pid].usedGpuMemory)
+        GpuProcess(pid, read.optional("nvmlSystemGetProcessName", pid) or "", found[pid].usedGpuMemory)
         for pid in sorted(found)
         if pid not in own_pids
     )

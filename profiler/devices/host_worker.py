@@ -7,36 +7,30 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import os
 import sys
 import tempfile
 import zlib
 from _ctypes import dlclose  # a library is otherwise never closed
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler.artifact import Artifact, Role
+from profiler.devices.arguments import SampleArguments, compare_output, output_index, wrong_output
 from profiler.devices.buffers import POISON, Arena
 from profiler.devices.pipe import Header
 from profiler.devices.protocol import KernelFailure
 from profiler.devices.worker_loop import Operation, serve
-from profiler.quantize.packing import Packing, output_nbytes, pack_arguments
-from profiler.quantize.samples import expected_output, sample_arguments
 from profiler.record import CacheMode, FailureKind
-from profiler.workload import KernelSpec
 
 ABI_VERSION = 1
 _MODES = {CacheMode.HOT: 0, CacheMode.NETWORK: 1, CacheMode.COLD: 2}
 _ROLES = {Role.INPUT: 0, Role.PARAMETER: 1, Role.OUTPUT: 2, Role.INOUT: 3, Role.WORKSPACE: 4}
-_KEPT_ARGUMENTS = 4  # candidates of a search come one after another with the same arguments
-_EXPLAINED_MACS = 2 * 10**9  # beyond this the oracle takes too long to say where a wrong output differs
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -84,7 +78,7 @@ class _Kernel:
 
     def __init__(self, artifact: Artifact, packed: dict[str, Bytes], cpus: list[int]) -> None:
         self.artifact = artifact
-        self._check_sizes(packed)
+        self._output = output_index(artifact, packed)
         try:
             self._arena = Arena([arg.nbytes for arg in artifact.args])
         except OSError as error:
@@ -100,24 +94,6 @@ class _Kernel:
         except KernelFailure:
             self._library.close()
             raise
-
-    def _check_sizes(self, packed: dict[str, Bytes]) -> None:
-        outputs = [i for i, arg in enumerate(self.artifact.args) if arg.role in (Role.OUTPUT, Role.INOUT)]
-        if len(outputs) != 1:
-            raise KernelFailure(FailureKind.LAUNCH, f"the artifact has {len(outputs)} outputs instead of one")
-        self._output = outputs[0]
-        for arg in self.artifact.args:
-            if arg.role is Role.WORKSPACE:
-                continue
-            if arg.role is Role.OUTPUT:
-                given = output_nbytes(self.artifact.spec)
-            elif arg.name in packed:
-                given = packed[arg.name].size
-            else:
-                raise KernelFailure(FailureKind.LAUNCH, f"there is nothing to pass as argument '{arg.name}'")
-            if given != arg.nbytes:
-                text = f"argument '{arg.name}' has {given} bytes, the artifact wants {arg.nbytes}"
-                raise KernelFailure(FailureKind.LAUNCH, text)
 
     def _connect(self, cpus: list[int]) -> None:
         version = self._library.function("lowbit_abi")()
@@ -178,29 +154,12 @@ class _Kernel:
         elapsed = self.launch(1, CacheMode.HOT)
         overwritten = self._arena.overwritten()
         if overwritten is not None:
-            _wrong(f"wrote outside of its argument '{args[overwritten].name}'")
+            wrong_output(f"wrote outside of its argument '{args[overwritten].name}'")
         for (arg, view), digest in zip(constant, before):
             if zlib.crc32(view.data) != digest:
-                _wrong(f"wrote into its argument '{arg.name}'")
-        self._compare()
+                wrong_output(f"wrote into its argument '{arg.name}'")
+        compare_output(self.artifact, self._arena.views[self._output])
         return float(elapsed[0]) * 1e-9
-
-    def _compare(self) -> None:
-        output = self._arena.views[self._output]
-        if hashlib.sha256(output.data).hexdigest() == self.artifact.check.output_sha256:
-            return
-        spec, seed = self.artifact.spec, self.artifact.check.seed
-        if spec.workload.macs > _EXPLAINED_MACS:
-            _wrong("the output differs from the expected one")
-        expected = np.frombuffer(expected_output(spec, seed), np.uint8)
-        different = np.flatnonzero(output != expected)
-        if not different.size:
-            _wrong("the output is what the oracle says, but not what the artifact was built to expect; build it again")
-        at = int(different[0])
-        _wrong(
-            f"{different.size} of {expected.size} output bytes differ; the first is byte {at}: "
-            f"{int(output[at])} instead of {int(expected[at])}"
-        )
 
     def close(self) -> None:
         self._library.close()
@@ -211,7 +170,7 @@ class _Worker:
         self.cpus = cpus
         self._kernels: dict[int, _Kernel] = {}
         self._clocks_mhz: list[float] = []  # beside each timed batch, since they were asked for
-        self._arguments: OrderedDict[tuple[KernelSpec, int, Packing], dict[str, Bytes]] = OrderedDict()
+        self._arguments = SampleArguments()
 
     def operations(self) -> Mapping[str, Operation]:
         """What answers which request."""
@@ -225,7 +184,7 @@ class _Worker:
 
     def _load(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
         artifact = Artifact.from_bytes(payload)
-        self._kernels[request["handle"]] = _Kernel(artifact, self._packed(artifact), self.cpus)
+        self._kernels[request["handle"]] = _Kernel(artifact, self._arguments.of(artifact), self.cpus)
         return {}, b""
 
     def _verify(self, request: Header, _: bytes) -> tuple[Header, bytes]:
@@ -247,21 +206,6 @@ class _Worker:
             return {"low": None, "high": None}, b""
         tenth = len(seen) // 10  # an interrupted probe reads low
         return {"low": seen[tenth], "high": seen[-1 - tenth]}, b""
-
-    def _packed(self, artifact: Artifact) -> dict[str, Bytes]:
-        key = (artifact.spec, artifact.check.seed, artifact.packing)
-        if key in self._arguments:
-            self._arguments.move_to_end(key)
-        else:
-            drawn = sample_arguments(artifact.spec, artifact.check.seed)
-            self._arguments[key] = pack_arguments(artifact.spec, artifact.packing, drawn)
-            if len(self._arguments) > _KEPT_ARGUMENTS:
-                self._arguments.popitem(last=False)
-        return self._arguments[key]
-
-
-def _wrong(message: str) -> NoReturn:
-    raise KernelFailure(FailureKind.WRONG_OUTPUT, message)
 
 
 def _last_line(text: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,11 +64,10 @@ class GpuList(Protocol):
 
 
 class Refused(Exception):
-    """NVML does not give this. ``reason`` is a few words for people, ``permission`` whether another user would get it."""
+    """NVML does not give this, for a reason of a few words. ``permission``: another user would get it."""
 
     def __init__(self, reason: str, permission: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.permission = permission
 
 
@@ -95,12 +95,15 @@ class Nvml:
         return NvmlSession(module)
 
     def gpus(self) -> tuple[ListedGpu, ...]:
-        """All GPUs; raises `DeviceError` with the reason why they cannot be listed."""
+        """All GPUs that answer; raises `DeviceError` with the reason if the driver has some and none does."""
         session = self.open()
         try:
-            return tuple(_listed(session, index) for index in range(session.call("nvmlDeviceGetCount")))
+            found, silent = session.handles()
+            if silent and not found:
+                raise DeviceError(f"the NVIDIA driver cannot list its GPUs: {'; '.join(silent)}")
+            return tuple(_listed(session, index, uuid, handle) for index, uuid, handle in found)
         except Refused as refused:
-            raise DeviceError(f"the NVIDIA driver cannot list its GPUs: {refused.reason}") from None
+            raise DeviceError(f"the NVIDIA driver cannot list its GPUs: {refused}") from None
         finally:
             session.close()
 
@@ -129,86 +132,87 @@ class NvmlSession:
             raise Refused(str(error), permission=code == _NO_PERMISSION) from None
         except getattr(self._module, "NVMLLibraryMismatchError", ()):
             raise Refused("not in this driver") from None
-        return text(value)
+        return _text(value)
+
+    def handles(self) -> tuple[list[tuple[int, str, Any]], list[str]]:
+        """Index, UUID and handle of each card that answers, and a text for each that does not: it may be lost, or
+        belong to somebody else. Raises as `call`."""
+        found, silent = [], []
+        for index in range(self.call("nvmlDeviceGetCount")):
+            try:
+                handle = self.call("nvmlDeviceGetHandleByIndex", index)
+                found.append((index, self.call("nvmlDeviceGetUUID", handle), handle))
+            except (Refused, DeviceError) as error:
+                silent.append(f"GPU {index}: {error}")
+        return found, silent
 
     def handle(self, uuid: str) -> Any:
         """The card of that UUID; raises `DeviceError` if it is not (or no longer) here."""
         try:
-            for index in range(self.call("nvmlDeviceGetCount")):
-                handle = self.call("nvmlDeviceGetHandleByIndex", index)
-                if self.call("nvmlDeviceGetUUID", handle) == uuid:
-                    return handle
+            found, silent = self.handles()
         except Refused as refused:
-            raise DeviceError(f"the NVIDIA driver does not give the GPU {uuid}: {refused.reason}") from None
-        raise DeviceError(f"the GPU {uuid} is not on this machine (any more): see nvidia-smi -L")
+            raise DeviceError(f"the NVIDIA driver cannot list its GPUs: {refused}") from None
+        for _, known, handle in found:
+            if known == uuid:
+                return handle
+        others = "".join(f"; {text}" for text in silent)
+        raise DeviceError(f"the GPU {uuid} is not on this machine (any more), see nvidia-smi -L{others}")
 
     def close(self) -> None:
         """A second call does nothing."""
         if self._open:
             self._open = False
-            try:
+            with suppress(self._module.NVMLError):
                 self._module.nvmlShutdown()
-            except self._module.NVMLError:
-                return  # nothing is lost with it
 
 
 class Reader:
-    """Reads values of one card, and keeps in `unreadable` a short text for each that it did not get.
-
-    What a card refuses once it is not asked for again: a refusal stands for the card, the driver and the user.
-    """
+    """One reading of a card; keeps in `unreadable` a short text for each value that it did not get."""
 
     def __init__(self, session: NvmlSession, handle: Any) -> None:
         self._session = session
-        self._handle = handle
         self._refused: dict[str, str] = {}
+        self.handle = handle
 
     def card(self, what: str, *names: str, arguments: tuple[Any, ...] = ()) -> Any:
         """The answer of the first function that gives one, None if none does. ``what`` is for people."""
-        return self._read(what, names, (self._handle, *arguments))
+        return self.system(what, *names, arguments=(self.handle, *arguments))
 
     def system(self, what: str, *names: str, arguments: tuple[Any, ...] = ()) -> Any:
-        """As `card`, of a function that is not asked about a card."""
-        return self._read(what, names, arguments)
-
-    def process_name(self, pid: int) -> str:
-        """Empty for a process that this system does not show, which is no refusal of the card."""
-        try:
-            return str(self._session.call("nvmlSystemGetProcessName", pid))
-        except Refused:
-            return ""
-
-    @property
-    def unreadable(self) -> tuple[str, ...]:
-        """One text for each refusal so far, e.g. ``energy counter: Not Supported``."""
-        return tuple(f"{name}: {reason}" for name, reason in self._refused.items())
-
-    def _read(self, what: str, names: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
-        if what in self._refused:
-            return None
+        """As `card`, of functions that are not asked about a card."""
         reason = ""
         for name in names:
             try:
                 return self._session.call(name, *arguments)
             except Refused as refused:
-                reason = reason or refused.reason
+                reason = reason or str(refused)
         self._refused[what] = reason
         return None
 
+    def optional(self, name: str, *arguments: Any) -> Any:
+        """The answer of a function whose refusal is nothing to note; None if it refuses."""
+        with suppress(Refused):
+            return self._session.call(name, *arguments)
+        return None
 
-def text(value: Any) -> Any:
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """One text for each refusal, e.g. ``energy counter: Not Supported``."""
+        return tuple(f"{what}: {reason}" for what, reason in self._refused.items())
+
+
+def _text(value: Any) -> Any:
     """Bytes as text (older releases of pynvml), anything else as it is."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def pci_bus_id(info: Any) -> str:
     """As CUDA spells it: NVML writes the domain with eight digits, CUDA with four where they are enough."""
-    domain, _, rest = str(text(info.busId)).upper().partition(":")
+    domain, _, rest = str(_text(info.busId)).upper().partition(":")
     return f"{int(domain, 16):04X}:{rest}"
 
 
-def _listed(session: NvmlSession, index: int) -> ListedGpu:
-    handle = session.call("nvmlDeviceGetHandleByIndex", index)
+def _listed(session: NvmlSession, index: int, uuid: str, handle: Any) -> ListedGpu:
     read = Reader(session, handle)
     pci = read.card("PCI bus id", "nvmlDeviceGetPciInfo")
     capability = read.card("compute capability", "nvmlDeviceGetCudaComputeCapability")
@@ -216,7 +220,7 @@ def _listed(session: NvmlSession, index: int) -> ListedGpu:
     return ListedGpu(
         index=index,
         name=session.call("nvmlDeviceGetName", handle),
-        uuid=session.call("nvmlDeviceGetUUID", handle),
+        uuid=uuid,
         pci_bus_id=pci_bus_id(pci) if pci is not None else "",
         capability=(capability[0], capability[1]) if capability is not None else None,
         memory_bytes=memory.total if memory is not None else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
-from profiler.space.config import GpuConfig
+from profiler.space.config import ScheduleConfig
 
 DISTINCT_KNOBS = 3
 """Knobs in which a config must differ from every better one that was taken. The model is coarse: eight configs that
@@ -16,11 +16,13 @@ differ in one knob each would stand or fall together."""
 class Candidate:
     """A config and the latency in seconds that the performance model gives it."""
 
-    config: GpuConfig
+    config: ScheduleConfig
     modelled_s: float
 
 
-def choose(configs: Iterable[GpuConfig], modelled_s: Callable[[GpuConfig], float], count: int) -> tuple[Candidate, ...]:
+def choose(
+    configs: Iterable[ScheduleConfig], modelled_s: Callable[[ScheduleConfig], float], count: int
+) -> tuple[Candidate, ...]:
     """The ``count`` configs to build (all, if there are fewer); the best modelled one is first
     (`space.gpu.default_config`).
 
@@ -39,7 +41,7 @@ def choose(configs: Iterable[GpuConfig], modelled_s: Callable[[GpuConfig], float
     return tuple(taken + passed_over[: count - len(taken)])
 
 
-def _too_near(config: GpuConfig, other: GpuConfig) -> bool:
+def _too_near(config: ScheduleConfig, other: ScheduleConfig) -> bool:
     """Templates with few knobs ask for a difference in all but one of them."""
     if type(config) is not type(other):
         return False

@@ -14,15 +14,14 @@ from profiler.frontend import load_network
 from profiler.hardware import GPUS, GpuSpec
 from profiler.kernel_library.choice import Candidate, choose
 from profiler.kernel_library.result import BuiltKernel, FailedConfig, KernelLibrary, LibraryRow
-from profiler.kernels.backend import Backend, CudaBackend
+from profiler.kernels.backend import Backend
 from profiler.kernels.cache import ArtifactCache
 from profiler.kernels.pool_build import BuildFailure, BuildPool
 from profiler.lut.demand import Demand, demand
 from profiler.output_folder import require_writable
-from profiler.space.config import GpuConfig
-from profiler.space.gpu import config_space
-from profiler.space.gpu_limits import reason_unsupported
-from profiler.space.gpu_model import analytic_latency_s, limit_s
+from profiler.space.config import ScheduleConfig
+from profiler.space.gpu_model import limit_s
+from profiler.targets import GpuTarget
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
 DEFAULT_CONFIGS = 8
@@ -96,7 +95,7 @@ class _Work:
 
 
 _Result = BuiltKernel | FailedConfig
-_Results = dict[tuple[KernelSpec, GpuConfig], _Result]
+_Results = dict[tuple[KernelSpec, ScheduleConfig], _Result]
 
 
 def build_kernels(request: KernelsRequest, progress: Progress | None = None) -> KernelLibrary:
@@ -110,11 +109,12 @@ def build_kernels(request: KernelsRequest, progress: Progress | None = None) -> 
     gpu = _gpu(request.device)
     network = load_network(request.model, request.batch, skip_unsupported=request.skip_unsupported)
     demands = demand(network, request.precisions, mixed=request.mixed)
-    backend = CudaBackend(gpu, request.cuda)
+    target = GpuTarget(gpu, request.cuda)
+    backend = target.backend
     compiler = backend.compiler
     folder = request.out / "kernels" / gpu.slug
     require_writable(folder)
-    works = [_work(wanted, gpu, request.configs) for wanted in demands]
+    works = [_work(wanted, target, request.configs) for wanted in demands]
     cache = ArtifactCache(folder)
     results, missing = _look_up(works, backend, cache)
     cached = len(results)
@@ -146,11 +146,11 @@ def _gpu(slug: str) -> GpuSpec:
     return gpu
 
 
-def _work(wanted: Demand, gpu: GpuSpec, count: int) -> _Work:
+def _work(wanted: Demand, target: GpuTarget, count: int) -> _Work:
     spec = wanted.spec
-    space = config_space(spec, gpu)
-    candidates = choose(space, lambda config: analytic_latency_s(spec, config, gpu), count)
-    obstacle = "" if space else reason_unsupported(spec, gpu) or "no valid config"
+    space = target.space(spec)
+    candidates = choose(space, lambda config: target.modelled_s(spec, config), count)
+    obstacle = "" if space else target.obstacle(spec) or "no valid config"
     return _Work(wanted, len(space), candidates, obstacle)
 
 
@@ -204,7 +204,7 @@ def _built(artifact: Artifact, candidate: Candidate, path: Path) -> BuiltKernel:
     return BuiltKernel(artifact.config, candidate.modelled_s, artifact.native, artifact.resources, path)
 
 
-def _row(work: _Work, results: Mapping[tuple[KernelSpec, GpuConfig], _Result], gpu: GpuSpec) -> LibraryRow:
+def _row(work: _Work, results: Mapping[tuple[KernelSpec, ScheduleConfig], _Result], gpu: GpuSpec) -> LibraryRow:
     own = [results[work.spec, candidate.config] for candidate in work.candidates]
     built = [result for result in own if isinstance(result, BuiltKernel)]
     row = LibraryRow(

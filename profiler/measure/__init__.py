@@ -18,11 +18,17 @@ the reverse of the one before, so that nobody always follows the same neighbour:
                                                                                A is done: the interval of its median
                                                                                is narrow enough, or its budget spent
 
-Every sample is kept. Samples are discarded for one reason only: at the end of a `FINAL` measurement the median lies so
-far above the minimum that something else must have run (`Summary.contaminated`). Then all samples of that kernel are
-taken once more, the first ones are counted as discarded, and if the second ones look no better a note says so.
+Between the batches, outside of every clock and budget, a card gets time to recover from what held it back:
 
-- `rule`: when there are enough samples. `window`: the loop.
+    | batch, slowed down by heat | wait ... | batch, not counted | batch | batch, power capped | rest | batch | ...
+      discarded and counted                                                kept and counted
+
+Every sample is kept, but for two reasons to discard it, and both are counted. One is a thermal or hardware slowdown
+(`throttle`). The other shows at the end of a `FINAL` measurement: the median lies so far above the minimum that
+something else must have run (`Summary.contaminated`). Then all samples of that kernel are taken once more, and if the
+second ones look no better a note says so.
+
+- `rule`: when there are enough samples. `throttle`: waits and rests. `window`: the loop.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from profiler.artifact import Artifact
 from profiler.devices.protocol import Device, KernelFailure, Recorded
 from profiler.measure.rule import StoppingRule
+from profiler.measure.throttle import KERNEL_WAITS_S, Batch, Patience, Throttle
 from profiler.record import Circumstances, Conditions, Failure, Measurement
 from profiler.statistics import summarize
 
@@ -20,8 +21,6 @@ _BURST_SHARE = 0.01  # of the budget: one burst
 _WARM_UP_SHARE = 0.2  # of the budget: all bursts
 
 _CLOCK_STEP_S = 1e-9  # no launch takes less
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,12 @@ class Run:
 
 @dataclass
 class _Candidate:
-    """A kernel on its way through the rounds. ``spent_s`` is wall time since its warm-up began."""
+    """A kernel on its way through the rounds.
+
+    ``spent_s`` is the wall time of its batches since its warm-up began, without waits and rests. Of its samples,
+    ``capped`` were taken under the power cap, None if the device cannot tell. ``slowed`` and ``contaminated`` count
+    the samples that were discarded.
+    """
 
     index: int
     artifact: Artifact
@@ -44,7 +48,10 @@ class _Candidate:
     uncounted: int = 1
     spent_s: float = 0.0
     samples_s: list[float] = field(default_factory=list)
-    discarded: int = 0
+    capped: int | None = None
+    slowed: int = 0
+    contaminated: int = 0
+    patience: Patience = field(default_factory=lambda: Patience(KERNEL_WAITS_S))
 
 
 def measure(
@@ -54,14 +61,19 @@ def measure(
     rule: StoppingRule,
     stage: str,
     run: Run,
-    clock: Clock = time.perf_counter,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Measurement | Failure, ...]:
     """One record per artifact, in their order.
 
     All artifacts are loaded at the same time and sampled in turn; those that shall be compared belong into one call.
     What fails becomes a `Failure` and loses none of the others. A `Recorded` device hands its records on unchanged.
 
-    stage : ``screen`` or ``final``, as in `Measurement`. clock : seconds of wall time, for the budget only.
+    Waits and rests (`throttle`) are no part of a kernel's budget; a device whose fingerprint says ``sustained`` gets no
+    rests.
+
+    stage : ``screen`` or ``final``, as in `Measurement`. clock : seconds of wall time, for the budget only. sleep :
+    waits so many seconds.
 
     Raises `DeviceError` if the device itself does not work, `NotRecorded` if a recorded one does not know an artifact,
     and `ValueError` for an artifact that was built for another number of threads.
@@ -71,20 +83,28 @@ def measure(
             raise ValueError(f"the artifact is for {artifact.threads} threads, the conditions say {conditions.threads}")
     if isinstance(device, Recorded):
         return tuple(device.recall(artifact, conditions, stage) for artifact in artifacts)
-    return _Window(device, conditions, rule, stage, run, clock).measure(artifacts)
+    return _Window(device, conditions, rule, stage, run, clock, sleep).measure(artifacts)
 
 
 class _Window:
     def __init__(
-        self, device: Device, conditions: Conditions, rule: StoppingRule, stage: str, run: Run, clock: Clock
+        self,
+        device: Device,
+        conditions: Conditions,
+        rule: StoppingRule,
+        stage: str,
+        run: Run,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
     ) -> None:
         self._device = device
         self._conditions = conditions
         self._rule = rule
         self._stage = stage
         self._run = run
-        self._clock = clock
-        self._fingerprint = device.fingerprint(run.compiler).digest
+        fingerprint = device.fingerprint(run.compiler)
+        self._throttle = Throttle(device, fingerprint.sustained, clock, sleep)
+        self._fingerprint = fingerprint.digest
         self._failures: dict[int, Failure] = {}
 
     def measure(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
@@ -133,12 +153,11 @@ class _Window:
         burst_s = _BURST_SHARE * self._rule.budget_s
         launches, before_s = 1, math.inf
         while True:
-            begin = self._clock()
-            launch_s = max(statistics.median(self._time(candidate, launches)), _CLOCK_STEP_S)
-            wall_s = self._clock() - begin
-            candidate.spent_s += wall_s
+            batch = self._time(candidate, launches)
+            launch_s = max(statistics.median(batch.times_s), _CLOCK_STEP_S)
+            candidate.spent_s += batch.wall_s
             steady = abs(launch_s - before_s) <= _STEADY * launch_s
-            per_launch_s = max(wall_s / launches, launch_s)
+            per_launch_s = max(batch.wall_s / launches, launch_s)
             if steady or candidate.spent_s >= _WARM_UP_SHARE * self._rule.budget_s:
                 break
             before_s = launch_s
@@ -151,14 +170,16 @@ class _Window:
         turn = list(candidates)
         while turn:
             for candidate in turn:
-                begin = self._clock()
                 try:
-                    times_s = self._time(candidate, candidate.uncounted + candidate.launches)
+                    batch = self._time(candidate, candidate.uncounted + candidate.launches)
                 except KernelFailure as failure:
                     self._fail(candidate.index, candidate.artifact, failure)
                     continue
-                candidate.spent_s += self._clock() - begin
-                candidate.samples_s.append(statistics.fmean(times_s[candidate.uncounted :]))
+                candidate.spent_s += batch.wall_s
+                candidate.samples_s.append(statistics.fmean(batch.times_s[candidate.uncounted :]))
+                candidate.slowed += batch.discarded
+                if batch.power_capped is not None:
+                    candidate.capped = (candidate.capped or 0) + batch.power_capped
             turn = [c for c in reversed(turn) if not self._finished(c)]
 
     def _finished(self, candidate: _Candidate) -> bool:
@@ -166,12 +187,14 @@ class _Window:
 
     def _repeat(self, candidates: Sequence[_Candidate]) -> None:
         for candidate in candidates:
-            candidate.discarded += len(candidate.samples_s)
-            candidate.samples_s, candidate.spent_s = [], 0.0
+            candidate.contaminated += len(candidate.samples_s)
+            candidate.samples_s, candidate.spent_s, candidate.capped = [], 0.0, None
         self._rounds(candidates)
 
-    def _time(self, candidate: _Candidate, launches: int) -> tuple[float, ...]:
-        return self._device.time(candidate.handle, launches, self._conditions.cache_mode)
+    def _time(self, candidate: _Candidate, launches: int) -> Batch:
+        return self._throttle.take(
+            lambda: self._device.time(candidate.handle, launches, self._conditions.cache_mode), candidate.patience
+        )
 
     def _unload(self, handle: int) -> None:
         with suppress(KernelFailure):
@@ -192,8 +215,11 @@ class _Window:
 
     def _measurement(self, candidate: _Candidate, circumstances: Circumstances) -> Measurement:
         notes = list(circumstances.notes)
-        if candidate.discarded:
-            notes.append(f"measured again: the first {candidate.discarded} samples were contaminated")
+        capped = None if candidate.capped is None else candidate.capped / len(candidate.samples_s)
+        if candidate.slowed:
+            notes.append(f"samples that were slowed down and taken again: {candidate.slowed}")
+        if candidate.contaminated:
+            notes.append(f"measured again: the first {candidate.contaminated} samples were contaminated")
         if _contaminated(candidate):
             notes.append("contaminated: the median lies far above the minimum")
         return Measurement(
@@ -204,13 +230,13 @@ class _Window:
             artifact_sha256=candidate.artifact.sha256,
             samples_s=tuple(candidate.samples_s),
             launches_per_sample=candidate.launches,
-            discarded=candidate.discarded,
+            discarded=candidate.slowed + candidate.contaminated,
             stage=self._stage,
             run_id=self._run.run_id,
             measured_at=time.time(),
             tool_version=self._run.tool_version,
             native=candidate.artifact.native,
-            circumstances=replace(circumstances, notes=tuple(notes)),
+            circumstances=replace(circumstances, power_capped_fraction=capped, notes=tuple(notes)),
         )
 
 

@@ -20,16 +20,20 @@ QUICK = StoppingRule(sample_s=1e-4, min_samples=3, max_samples=4, target=0.5, bu
 
 @dataclass(frozen=True)
 class Kernels:
-    """Artifacts that the device under test knows: two that are right, and one for each way to fail."""
+    """Artifacts that the device under test knows: two that are right, and one for each way to fail.
+
+    ``refused`` must not be launched at all; ``refusal`` is part of what the device says about it.
+    """
 
     right: Artifact
     also_right: Artifact
     wrong: Artifact
     crashing: Artifact
-    missing_feature: Artifact
+    refused: Artifact
+    refusal: str
 
     def all(self) -> tuple[Artifact, ...]:
-        return (self.right, self.also_right, self.wrong, self.crashing, self.missing_feature)
+        return (self.right, self.also_right, self.wrong, self.crashing, self.refused)
 
 
 class DeviceConformance:
@@ -86,11 +90,11 @@ class DeviceConformance:
         assert len(device.time(before, 2, CacheMode.HOT)) == 2
         device.verify(device.load(kernels.also_right))
 
-    def test_missing_feature_is_not_launched(self, device: Device, kernels: Kernels) -> None:
+    def test_what_cannot_run_is_not_launched(self, device: Device, kernels: Kernels) -> None:
         with pytest.raises(KernelFailure) as caught:
-            device.load(kernels.missing_feature)
+            device.load(kernels.refused)
         assert caught.value.kind is FailureKind.LAUNCH
-        assert "no_such_feature" in caught.value.message
+        assert kernels.refusal in caught.value.message
 
     def test_handles_are_independent(self, device: Device, kernels: Kernels) -> None:
         handles = [device.load(a) for a in (kernels.right, kernels.right, kernels.also_right)]

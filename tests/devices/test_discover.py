@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from profiler.devices.cuda import CudaDevice
 
-from profiler.devices.discover import Choice, Inventory, discover, find_device, gpu_slug, open_device
-from profiler.devices.nvml import ListedGpu, Nvml
+from profiler.devices.discover import Choice, Inventory, Vendor, discover, find_device, open_device
+from profiler.devices.gpu_spec import gpu_slug
+from profiler.devices.host import HostDevice
+from profiler.devices.nvml import Nvml
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, DotIsa
+from tests.devices.fake_nvml import LIBRARY_NOT_FOUND, UNKNOWN, FakeGpu, FakeNvml
 
 CPU = CpuSpec("Some CPU (1/2/3)", DotIsa.AVX2, frozenset({"avx2"}), "0x1", 2, None, None, None)
-T4 = ListedGpu(0, "Tesla T4", "GPU-1a2b3c4d-0000-0000-0000-000000000000")
-T4_TOO = ListedGpu(1, "Tesla T4", "GPU-1a2b9999-0000-0000-0000-000000000000")
-A100 = ListedGpu(2, "NVIDIA A100-SXM4-40GB", "GPU-ffff0000-0000-0000-0000-000000000000")
+T4 = FakeGpu("Tesla T4", "GPU-1a2b3c4d-0000-0000-0000-000000000000", "00000000:00:04.0")
+T4_TOO = FakeGpu("Tesla T4", "GPU-1a2b9999-0000-0000-0000-000000000000", "00000000:00:05.0")
+A100 = FakeGpu("NVIDIA A100-SXM4-40GB", "GPU-ffff0000-0000-0000-0000-000000000000", "00000000:00:06.0", (8, 0))
+V100 = FakeGpu("Tesla V100-SXM2-16GB", "GPU-77770000-0000-0000-0000-000000000000", "00000000:00:07.0", (7, 0))
+PRESENT, ABSENT = "json", "no_such_package"  # in place of PyCUDA
 
 
-class FakeGpus:
-    def __init__(self, *gpus: ListedGpu) -> None:
-        self._gpus = gpus
-
-    def gpus(self) -> tuple[ListedGpu, ...]:
-        return self._gpus
+def vendor(*gpus: FakeGpu, package: str = PRESENT) -> Vendor:
+    fake = FakeNvml(gpus=list(gpus), refusals={} if gpus else {"nvmlInit": LIBRARY_NOT_FOUND})
+    return Vendor(Nvml(load=lambda: fake), worker=("cuda-worker",), package=package)
 
 
-class NoGpus:
-    def gpus(self) -> tuple[ListedGpu, ...]:
-        raise DeviceError("the NVIDIA driver does not answer: NVML Shared Library Not Found")
-
-
-def here(*gpus: ListedGpu) -> Inventory:
-    return discover(FakeGpus(*gpus) if gpus else NoGpus(), CPU)
+def here(*gpus: FakeGpu, package: str = PRESENT) -> Inventory:
+    return discover(vendor(*gpus, package=package), CPU)
 
 
 def refusal(selector: str, inventory: Inventory) -> str:
@@ -64,7 +61,7 @@ def test_a_gpu_that_is_not_here(selector: str) -> None:
 def test_another_gpu_is_here() -> None:
     text = refusal("t4", here(A100))
     assert "there is no t4" in text
-    assert "NVIDIA A100-SXM4-40GB (a100, index 2)" in text
+    assert "NVIDIA A100-SXM4-40GB (a100, index 0)" in text
 
 
 @pytest.mark.parametrize("selector", ["", "gpu", "tesla", "-1", "t44"])
@@ -74,19 +71,41 @@ def test_unknown_selectors(selector: str) -> None:
     assert "t4, a100, h200" in text
 
 
-def test_auto_says_that_gpus_cannot_be_measured_yet() -> None:
-    choice = find_device("auto", here(T4))
-    assert choice.device.slug == "cpu"
-    assert "Tesla T4 (t4, index 0)" in choice.note
-    assert "host CPU only" in choice.note
+@pytest.mark.parametrize(
+    ("selector", "gpu"),
+    [("t4", T4), ("1", T4_TOO), ("gpu-1a2b9", T4_TOO), (T4_TOO.uuid, T4_TOO), ("a100", A100), ("A100", A100)],
+)
+def test_a_gpu_among_several(selector: str, gpu: FakeGpu) -> None:
+    """By model the first of its kind, and a word if there are more."""
+    choice = find_device(selector, here(T4, T4_TOO, A100))
+    assert (choice.device.uuid, choice.device.name) == (gpu.uuid, gpu.name)
+    assert ("took the first of 2" in choice.note) == (selector == "t4")
 
 
-@pytest.mark.parametrize("selector", ["t4", "1", "gpu-1a2b9", T4_TOO.uuid, "a100"])
-def test_a_gpu_that_is_here_is_refused_honestly(selector: str) -> None:
-    text = refusal(selector, here(T4, T4_TOO, A100))
+def test_auto_takes_the_first_gpu_that_can_be_measured() -> None:
+    assert find_device("auto", here(T4)) == Choice(here(T4).gpus[0])
+    choice = find_device("auto", here(V100, A100, T4))
+    assert choice.device.slug == "a100"
+    assert "of 3 GPUs" in choice.note
+
+
+def test_auto_falls_back_to_the_cpu_and_says_why() -> None:
+    for inventory, reason in ((here(V100), "compute capability 7.0"), (here(T4, package=ABSENT), "PyCUDA")):
+        choice = find_device("auto", inventory)
+        assert choice.device.slug == "cpu"
+        assert reason in choice.note
+
+
+@pytest.mark.parametrize(
+    ("inventory", "reason"), [(here(V100), "begin with 7.5 (Turing"), (here(T4, package=ABSENT), "make doctor")]
+)
+def test_a_gpu_that_cannot_be_measured_is_refused_with_the_reason(inventory: Inventory, reason: str) -> None:
+    text = refusal("0", inventory)
     assert "is here, but" in text
+    assert reason in text
     assert "GPU=cpu" in text
-    assert ("index 0" if selector == "t4" else "index 2" if selector == "a100" else "index 1") in text
+    with pytest.raises(DeviceError):
+        open_device(inventory.gpus[0])
 
 
 def test_uuid_that_is_cut_too_short() -> None:
@@ -94,11 +113,11 @@ def test_uuid_that_is_cut_too_short() -> None:
 
 
 def test_opening() -> None:
-    inventory = here(T4)
-    with open_device(inventory.cpu) as device:
-        assert device.slug == "cpu"
-    with pytest.raises(DeviceError):
-        open_device(inventory.gpus[0])
+    with open_device(here(T4).cpu) as device:
+        assert isinstance(device, HostDevice)
+    with open_device(here(T4, A100).gpus[1], vendor(T4, A100)) as device:
+        assert isinstance(device, CudaDevice)
+        assert device.slug == "a100"
 
 
 @pytest.mark.parametrize(
@@ -115,54 +134,18 @@ def test_slugs(name: str, slug: str) -> None:
     assert gpu_slug(name) == slug
 
 
-class FakeNvmlError(Exception):
-    pass
-
-
-def fake_pynvml(fails_at: str = "") -> Any:
-    """A stand-in for the module pynvml with two GPUs."""
-    calls: list[str] = []
-
-    def call(name: str, answer: Any) -> Any:
-        def function(*arguments: Any) -> Any:
-            calls.append(name)
-            if name == fails_at:
-                raise FakeNvmlError("Unknown Error")
-            return answer(*arguments)
-
-        return function
-
-    return SimpleNamespace(
-        NVMLError=FakeNvmlError,
-        calls=calls,
-        nvmlInit=call("nvmlInit", lambda: None),
-        nvmlShutdown=call("nvmlShutdown", lambda: None),
-        nvmlDeviceGetCount=call("nvmlDeviceGetCount", lambda: 2),
-        nvmlDeviceGetHandleByIndex=call("nvmlDeviceGetHandleByIndex", lambda index: index),
-        nvmlDeviceGetName=call("nvmlDeviceGetName", lambda handle: [b"Tesla T4", "NVIDIA H200"][handle]),
-        nvmlDeviceGetUUID=call("nvmlDeviceGetUUID", lambda handle: [b"GPU-1", "GPU-2"][handle]),
-    )
-
-
-def test_listing_through_pynvml() -> None:
-    module = fake_pynvml()
-    assert Nvml(lambda: module).gpus() == (ListedGpu(0, "Tesla T4", "GPU-1"), ListedGpu(1, "NVIDIA H200", "GPU-2"))
-    assert module.calls[-1] == "nvmlShutdown"
-
-
 @pytest.mark.parametrize("fails_at", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetUUID"])
 def test_nvml_errors_become_reasons(fails_at: str) -> None:
-    module = fake_pynvml(fails_at)
-    with pytest.raises(DeviceError, match="Unknown Error"):
-        Nvml(lambda: module).gpus()
-    assert (module.calls[-1] == "nvmlShutdown") == (fails_at != "nvmlInit")
+    fake = FakeNvml(refusals={fails_at: UNKNOWN})
+    assert "Unknown Error" in discover(Vendor(Nvml(load=lambda: fake)), CPU).no_gpus
+    assert fake.sessions == 0
 
 
 def test_without_pynvml() -> None:
     def missing() -> Any:
         raise ImportError("No module named 'pynvml'")
 
-    assert "nvidia-ml-py" in discover(Nvml(missing), CPU).no_gpus
+    assert "nvidia-ml-py" in discover(Vendor(Nvml(missing)), CPU).no_gpus
 
 
 def test_this_machine() -> None:

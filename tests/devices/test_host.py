@@ -52,7 +52,8 @@ def host_kernels() -> Kernels:
         also_right=artifact("uses_workspace", config="other"),
         wrong=artifact("wrong", config="wrong"),
         crashing=artifact("segfaults", config="crashing"),
-        missing_feature=artifact("illegal", config="missing", features=("sse2", "no_such_feature")),
+        refused=artifact("illegal", config="refused", features=("sse2", "no_such_feature")),
+        refusal="no_such_feature",
     )
 
 

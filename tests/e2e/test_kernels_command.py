@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from profiler import targets
 from profiler.artifact import Artifact
 from profiler.frontend import load_network
 from profiler.hardware import GPUS, GpuSpec
@@ -209,7 +210,7 @@ def test_a_layer_without_a_kernel(built: Place, command: Command, monkeypatch: p
     def none_for_pools(spec: KernelSpec, gpu: GpuSpec) -> tuple[GpuConfig, ...]:
         return () if spec.workload.op is Op.MAX_POOL else config_space(spec, gpu)
 
-    monkeypatch.setattr(stage, "config_space", none_for_pools)
+    monkeypatch.setattr(targets.gpu_space, "config_space", none_for_pools)
     answer = command(_kernels(built))
     assert answer.code == 1
     assert "no kernel for pool: no valid config" in answer.out

@@ -12,9 +12,10 @@ from types import TracebackType
 import pytest
 
 from profiler.artifact import ArgSpec, Artifact, Check, Role
-from profiler.devices.protocol import KernelFailure
+from profiler.devices.protocol import KernelFailure, Throttling
 from profiler.errors import DeviceError
 from profiler.measure import FINAL, SCREEN, Run, StoppingRule, measure
+from profiler.measure.throttle import CALL_WAITS_S, KERNEL_WAITS_S, MOST_REST
 from profiler.quantize.packing import Packing
 from profiler.record import (
     CacheMode,
@@ -60,12 +61,19 @@ def constant(launch_s: float) -> Callable[[], Durations]:
 
 @dataclass
 class FakeDevice:
-    """Kernels by config: how long their launches take, or at which call they fail. Keeps a diary."""
+    """Kernels by config: how long their launches take, or at which call they fail. Keeps a diary.
+
+    held_back : what held the card back, by the config that was timed, its begin and end; None if it cannot tell.
+    """
 
     kernels: dict[str, Callable[[], Durations]]
     overhead_s: float = 0.0
     failing: dict[tuple[str, str], FailureKind] = field(default_factory=dict)
     broken_at: str = ""
+    held_back: Callable[[str, float, float], Throttling | None] = lambda config, begin_s, end_s: None
+    sustained: bool = False
+    slept_s: list[float] = field(default_factory=list)
+    timed: tuple[str, float, float] = ("", 0.0, 0.0)
     slug: str = "fake"
     now_s: float = 0.0
     diary: list[tuple[str, str, int]] = field(default_factory=list)
@@ -77,7 +85,11 @@ class FakeDevice:
         return self.now_s
 
     def fingerprint(self, compiler: str) -> Fingerprint:
-        return Fingerprint("fake", "Fake", "none", "0", "", compiler)
+        return Fingerprint("fake", "Fake", "none", "0", "", compiler, sustained=self.sustained)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now_s += seconds
 
     def load(self, artifact: Artifact) -> int:
         self._note("load", artifact.config)
@@ -92,8 +104,13 @@ class FakeDevice:
         config, durations = self.loaded[handle]
         self._note("time", config, launches)
         times_s = tuple(itertools.islice(durations, launches))
+        begin_s = self.now_s
         self.now_s += sum(times_s) + self.overhead_s * launches
+        self.timed = (config, begin_s, self.now_s)
         return times_s
+
+    def throttling(self) -> Throttling | None:
+        return self.held_back(*self.timed)
 
     def unload(self, handle: int) -> None:
         self._note("unload", self.loaded.pop(handle)[0])
@@ -127,7 +144,7 @@ class FakeDevice:
 def run(
     device: FakeDevice, configs: str, rule: StoppingRule = FOUR, stage: str = "final"
 ) -> tuple[Measurement | Failure, ...]:
-    return measure(device, [artifact(c) for c in configs], HOT, rule, stage, RUN, clock=device.clock)
+    return measure(device, [artifact(c) for c in configs], HOT, rule, stage, RUN, device.clock, device.sleep)
 
 
 def measured(records: tuple[Measurement | Failure, ...]) -> list[Measurement]:
@@ -326,3 +343,143 @@ def test_wrong_number_of_threads_is_a_defect() -> None:
 
 def test_nothing_to_measure() -> None:
     assert run(FakeDevice({}), "") == ()
+
+
+FINE = Throttling()
+SLOWED = Throttling("HwThermalSlowdown")
+CAPPED = Throttling(power_capped=True)
+
+
+@pytest.mark.parametrize("told", [None, FINE])
+def test_a_device_that_is_not_held_back_never_waits(told: Throttling | None) -> None:
+    device = FakeDevice({c: constant(1e-4) for c in "ab"}, held_back=lambda config, begin_s, end_s: told)
+    for record in measured(run(device, "ab", FINAL)):
+        assert record.circumstances.power_capped_fraction == (None if told is None else 0.0)
+        assert (record.discarded, record.circumstances.notes) == (0, ())
+    assert device.slept_s == []
+
+
+def test_a_slowdown_that_ends_costs_samples_and_time_but_no_precision() -> None:
+    """The card is hot from the third second on, for five; what was taken then, at half the speed, is not in a sample.
+
+    The waits exceed the budget by far, and yet no kernel is cut short.
+    """
+
+    def hot(config: str, begin_s: float, end_s: float) -> Throttling:
+        return SLOWED if begin_s < 8 and end_s > 3 else FINE
+
+    device = FakeDevice({}, held_back=hot)
+
+    def durations() -> Durations:
+        while True:
+            yield 2e-2 if 2.9 < device.now_s < 8 else 1e-2
+
+    device.kernels = {"a": durations, "b": durations}
+    rule = StoppingRule(sample_s=0.1, min_samples=20, max_samples=20, target=0.0, budget_s=5.0)
+    first, second = measured(run(device, "ab", rule))
+    assert first.discarded + second.discarded >= 3
+    for record in (first, second):
+        assert record.samples_s == pytest.approx([1e-2] * 20)
+        note = f"samples that were slowed down and taken again: {record.discarded}"
+        assert record.circumstances.notes == ((note,) if record.discarded else ())
+    assert 4 < sum(device.slept_s) < 12
+
+
+def test_warm_up_waits_for_a_hot_card_too() -> None:
+    device = FakeDevice({"a": constant(1e-4)}, held_back=lambda config, begin_s, end_s: SLOWED if begin_s < 2 else FINE)
+    (record,) = measured(run(device, "a"))
+    assert (len(record.samples_s), record.discarded) == (4, 0), "what the warm-up loses is no sample"
+    assert sum(device.slept_s) > 1
+
+
+def test_a_slowdown_that_never_ends_fails_its_kernel_only() -> None:
+    """As a kernel that makes the card too hot by itself."""
+    device = FakeDevice(
+        {c: constant(1e-4) for c in "abc"}, held_back=lambda config, begin_s, end_s: SLOWED if config == "b" else FINE
+    )
+    first, failure, last = run(device, "abc")
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.UNSTABLE
+    assert "HwThermalSlowdown" in failure.message
+    assert sum(device.slept_s) == KERNEL_WAITS_S
+    for record in (first, last):
+        assert isinstance(record, Measurement)
+        assert len(record.samples_s) == 4
+    assert not device.loaded
+
+
+@pytest.mark.parametrize("since_s", [0.0, 0.01])
+def test_a_card_that_never_cools_down_ends_the_call(since_s: float) -> None:
+    """From the first batch on, or in the middle of the samples: one failure for each kernel, within the bound."""
+    device = FakeDevice(
+        {c: constant(1e-4) for c in "abcdefgh"},
+        held_back=lambda config, begin_s, end_s: SLOWED if end_s >= since_s else FINE,
+    )
+    records = run(device, "abcdefgh", FINAL)
+    assert [isinstance(r, Failure) and r.kind is FailureKind.UNSTABLE for r in records] == [True] * 8
+    assert sum(device.slept_s) == CALL_WAITS_S
+    assert not device.loaded
+
+
+@pytest.mark.parametrize("rule", [SCREEN, FINAL])
+def test_a_card_that_is_always_capped_gives_a_table(rule: StoppingRule) -> None:
+    """Every sample is kept and flagged; the rests cost a bounded multiple, and no kernel loses samples to them."""
+    noise = random.Random(3)
+    kernels = {c: lambda: (1e-4 * noise.uniform(1, 1.2) for _ in itertools.count()) for c in "abcd"}
+    device = FakeDevice(dict(kernels), held_back=lambda config, begin_s, end_s: CAPPED)
+    records = measured(run(device, "abcd", rule))
+    for record in records:
+        assert record.circumstances.power_capped_fraction == 1.0
+        assert record.discarded == 0
+        assert len(record.samples_s) >= rule.min_samples
+    rests_s = sum(device.slept_s)
+    assert 0 < rests_s <= MOST_REST * (device.now_s - rests_s)
+    assert device.now_s <= (1 + MOST_REST) * 4 * 1.2 * rule.budget_s
+
+
+def test_sustained_measurements_rest_never() -> None:
+    device = FakeDevice({"a": constant(1e-4)}, held_back=lambda config, begin_s, end_s: CAPPED, sustained=True)
+    (record,) = measured(run(device, "a"))
+    assert record.circumstances.power_capped_fraction == 1.0
+    assert record.fingerprint == device.fingerprint("gcc 12").digest
+    assert device.slept_s == []
+
+
+def test_rests_keep_a_card_below_its_cap() -> None:
+    """A card that averages its power over 100 ms and is capped above half load: few samples are capped."""
+    load: list[tuple[float, float]] = []
+
+    def capped(config: str, begin_s: float, end_s: float) -> Throttling:
+        load.append((begin_s, end_s))
+        busy_s = sum(max(0.0, end - max(begin, end_s - 0.1)) for begin, end in load)
+        return CAPPED if busy_s > 0.05 else FINE
+
+    device = FakeDevice({"a": constant(1e-3)}, held_back=capped)
+    rule = StoppingRule(sample_s=0.005, min_samples=400, max_samples=400, target=0.0, budget_s=100.0)
+    (record,) = measured(run(device, "a", rule))
+    fraction = record.circumstances.power_capped_fraction
+    assert fraction is not None
+    assert 0 < fraction < 0.3
+
+
+def test_the_capped_fraction_counts_the_samples_of_each_kernel() -> None:
+    calls = itertools.count()
+    device = FakeDevice(
+        {c: constant(0.01) for c in "ab"},
+        held_back=lambda config, begin_s, end_s: CAPPED if config == "b" and next(calls) % 2 else FINE,
+    )
+    never, half = measured(run(device, "ab", replace(FOUR, min_samples=8, max_samples=8)))
+    assert never.circumstances.power_capped_fraction == 0.0
+    assert half.circumstances.power_capped_fraction == 0.5
+
+
+def test_samples_that_are_taken_once_more_are_capped_anew() -> None:
+    """Capped while the neighbour ran; the fraction is that of the samples that are kept."""
+    device = FakeDevice(
+        {"a": contaminated_for(20)},
+        held_back=lambda config, begin_s, end_s: CAPPED if len(device.calls("time")) < 10 else FINE,
+    )
+    (record,) = measured(run(device, "a", replace(FOUR, repeats=1)))
+    assert record.discarded == 4
+    assert record.circumstances.power_capped_fraction is not None
+    assert record.circumstances.power_capped_fraction < 1.0

@@ -64,10 +64,27 @@ def test_a_turn_ends_with_its_process(tmp_path: Path) -> None:
 
 
 def test_turns_of_a_device_belong_to_a_user() -> None:
-    path = MachineTurns.of_device("cpu").path
+    path = MachineTurns.of_cpu().path
     assert path.parent == Path(tempfile.gettempdir())
     assert f"-{os.getuid()}-cpu" in path.name
-    assert path != MachineTurns.of_device("t4").path
+
+
+def test_compiling_for_a_gpu_disturbs_the_cpu_alone(tmp_path: Path) -> None:
+    cpu, gpu = tmp_path / "cpu", tmp_path / "gpu"
+    card = MachineTurns(cpu, gpu)
+    other = Other(cpu, "measuring")
+    assert other.has_turn(20)
+    with card.measuring():
+        pass
+    other.end()
+    with card.measuring():
+        compiling = Other(cpu, "compiling")
+        assert compiling.has_turn(20)
+        compiling.end()
+        measuring = Other(gpu, "measuring")
+        assert not measuring.has_turn(0.3)
+    assert measuring.has_turn(20)
+    measuring.end()
 
 
 def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:

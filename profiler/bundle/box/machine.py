@@ -1,0 +1,73 @@
+"""The device that a bundle is for: found among those of this machine, compared with the manifest, opened."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+
+from profiler.bundle.box.manifest import Manifest
+from profiler.devices.discover import FoundDevice, Inventory, discover, find_device, open_device
+from profiler.devices.gpu_monitor import GpuMonitor
+from profiler.devices.nvml import Nvml
+from profiler.devices.protocol import Device
+from profiler.errors import DeviceError
+from profiler.hardware import CpuSpec, host_cpu
+
+
+def find(manifest: Manifest, selector: str | None = None, inventory: Inventory | None = None) -> FoundDevice:
+    """The device that the bundle is for; ``selector`` is a GPU's index or UUID, by default the first that fits.
+
+    Raises `DeviceError` in one line if there is none, or if the chosen one is of another model.
+    """
+    if not manifest.is_gpu:
+        if platform.machine() != manifest.machine:
+            raise DeviceError(
+                f"this bundle is for a CPU of {manifest.machine}, this is {platform.machine()}; "
+                "bundle the model on a machine of this kind"
+            )
+        return (inventory or discover()).cpu
+    here = inventory or discover()
+    if selector is not None:
+        found = find_device(selector, here).device
+        if found.slug != manifest.device:
+            raise DeviceError(f"this bundle is for {manifest.device_name} ({manifest.device}), not for {found.text}")
+        return found
+    fitting = [gpu for gpu in here.gpus if gpu.slug == manifest.device]
+    if not fitting:
+        raise DeviceError(
+            f"this bundle is for {manifest.device_name} ({manifest.device}), which is not here; found: {here.text}"
+        )
+    return next((gpu for gpu in fitting if not gpu.obstacle), fitting[0])
+
+
+def open_found(found: FoundDevice, sustained: bool) -> Device:
+    """Ready to load kernels; the caller closes it. ``sustained`` : a GPU without rests, under its power cap."""
+    return open_device(found, sustained=sustained)
+
+
+def require_driver(manifest: Manifest, driver: str) -> None:
+    """Raises `DeviceError` if that driver does not load the bundle's cubins."""
+    if driver and version(driver) < version(manifest.least_driver):
+        raise DeviceError(
+            f"driver {driver} is older than {manifest.least_driver}, which the kernels of {manifest.compiler} need: "
+            "update the driver, or make the bundle with --cuda 12"
+        )
+
+
+def driver_of(found: FoundDevice) -> str:
+    """Version of the GPU's driver; empty if NVML does not tell."""
+    with GpuMonitor(Nvml(), found.uuid) as monitor:
+        return monitor.facts().driver
+
+
+def require_features(features: Sequence[str], cpu: CpuSpec | None = None) -> None:
+    """Raises `DeviceError` if this CPU lacks any of them."""
+    missing = sorted(set(features) - (cpu or host_cpu()).features)
+    if missing:
+        raise DeviceError(f"this CPU lacks {', '.join(missing)}, which the kernels use; bundle the model on such a CPU")
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers of ``535.129.03``, which compare as the versions do."""
+    return tuple(int(number) for number in re.findall(r"\d+", text))

@@ -1,0 +1,127 @@
+"""What a bundle measures: ``manifest.json`` in the zip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from profiler.errors import InvalidFile, InvalidWorkload
+from profiler.record import Conditions
+from profiler.workload import KernelSpec
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A schedule config of a kernel, its modelled latency in seconds, and the digest of its artifact."""
+
+    config: str
+    modelled_s: float
+    sha256: str
+
+    @property
+    def path(self) -> str:
+        """Of the artifact in the zip."""
+        return f"artifacts/{self.sha256}.lbk"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel, the layers that need it, and its candidates, the best modelled first.
+
+    ``mixed``: only networks of mixed precision need it.
+    """
+
+    spec: KernelSpec
+    layers: tuple[str, ...]
+    mixed: bool
+    candidates: tuple[Candidate, ...]
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise ValueError(f"{self.spec.key} has no candidate")
+        if len({candidate.config for candidate in self.candidates}) < len(self.candidates):
+            raise ValueError(f"{self.spec.key} has a candidate twice")
+
+    @property
+    def weight_s(self) -> float:
+        """What it contributes to the network's latency, by the model."""
+        return self.candidates[0].modelled_s * len(self.layers)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The digest of the arguments that `quantize.samples` draws for a kernel from a seed."""
+
+    spec: KernelSpec
+    seed: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is measured, for which device, under which conditions.
+
+    device : slug, e.g. ``h200``. arch : as in the device's fingerprint. machine : of the CPU (``x86_64``), empty for a
+    GPU. features : of the CPU, that the kernels use. least_driver : the oldest driver that loads all cubins, empty for
+    a CPU. draws : for a test of the random generator; the first one is of a small kernel.
+    """
+
+    tool_version: str
+    device: str
+    device_name: str
+    arch: str
+    machine: str
+    features: tuple[str, ...]
+    least_driver: str
+    compiler: str
+    conditions: Conditions
+    network: str
+    batch: int
+    kernels: tuple[Kernel, ...]
+    draws: tuple[Draw, ...]
+
+    @property
+    def is_gpu(self) -> bool:
+        return not self.machine
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the file, in hex. The artifacts are in it by their own digests."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The file: the same manifest gives the same bytes."""
+        body: dict[str, Any] = {**asdict(self), "version": MANIFEST_VERSION}
+        body["kernels"] = [{**asdict(kernel), "spec": kernel.spec.to_dict()} for kernel in self.kernels]
+        body["draws"] = [{**asdict(draw), "spec": draw.spec.to_dict()} for draw in self.draws]
+        return json.dumps(body, sort_keys=True, indent=1).encode() + b"\n"
+
+    @staticmethod
+    def from_bytes(data: bytes, origin: str = "manifest.json") -> Manifest:
+        """Inverse of `to_bytes`; raises `InvalidFile` naming ``origin``."""
+        try:
+            body = json.loads(data)
+            version = body.pop("version")
+            if version != MANIFEST_VERSION:
+                raise ValueError(f"version {version} is not supported (this is version {MANIFEST_VERSION})")
+            body["features"] = tuple(body["features"])
+            body["conditions"] = Conditions(**body["conditions"])
+            body["kernels"] = tuple(_kernel(kernel) for kernel in body["kernels"])
+            body["draws"] = tuple(Draw(**{**d, "spec": KernelSpec.from_dict(d["spec"])}) for d in body["draws"])
+            return Manifest(**body)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidWorkload) as error:
+            raise InvalidFile(f"{origin}: not the manifest of a bundle: {error}; bundle it again") from None
+
+
+def _kernel(body: Mapping[str, Any]) -> Kernel:
+    return Kernel(
+        spec=KernelSpec.from_dict(body["spec"]),
+        layers=tuple(body["layers"]),
+        mixed=body["mixed"],
+        candidates=tuple(Candidate(**candidate) for candidate in body["candidates"]),
+    )

@@ -1,0 +1,200 @@
+"""The loop: plan, measure, journal, until all is measured, the time is spent, or somebody says stop."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Callable
+
+import numpy as np
+
+from profiler.bundle.box import plan
+from profiler.bundle.box.archive import Archive
+from profiler.bundle.box.bar import Bar
+from profiler.bundle.box.manifest import Manifest
+from profiler.bundle.box.plan import Ledger, Pace, Phase, Step
+from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile
+from profiler.devices.protocol import Device
+from profiler.errors import FingerprintMismatch, InvalidFile, ProfilerError
+from profiler.measure import FINAL, SCREEN, Run, measure
+from profiler.record import Failure, Fingerprint, Measurement
+
+_LABELS = {Phase.FIRST: "first measurements", Phase.SCREEN: "candidates", Phase.LAST: "the fastest once more"}
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``seconds`` of wall time (infinite: no limit) since ``begin_s`` of the ``clock``."""
+
+    seconds: float = math.inf
+    begin_s: float = 0.0
+    clock: Clock = time.monotonic
+
+    @property
+    def left_s(self) -> float:
+        return self.seconds - (self.clock() - self.begin_s)
+
+
+class _Pacer:
+    """Learns how long a candidate takes."""
+
+    def __init__(self) -> None:
+        self._spent_s = {"final": 0.0, "screen": 0.0}
+        self._candidates = {"final": 0, "screen": 0}
+
+    def learn(self, step: Step, spent_s: float) -> None:
+        self._spent_s[step.phase.stage] += spent_s
+        self._candidates[step.phase.stage] += len(step.candidates)
+
+    @property
+    def pace(self) -> Pace:
+        usual = Pace()
+        return Pace(self._mean_s("final", usual.final_s), self._mean_s("screen", usual.screen_s))
+
+    def _mean_s(self, stage: str, usual_s: float) -> float:
+        count = self._candidates[stage]
+        return self._spent_s[stage] / count if count else usual_s
+
+
+def run(archive: Archive, device: Device, file: ResultsFile, budget: Budget, bar: Bar) -> End:
+    """Measure what the file does not hold yet, and say how it ended.
+
+    Whatever ends it, the file is closed by its last line. Raises `InvalidFile` and `FingerprintMismatch` for a file of
+    another bundle or instrument, which is left as it is, and whatever the device raises when it cannot work at all.
+    """
+    manifest, results = archive.manifest, file.results
+    fingerprint = device.fingerprint(manifest.compiler)
+    if results.header is None:
+        file.begin(_header(manifest, fingerprint))
+    else:
+        _require_same(results.header, manifest, fingerprint, str(file.path))
+    ledger = Ledger(results.records)
+    if results.end is not None and plan.finished(manifest.kernels, ledger):
+        return results.end
+    session = _Session(archive, device, file, budget, bar, ledger, results)
+    try:
+        reason = session.measure_all()
+    except KeyboardInterrupt:
+        file.end(session.end(Reason.INTERRUPTED))
+        raise
+    except ProfilerError:
+        file.end(session.end(Reason.FAILED))
+        raise
+    end = session.end(reason)
+    file.end(end)
+    return end
+
+
+class _Session:
+    def __init__(
+        self,
+        archive: Archive,
+        device: Device,
+        file: ResultsFile,
+        budget: Budget,
+        bar: Bar,
+        ledger: Ledger,
+        before: Results,
+    ) -> None:
+        self._archive = archive
+        self._device = device
+        self._file = file
+        self._budget = budget
+        self._bar = bar
+        self._ledger = ledger
+        self._failures = sum(isinstance(record, Failure) for record in before.records)
+        self._measurements = len(before.records) - self._failures
+        manifest = archive.manifest
+        run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+        self._run = Run(run_id, manifest.tool_version, manifest.compiler)
+        self._groups = plan.groups(manifest.kernels)
+        self._pacer = _Pacer()
+
+    def end(self, reason: Reason) -> End:
+        return End(reason, self._measurements, self._failures, time.time())
+
+    def measure_all(self) -> Reason:
+        kernels = self._archive.manifest.kernels
+        while True:
+            step = plan.next_step(
+                self._groups, self._ledger, self._pacer.pace, self._budget.left_s, self._budget.seconds
+            )
+            if step is None:
+                return Reason.COMPLETE if plan.finished(kernels, self._ledger) else Reason.BUDGET
+            self._show(step)
+            begin = self._budget.clock()
+            records = self._measure(step)
+            self._pacer.learn(step, self._budget.clock() - begin)
+            self._file.append(records)
+            self._keep(records)
+
+    def _measure(self, step: Step) -> tuple[Measurement | Failure, ...]:
+        artifacts = [self._archive.artifact(candidate) for _, candidate in step.candidates]
+        rule = SCREEN if step.phase is Phase.SCREEN else FINAL
+        conditions = self._archive.manifest.conditions
+        return measure(self._device, artifacts, conditions, rule, step.phase.stage, self._run)
+
+    def _keep(self, records: tuple[Measurement | Failure, ...]) -> None:
+        self._ledger.add(records)
+        for record in records:
+            if isinstance(record, Failure):
+                self._failures += 1
+                self._bar.line(f"failed ({record.kind.value}): {record.spec.key}: {record.config}: {record.message}")
+            else:
+                self._measurements += 1
+
+    def _show(self, step: Step) -> None:
+        progress = plan.progress(self._archive.manifest.kernels, self._ledger)
+        counts = {Phase.FIRST: progress.first, Phase.SCREEN: progress.tried, Phase.LAST: progress.settled}
+        done, total = counts[step.phase]
+        kernel, _ = step.candidates[0]
+        self._bar.show(done, total, f"{_LABELS[step.phase]}: {kernel.spec.workload.text}")
+
+
+def _header(manifest: Manifest, fingerprint: Fingerprint) -> Header:
+    return Header(
+        manifest=manifest.digest,
+        tool_version=manifest.tool_version,
+        fingerprint=fingerprint,
+        conditions=manifest.conditions,
+        network=manifest.network,
+        batch=manifest.batch,
+        kernels=len(manifest.kernels),
+        host=_host(),
+        started_at=time.time(),
+    )
+
+
+def _host() -> Mapping[str, str]:
+    """What may explain a measurement, and nothing that names the machine or its user."""
+    return {
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": str(len(os.sched_getaffinity(0))),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def _require_same(header: Header, manifest: Manifest, fingerprint: Fingerprint, path: str) -> None:
+    if header.manifest != manifest.digest:
+        raise InvalidFile(
+            f"{path}: holds results of another bundle ({header.network}, batch {header.batch}, "
+            f"{header.fingerprint.device}, {header.kernels} kernels); choose another file with -o"
+        )
+    if header.fingerprint != fingerprint:
+        different = "; ".join(
+            f"{f.name} was '{getattr(header.fingerprint, f.name)}' and is '{getattr(fingerprint, f.name)}'"
+            for f in fields(Fingerprint)
+            if getattr(header.fingerprint, f.name) != getattr(fingerprint, f.name)
+        )
+        raise FingerprintMismatch(
+            f"{path}: was measured on another instrument: {different}; choose another file with -o"
+        )

@@ -1,0 +1,143 @@
+"""The command line on the box. A user's error is one line on standard error and exit code 2; Ctrl-C is 130."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from profiler.bundle.box.archive import Archive, own_path
+from profiler.bundle.box.bar import Bar
+from profiler.bundle.box.results import End, Reason
+from profiler.bundle.box.wheels import require_packages
+from profiler.errors import ProfilerError
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def main(arguments: Sequence[str], bundle: Path | None = None) -> int:
+    """Run, and return the exit code. ``bundle`` is the zip that this was imported from, by default."""
+    begin_s = time.monotonic()
+    try:
+        return _run(_Parser.parse(arguments), bundle or own_path(), begin_s)
+    except ProfilerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        sys.stderr.close()
+        return 141
+
+
+def budget_s(text: str) -> float:
+    """Seconds of ``300``, ``300s``, ``5m`` or ``1h``. Raises `ProfilerError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise ProfilerError(f"--budget {text}: not a time; say for instance 300s, 5m or 1h")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+class _Parser(argparse.ArgumentParser):
+    @staticmethod
+    def parse(arguments: Sequence[str]) -> argparse.Namespace:
+        parser = _Parser(
+            prog="python3 run.zip",
+            description="Measure the kernels of this bundle, verified bit for bit, into a file to take home.",
+            epilog="The same command goes on where an ended or killed one stopped. At home: "
+            "python -m profiler ingest results.jsonl",
+        )
+        parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="where the results go, e.g. results.jsonl")
+        parser.add_argument("--budget", metavar="TIME", help="end within this time: 300s, 5m, 1h")
+        parser.add_argument("--gpu", metavar="GPU", help="index or UUID, where several cards are of the bundle's model")
+        parser.add_argument("--sustained", action="store_true", help="measure without rests, under the power cap")
+        only = parser.add_mutually_exclusive_group()
+        only.add_argument("--check", action="store_true", help="test machine, device and bundle, measure nothing")
+        only.add_argument("--list", action="store_true", help="say what is in the bundle, measure nothing")
+        return parser.parse_args(arguments)
+
+    def error(self, message: str) -> NoReturn:
+        raise ProfilerError(f"{message}; python3 run.zip --help lists the options")
+
+
+def _run(options: argparse.Namespace, bundle: Path, begin_s: float) -> int:
+    archive = Archive(bundle)
+    if options.list:
+        _list(archive)
+        return 0
+    limit_s = math.inf if options.budget is None else budget_s(options.budget)
+    if options.out is None and not options.check:
+        raise ProfilerError("say where the results go: -o results.jsonl (or --check to test first)")
+    if not archive.manifest.is_gpu and (options.gpu is not None or options.sustained):
+        raise ProfilerError("this bundle is for a CPU: --gpu and --sustained are for GPUs")
+    require_packages(archive)
+    if options.check:
+        return _check(archive, options)
+    return _measure(archive, options, limit_s, begin_s)
+
+
+def _list(archive: Archive) -> None:
+    manifest = archive.manifest
+    print(_headline(archive))
+    for kernel in manifest.kernels:
+        count = len(kernel.candidates)
+        print(f"{count:4d} candidate{'s' if count > 1 else ' '}  {kernel.spec.key}  ({', '.join(kernel.layers)})")
+
+
+def _check(archive: Archive, options: argparse.Namespace) -> int:
+    from profiler.bundle.box.selftest import selftest  # late: it needs NumPy
+
+    signs = {True: "ok", False: "NO", None: "--"}
+    passed = True
+    for point in selftest(archive, options.gpu, options.sustained):
+        print(f"{signs[point.passed]}  {point.name:10}{point.text}", flush=True)
+        passed = passed and point.passed is True
+    return 0 if passed else 2
+
+
+def _measure(archive: Archive, options: argparse.Namespace, limit_s: float, begin_s: float) -> int:
+    from profiler.bundle.box import machine, session  # late: they need NumPy
+    from profiler.bundle.box.draws import require_draws
+    from profiler.bundle.box.results import ResultsFile
+
+    manifest = archive.manifest
+    require_draws(manifest)
+    found = machine.find(manifest, options.gpu)
+    if manifest.is_gpu:
+        machine.require_driver(manifest, machine.driver_of(found))
+    else:
+        machine.require_features(manifest.features)
+    bar = Bar(sys.stderr)
+    bar.line(f"{_headline(archive)}, on {found.text}")
+    with ResultsFile(options.out.absolute()) as file, machine.open_found(found, options.sustained) as device:
+        try:
+            end = session.run(archive, device, file, session.Budget(limit_s, begin_s), bar)
+        finally:
+            bar.clear()
+    _report(options.out, end)
+    return 0
+
+
+def _headline(archive: Archive) -> str:
+    manifest = archive.manifest
+    candidates = sum(len(kernel.candidates) for kernel in manifest.kernels)
+    return (
+        f"{manifest.network}, batch {manifest.batch}, for {manifest.device_name}: "
+        f"{len(manifest.kernels)} kernels, {candidates} candidates"
+    )
+
+
+def _report(path: Path, end: End) -> None:
+    reasons = {
+        Reason.COMPLETE: "all is measured",
+        Reason.BUDGET: "the time is spent; the same command goes on from there",
+    }
+    failed = f", {end.failures} failed" if end.failures else ""
+    print(f"{path}: {end.measurements} measurements{failed}; {reasons.get(end.reason, end.reason.value)}")
+    print(f"at home: python -m profiler ingest {path.name}")

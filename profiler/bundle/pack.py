@@ -1,0 +1,179 @@
+"""The zip: same content, same bytes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+from profiler import __version__
+from profiler.bundle.box.archive import MANIFEST, WHEELS
+from profiler.bundle.box.draws import arguments_sha256
+from profiler.bundle.box.machine import version
+from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
+from profiler.bundle.closure import PACKAGE, files
+from profiler.bundle.download import Wanted, download
+from profiler.bundle.stage import Progress, Staged, stage
+from profiler.errors import DeviceError, OutputError, ProfilerError
+from profiler.frontend import load_network
+from profiler.hardware import GPUS, host_cpu
+from profiler.kernels.cache import ArtifactCache
+from profiler.lut.demand import Role, demand
+from profiler.output_folder import require_writable
+from profiler.record import CacheMode, Conditions
+from profiler.targets import CpuTarget, GpuTarget, Target
+from profiler.workload import INT4, INT8, Network, Op, Precision
+
+CPU_BATCH, GPU_BATCH = 1, 8
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_ENTRY = PACKAGE / "bundle" / "box" / "__main__.py"
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    """What a user asks of `bundle`.
+
+    ``device`` is the slug of a GPU model (no such card need be there) or ``cpu``: this machine's. ``batch`` None is the
+    device's default. ``configs`` candidates are built of each kernel, with ``cuda`` as in `CudaBackend`. ``out`` is the
+    zip, ``kernels`` the folder that gets kernels/<device>/. ``wheels`` None carries none.
+    """
+
+    model: str
+    device: str
+    out: Path
+    configs: int = 8
+    batch: int | None = None
+    precisions: tuple[Precision, ...] = (INT8, INT4)
+    mixed: bool = True
+    cuda: str = "12"
+    cache_mode: CacheMode = CacheMode.NETWORK
+    threads: int = 1
+    kernels: Path = field(default_factory=Path)
+    skip_unsupported: bool = False
+    wheels: Wanted | None = None
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """What was packed. ``missing`` are kernels without a candidate, with the reason; ``notes`` for people."""
+
+    path: Path
+    size_bytes: int
+    manifest: Manifest
+    missing: tuple[str, ...]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleResult:
+    """Build what the network can need and pack it. Raises `ProfilerError` for whatever the user can mend."""
+    target = _target(request)
+    gpu = isinstance(target, GpuTarget)
+    batch = request.batch or (GPU_BATCH if gpu else CPU_BATCH)
+    network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
+    folder = request.kernels / "kernels" / target.slug
+    for needed in (folder, request.out.absolute().parent):
+        require_writable(needed)
+    headline = (
+        f"{network.name}, batch {network.batch}: {len(network.layers)} layers, "
+        f"for {target.name} with {target.backend.compiler}"
+    )
+    demands = demand(network, request.precisions, mixed=request.mixed)
+    staged = stage(headline, demands, target, request.configs, ArtifactCache(folder), progress or Progress())
+    built = [one for one in staged if one.built]
+    if not built:
+        raise ProfilerError(
+            f"no kernel of {network.name} could be built: {staged[0].demand.spec.key}: {staged[0].obstacle}"
+        )
+    manifest = _manifest(request, network, target, built)
+    wheels = download(request.wheels, gpu) if request.wheels else None
+    content = {
+        "__main__.py": _ENTRY.read_bytes(),
+        MANIFEST: manifest.to_bytes(),
+        **{name: path.read_bytes() for name, path in files().items()},
+        **{f"artifacts/{a.sha256}.lbk": a.to_bytes() for one in built for _, a in one.built},
+        **{WHEELS + name: data for name, data in (wheels.files if wheels else {}).items()},
+    }
+    write(request.out, content)
+    return BundleResult(
+        path=request.out,
+        size_bytes=request.out.stat().st_size,
+        manifest=manifest,
+        missing=tuple(f"{one.demand.spec.key}: {one.obstacle}" for one in staged if not one.built),
+        skipped=network.skipped,
+        notes=wheels.notes if wheels else (),
+    )
+
+
+def write(path: Path, content: Mapping[str, bytes]) -> None:
+    """Write a zip, all of it or nothing. Raises `OutputError`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with zipfile.ZipFile(temporary, "w") as archive:
+                for name in sorted(content):
+                    entry = zipfile.ZipInfo(name, _TIMESTAMP)
+                    entry.compress_type = zipfile.ZIP_STORED if name.endswith(".whl") else zipfile.ZIP_DEFLATED
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, content[name])
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; make room or choose another place") from None
+
+
+def _target(request: BundleRequest) -> Target:
+    slug = request.device.strip().lower()
+    if slug == "cpu":
+        return CpuTarget(host_cpu(), request.threads)
+    if request.threads > 1:
+        raise DeviceError("threads are of a CPU; leave --threads out for a GPU")
+    if slug not in GPUS:
+        raise DeviceError(f"kernels cannot be built for '{request.device}'; say --device cpu, {', '.join(GPUS)}")
+    return GpuTarget(GPUS[slug], request.cuda)
+
+
+def _manifest(request: BundleRequest, network: Network, target: Target, built: Sequence[Staged]) -> Manifest:
+    artifacts = [artifact for one in built for _, artifact in one.built]
+    gpu = isinstance(target, GpuTarget)
+    return Manifest(
+        tool_version=__version__,
+        device=target.slug,
+        device_name=target.name,
+        arch=target.device.arch if isinstance(target, GpuTarget) else host_cpu().isa.value,
+        machine="" if gpu else platform.machine(),
+        features=tuple(sorted({feature for artifact in artifacts for feature in artifact.features})),
+        least_driver=max((a.resources.least_driver for a in artifacts if a.resources), key=version, default=""),
+        compiler=target.backend.compiler,
+        conditions=Conditions(target.threads, request.cache_mode),
+        network=network.name,
+        batch=network.batch,
+        kernels=tuple(_kernel(one) for one in built),
+        draws=_draws(built),
+    )
+
+
+def _kernel(staged: Staged) -> Kernel:
+    return Kernel(
+        spec=staged.demand.spec,
+        layers=staged.demand.layers,
+        mixed=staged.demand.role is Role.MIXED,
+        candidates=tuple(Candidate(a.config, candidate.modelled_s, a.sha256) for candidate, a in staged.built),
+    )
+
+
+def _draws(built: Iterable[Staged]) -> tuple[Draw, ...]:
+    """Of the smallest kernel of each operator, the smallest first."""
+    smallest: dict[Op, Staged] = {}
+    for one in sorted(built, key=lambda one: (prod(one.demand.spec.workload.input_shape), one.demand.spec.key)):
+        smallest.setdefault(one.demand.spec.workload.op, one)
+    return tuple(
+        Draw(one.demand.spec, seed, arguments_sha256(one.demand.spec, seed))
+        for one in smallest.values()
+        for seed in [one.built[0][1].check.seed]
+    )

@@ -1,0 +1,201 @@
+"""The commands `bundle` and `ingest`: compile here, measure there, bring the records back."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from profiler.cli.bars import description, print_line, terminal_bars
+from profiler.errors import ProfilerError
+from profiler.hardware import GPUS
+from profiler.record import CacheMode
+from profiler.units import format_duration
+from profiler.workload import KernelSpec, Precision
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from profiler.bundle.ingest import Ingested
+    from profiler.bundle.pack import BundleResult
+    from profiler.bundle.stage import BuildPlan
+    from profiler.bundle.stage import Progress as Report
+
+_LINE_EVERY_S = 10.0
+_LISTED = 3  # kernels without a candidate that are named
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(bundle)
+    app.command()(ingest)
+
+
+def bundle(
+    model: Annotated[str, typer.Argument(help="As for profile.")] = "resnet18",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help=f"{', '.join(GPUS)} (no such card is needed here), or cpu: this kind.")
+    ] = "t4",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("run.zip"),
+    configs: Annotated[int, typer.Option(min=1, max=100_000, help="Candidates of each kernel.")] = 8,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Images at once; by default 1 on a CPU, 8 on a GPU.")
+    ] = None,
+    precisions: Annotated[str, typer.Option(help="Comma-separated.")] = "int8,int4",
+    mixed: Annotated[
+        bool, typer.Option(help="Also kernels whose input and output differ in precision, and conversions.")
+    ] = True,
+    cuda: Annotated[
+        str, typer.Option(help="Compiler: 12 or 13 (NVRTC from PyPI), nvcc (from PATH), or the path of a CUDA root.")
+    ] = "12",
+    cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a CPU's kernel.")] = 1,
+    kernels: Annotated[Path, typer.Option(help="Folder that gets kernels/<device>/, for the next time.")] = Path(),
+    with_wheels: Annotated[
+        bool, typer.Option("--with-wheels", help="Carry NumPy (for a GPU also pynvml and PyCUDA) for a box without.")
+    ] = False,
+    python: Annotated[
+        str, typer.Option(help="Version of the box's Python, for --with-wheels.", show_default="this one's")
+    ] = f"{sys.version_info[0]}.{sys.version_info[1]}",
+    machine: Annotated[
+        str, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="this one's")
+    ] = platform.machine(),
+    skip_unsupported: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the output says so.")
+    ] = False,
+) -> None:
+    """Pack a network's kernels into one file that measures them where only NumPy (and PyCUDA, pynvml) are installed.
+
+    There: python3 run.zip -o results.jsonl. Here again: ingest. Exit code 1 if a kernel could not be built.
+    """
+    from profiler.bundle.download import Wanted
+    from profiler.bundle.pack import BundleRequest
+    from profiler.bundle.pack import bundle as make_bundle
+
+    request = BundleRequest(
+        model=model,
+        device=device,
+        out=out,
+        configs=configs,
+        batch=batch,
+        precisions=_precisions(precisions),
+        mixed=mixed,
+        cuda=cuda,
+        cache_mode=cache,
+        threads=threads,
+        kernels=kernels,
+        skip_unsupported=skip_unsupported,
+        wheels=Wanted(python, machine) if with_wheels else None,
+    )
+    with _display() as progress:
+        result = make_bundle(request, progress)
+    _print_bundle(result)
+    if result.missing:
+        raise typer.Exit(1)
+
+
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="Result files from the box.", show_default=False)],
+    lut: Annotated[Path | None, typer.Option(help="The LUT that gets the rows; by default lut/<device>.csv.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")] = Path(),
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Take the verified part of a file that was cut short.")
+    ] = False,
+) -> None:
+    """Verify what a bundle has measured, and add it to tuning_logs and the LUT. A second time changes nothing."""
+    from profiler.bundle.ingest import ingest as take_in
+
+    for taken in take_in(files, out, lut, incomplete):
+        _print_ingested(taken)
+
+
+def _print_bundle(result: BundleResult) -> None:
+    manifest = result.manifest
+    candidates = sum(len(kernel.candidates) for kernel in manifest.kernels)
+    for line in result.missing[:_LISTED]:
+        typer.echo(f"no candidate: {line}")
+    if len(result.missing) > _LISTED:
+        typer.echo(f"no candidate: {len(result.missing) - _LISTED} more")
+    if result.skipped:
+        typer.echo(f"left out: {', '.join(result.skipped)}")
+    for note in result.notes:
+        typer.echo(note)
+    typer.echo(
+        f"{result.path}: {len(manifest.kernels)} kernels, {candidates} candidates for {manifest.device_name}, "
+        f"{result.size_bytes / 1e6:.1f} MB"
+    )
+    typer.echo(
+        f"on the box: python3 {result.path.name} -o results.jsonl (first: --check; within a time: --budget 300s)"
+    )
+
+
+def _print_ingested(taken: Ingested) -> None:
+    header = taken.header
+    typer.echo(
+        f"{taken.path}: {header.network}, batch {header.batch}, on {header.fingerprint.device_name}: "
+        f"{taken.measured} of {header.kernels} kernels; {taken.added} of {taken.records} records are new, "
+        f"in {taken.logs}; LUT: {taken.lut or 'no row'}"
+    )
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    chosen = tuple(dict.fromkeys(Precision.parse(name) for name in text.split(",") if name.strip()))
+    if not chosen:
+        raise ProfilerError("no precision given; say for instance --precisions int8,int4")
+    return chosen
+
+
+@contextmanager
+def _display() -> Iterator[Report]:
+    """A report that `pack.bundle` fills: a bar on a terminal, a line in a while elsewhere."""
+    from profiler.bundle.stage import Progress as Report
+
+    with terminal_bars() as bars:
+        display = _Lines() if bars is None else _Bar(bars)
+        yield Report(display.planned, display.tried)
+
+
+def _headline(plan: BuildPlan) -> str:
+    known = f", {plan.cached} of them known" if plan.cached else ""
+    return f"{plan.headline}, {plan.kernels} distinct kernels, {plan.candidates} candidates{known}"
+
+
+class _Bar:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("reading the model", total=None)
+
+    def planned(self, plan: BuildPlan) -> None:
+        self._bars.console.print(escape(_headline(plan)))
+        self._bars.update(self._task, total=plan.candidates, completed=plan.cached, description="starting the compiler")
+
+    def tried(self, spec: KernelSpec, failure: str) -> None:
+        if failure:
+            self._bars.console.print(f"[yellow]{escape(f'failed: {spec.key}: {failure}')}[/yellow]")
+        self._bars.update(self._task, advance=1, description=description(spec.key, self._bars))
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._total = self._done = 0
+        self._begin = self._last = time.monotonic()
+
+    def planned(self, plan: BuildPlan) -> None:
+        self._total, self._done = plan.candidates, plan.cached
+        print_line(_headline(plan))
+
+    def tried(self, spec: KernelSpec, failure: str) -> None:
+        self._done += 1
+        if failure:
+            print_line(f"failed: {spec.key}: {failure}")
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_S or self._done == self._total:
+            self._last = now
+            print_line(f"[{self._done}/{self._total}, {format_duration(now - self._begin)}] {spec.key}")

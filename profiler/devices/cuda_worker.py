@@ -1,0 +1,80 @@
+"""The process in which kernels run on a GPU: ``python -m profiler.devices.cuda_worker <PCI bus id> <pid of parent>``.
+
+How it speaks with its parent is in `worker_loop`. The greeting has the GPU's ``properties``. Requests: load (payload:
+the artifact), verify, time, unload.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from profiler.artifact import Artifact
+from profiler.devices.arguments import SampleArguments
+from profiler.devices.cuda_driver import CudaDriver, DriverError
+from profiler.devices.cuda_errors import describe
+from profiler.devices.cuda_kernel import CudaKernel, blamed
+from profiler.devices.cuda_timing import Timer
+from profiler.devices.pipe import Header
+from profiler.devices.pycuda_driver import open_pycuda
+from profiler.devices.worker_loop import Operation, serve
+from profiler.errors import DeviceError
+from profiler.record import CacheMode
+
+
+class CudaBench:
+    """Kernels by handle on an open GPU. Raises `DeviceError` if not even the probe kernels run there."""
+
+    def __init__(self, driver: CudaDriver) -> None:
+        self._driver = driver
+        self._kernels: dict[int, CudaKernel] = {}
+        self._arguments = SampleArguments()
+        gpu = driver.properties
+        try:
+            self._timer = Timer(driver)
+        except DriverError as error:
+            raise DeviceError(f"{gpu.name} ({gpu.pci_bus_id}) does not work: {describe(error)}") from None
+
+    def greeting(self) -> Header:
+        """What the parent wants to know of the GPU."""
+        return {"properties": asdict(self._driver.properties)}
+
+    def operations(self) -> dict[str, Operation]:
+        """What answers which request."""
+        return {"load": self._load, "verify": self._verify, "time": self._time, "unload": self._unload}
+
+    def _load(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
+        artifact = Artifact.from_bytes(payload)
+        self._kernels[request["handle"]] = CudaKernel(self._driver, artifact, self._arguments.of(artifact))
+        return {}, b""
+
+    def _verify(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        return {"elapsed_s": self._kernels[request["handle"]].verify()}, b""
+
+    def _time(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        """The payload has the seconds of each launch, as doubles."""
+        kernel = self._kernels[request["handle"]]
+        kernel.ready()
+        with blamed():
+            timing = self._timer.time(kernel, request["launches"], CacheMode(request["mode"]))
+        return {"clocks_mhz": timing.clocks_mhz, "floors_s": timing.floors_s}, array("d", timing.times_s).tobytes()
+
+    def _unload(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        self._kernels.pop(request["handle"]).close()
+        return {}, b""
+
+
+def start(pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]]:
+    """Open the GPU; the greeting, and what answers which request."""
+    try:
+        driver = open_pycuda(pci_bus_id)
+    except DriverError as error:
+        raise DeviceError(f"the GPU {pci_bus_id} cannot be opened: {describe(error)}") from None
+    bench = CudaBench(driver)
+    return bench.greeting(), bench.operations()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[2]), lambda: start(sys.argv[1]))

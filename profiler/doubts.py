@@ -1,0 +1,54 @@
+"""What should make a reader doubt a table: lines for people, from the results of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from profiler.record import FailureKind, Measurement
+from profiler.targets import Target
+from profiler.tuning.tuner import SpecResult
+
+
+def doubts(results: Sequence[SpecResult], target: Target) -> Iterator[str]:
+    """One line per reason, none for a quiet run."""
+    unmeasured = [result for result in results if result.best is None]
+    if unmeasured:
+        yield f"no latency for {len(unmeasured)} of {len(results)} kernels; {why_none(unmeasured[0], target)}"
+    finals = [result.best for result in results if result.best is not None]
+    total = len(results)
+    disturbed = _with_note(finals, "other processes")
+    if disturbed:
+        yield f"other processes were busy while {len(disturbed)} of {total} kernels were measured"
+    doubtful = [m for m in finals if m.summary.contaminated]
+    if doubtful:
+        yield (
+            f"something else ran on the machine: the medians of {len(doubtful)} of {total} kernels lie far above their "
+            "minima; the same command measures those again, best on an idle machine"
+        )
+    capped = [m for m in finals if m.circumstances.power_capped_fraction]
+    if capped:
+        yield (
+            f"the card was at its power limit during {len(capped)} of {total} kernels (power_capped_fraction in the "
+            "LUT): their latencies are those of a lowered clock"
+        )
+    heated = [m for m in finals if m.discarded and not m.summary.contaminated]
+    if heated:
+        yield f"samples of {len(heated)} of {total} kernels were taken again (column discarded; the records say why)"
+    emulated = [m for m in finals if not m.native]
+    if emulated and target.slug != "cpu":
+        widths = sorted({m.spec.input_dtype.bits for m in emulated})
+        types = " and ".join(f"INT{bits}" for bits in widths)
+        yield f"{target.name} emulates {types} in {len(emulated)} of {total} kernels (native is false in the LUT)"
+
+
+def why_none(result: SpecResult, target: Target) -> str:
+    """Why a kernel has no latency."""
+    failures: Counter[FailureKind] = Counter(failure.kind for failure in result.failures)
+    counted = ", ".join(f"{count} {kind.value}" for kind, count in failures.items())
+    last = f" ({result.failures[-1].message})" if result.failures else ""
+    return f"{result.spec.key}: {target.obstacle(result.spec) or counted + last or 'no valid config'}"
+
+
+def _with_note(measurements: Sequence[Measurement], beginning: str) -> list[Measurement]:
+    return [m for m in measurements if any(note.startswith(beginning) for note in m.circumstances.notes)]
