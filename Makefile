@@ -17,7 +17,8 @@ GPU_FLAGS = $(if $(CUDA),--cuda "$(CUDA)") $(if $(SUSTAINED),--sustained) $(if $
 
 EXTRA = $(if $(filter %.pt2,$(MODEL)),$(VENV)/.torch)
 # What measuring on a GPU takes, where there is one: /dev/dxg is that of Windows' Linux.
-CUDA_EXTRA = $(if $(filter-out cpu,$(GPU)),$(if $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg),$(VENV)/.cuda))
+HAS_GPU := $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg)
+CUDA_EXTRA = $(if $(and $(HAS_GPU),$(filter-out cpu,$(GPU))),$(VENV)/.cuda)
 
 .DEFAULT_GOAL := help
 .PHONY: help profile kernels doctor bundle ingest devices lut-check test check bench clean preflight preflight-tests
@@ -111,9 +112,9 @@ $(VENV)/.cubin: requirements/cubin.txt $(VENV)/.base
 	@$(PIP) -r requirements/cubin.txt
 	@touch $@
 
-# PyCUDA is a source package: its build needs a C++ compiler and Python's headers, and says so.
-$(VENV)/.cuda: requirements/cubin.txt $(VENV)/.base
-	@$(PIP) -r requirements/cubin.txt
+# PyCUDA itself is built from source, with our options; requirements/cuda.txt has what it needs.
+$(VENV)/.cuda: requirements/cubin.txt requirements/cuda.txt $(VENV)/.base
+	@$(PIP) -r requirements/cubin.txt -r requirements/cuda.txt
 	@$(VENV)/bin/python -m profiler.environment.pycuda_wheel
 	@touch $@
 

@@ -112,13 +112,14 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
     luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
     for folder in (luts, logs):
         require_writable(folder)
-    progress.planned(Plan(network, demands, choice.device.name, choice.note))
     with _opened(choice.device, request, vendor) as (device, clocks):
+        notes = tuple(filter(None, (choice.note, clocks)))
+        progress.planned(Plan(network, demands, choice.device.name, "; ".join(notes)))
         target = _target(device, request)
         run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, target.backend.compiler)
         fingerprint = device.fingerprint(run.compiler)
         _require_sound_lut(luts, choice.device.slug, fingerprint)
-        database = TuningDatabase(logs, fingerprint, request.conditions)
+        database = TuningDatabase(logs, fingerprint, request.conditions, run.run_id)
         with _builder(target, request.out) as builder:
             tuner = Tuner(
                 bench=Workbench(device, builder, request.conditions, run, _turns(choice.device)),
@@ -148,7 +149,7 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
         lut_path=lut_path,
         logs=logs,
         warnings=(
-            *filter(None, (choice.note, clocks, _elsewhere(lut_path, choice.device.slug))),
+            *filter(None, (*notes, _elsewhere(lut_path, choice.device.slug))),
             *doubts(results, target),
         ),
     )

@@ -124,6 +124,7 @@ class CudaDevice:
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
         request: Header = {"request": "time", "launches": launches, "mode": CacheMode(mode).value}
         limit_s = self._limit_s(handle, launches)
+        self._throttling = None
         before = self._monitor.limits()
         answer, times = self._process.ask(handle, request, limit_s)
         self._throttling = compare(before, self._monitor.limits())

@@ -116,6 +116,7 @@ _DEVICE: Mapping[int, tuple[str, str, str]] = {
     808: ("MPS_MAX_CLIENTS_REACHED", "the MPS server has too many clients", _MPS),
     809: ("MPS_MAX_CONNECTIONS_REACHED", "the MPS server has too many connections", _MPS),
     810: ("MPS_CLIENT_TERMINATED", "the MPS server ended this process's work", _MPS),
+    911: ("EXTERNAL_DEVICE", "a device beside the GPU failed, and the GPU's work with it", _RESET),
 }
 
 ERRORS: Mapping[int, CudaError] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
 
 from profiler.artifact import Artifact, Launch, Resources, Role
 from profiler.devices.arguments import compare_output, output_index, wrong_output
@@ -21,8 +20,7 @@ from profiler.record import FailureKind
 
 LEAST_CUDA: Mapping[int, tuple[int, int]] = {7: (12, 0), 8: (13, 0)}
 """The CUDA version that a driver must support to load a cubin of an ELF ABI; other ABIs are left to the driver."""
-
-_T = TypeVar("_T")
+_OLDEST_ABI = 7
 
 
 @contextmanager
@@ -54,10 +52,11 @@ class CudaKernel:
                 self._function = driver.function(self._module, artifact.entry, self._launch.shared_bytes)
             with blamed(f"no memory for {sum(arg.nbytes for arg in artifact.args)} bytes of arguments"):
                 self._arena = GpuArena(driver, [arg.nbytes for arg in artifact.args])
+            with blamed():
+                self._begin, self._end = driver.event(), driver.event()
         except BaseException:
-            self._unload()
+            driver.unload(self._module)
             raise
-        self._begin, self._end = driver.event(), driver.event()
         self._launched = False
 
     @property
@@ -87,7 +86,7 @@ class CudaKernel:
         """Give the memory back."""
         with blamed("unloading"):
             self._arena.free()
-            self._unload()
+            self._driver.unload(self._module)
 
     def _once(self) -> float:
         with blamed("writing the arguments"):
@@ -119,9 +118,6 @@ class CudaKernel:
             if arg.role is Role.COUNTERS and self._arena.read(index).any():
                 wrong_output(f"left its argument '{arg.name}' other than zero, so that it cannot be launched again")
         compare_output(self.artifact, self._arena.read(self._output))
-
-    def _unload(self) -> None:
-        self._driver.unload(self._module)
 
 
 def check_fits(artifact: Artifact, gpu: GpuProperties) -> Launch:
@@ -160,10 +156,10 @@ def _too_new(resources: Resources, gpu: GpuProperties) -> str:
     if least is None or gpu.driver_version >= least:
         return ""
     wanted, given = (".".join(map(str, version)) for version in (least, gpu.driver_version))
+    older = ", or compile with CUDA 12 (CUDA=12)" if gpu.driver_version >= LEAST_CUDA[_OLDEST_ABI] else ""
     return (
-        f"the driver is too old for the kernel: it supports CUDA {given}, the cubin needs CUDA {wanted} (driver "
-        f"{resources.least_driver} or newer); update the driver, or compile with CUDA {gpu.driver_version[0]} "
-        f"(CUDA={gpu.driver_version[0]})"
+        f"the driver is too old for the kernel: it supports CUDA {given}, the cubin needs CUDA {wanted} "
+        f"(driver {resources.least_driver} or newer); update the driver{older}"
     )
 
 

@@ -7,6 +7,7 @@ import pkgutil
 import numpy as np
 
 from profiler.devices.cuda_driver import CudaDriver, Flag
+from profiler.errors import DeviceError
 
 TOUCH_STEP_BYTES = 16
 """`Probes.touch` reads in pieces of this size."""
@@ -25,8 +26,8 @@ def probe_code() -> bytes:
 class Probes:
     """The loaded probe kernels and the memory that they write. Every call puts one kernel into the stream.
 
-    All of them have run when this is made, since a kernel that runs for the first time behind a spinning one may
-    have to be loaded, for which the driver may wait until the GPU is idle.
+    Raises `DeviceError` if they do not work there. All of them have run when this is made: a kernel that runs for the
+    first time behind a spinning one may have to be loaded, for which the driver may wait until the GPU is idle.
     """
 
     def __init__(self, driver: CudaDriver) -> None:
@@ -50,7 +51,8 @@ class Probes:
         self.touch(self._result, _RESULT_BYTES)
         self.clock(1e-6)
         self.nothing()
-        self._driver.wait()
+        if not self.was_released():
+            raise DeviceError(f"{self._driver.properties.name} does not see what is written to host memory")
 
     def spin(self, limit_s: float) -> None:
         """Hold the stream until `release`, but no longer than the limit. The kernel before has ended."""

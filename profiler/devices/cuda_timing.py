@@ -104,8 +104,8 @@ class Timer:
                 return Timing(tuple(times_s), (self._probes.clock_mhz(),), (floor_s,))
         raise KernelFailure(
             FailureKind.UNSTABLE,
-            f"{launches} launches could not be queued within {SPIN_LIMIT_S:g} s, {ATTEMPTS} times: this machine is too "
-            "busy, or another process keeps the GPU from it",
+            f"{launches} launches could not be queued within {SPIN_LIMIT_S:g} s, {ATTEMPTS} times: this machine or its "
+            "GPU is too busy with something else, or CUDA_LAUNCH_BLOCKING is set",
         )
 
     def _run(self, kernel: Timed, launches: int, mode: CacheMode) -> None:

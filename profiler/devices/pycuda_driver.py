@@ -7,6 +7,7 @@ is handed out here can be emptied: giving back does not depend on who still hold
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib
 import os
@@ -31,7 +32,7 @@ def open_pycuda(pci_bus_id: str) -> CudaDriver:
     """The GPU at that place of the PCI bus, e.g. ``0000:3b:00.0``; NVML's longer spelling is understood.
 
     Raises `DeviceError` without PyCUDA, without a driver, or if the driver hides the GPU, and `DriverError` for what
-    else goes wrong. Close it before the process ends in the ordinary way: PyCUDA aborts a process that did not.
+    else goes wrong.
     """
     cuda = _import_pycuda()
     errors = _Errors(cuda.Error)
@@ -180,6 +181,7 @@ class PycudaDriver:
             self._properties = _properties(cuda, device)
             self._context = device.retain_primary_context()
             self._context.push()
+        atexit.register(self.close)  # PyCUDA aborts a process that ends with a context
 
     @property
     def properties(self) -> GpuProperties:
@@ -270,6 +272,7 @@ class PycudaDriver:
         # The context goes first: PyCUDA then lets go of what was in it without a call for each, which would complain
         # where the context is broken.
         context, self._context = self._context, None
+        atexit.unregister(self.close)
         with self._errors:
             context.detach()
         self._modules.clear()

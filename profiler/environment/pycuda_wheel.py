@@ -41,8 +41,8 @@ class PycudaNotBuilt(ProfilerError):
 def build_pycuda_wheel(folder: Path, python: Path | None = None, tell: Tell = lambda step: None) -> Path:
     """Build PyCUDA's wheel for that interpreter, or this one, and put it into the folder; its path.
 
-    The wheel runs on machines whose C library is not older than this one's. Takes about two minutes, and the network.
-    Raises `PycudaNotBuilt`.
+    The wheel runs on machines whose C and C++ libraries are not older than those here. Takes about two minutes, and
+    the network. Raises `PycudaNotBuilt`.
     """
     python = python or Path(sys.executable)
     compiler = _compiler()
@@ -102,18 +102,18 @@ def _headers(folder: Path, python: Path) -> list[Path]:
     """The folders of cuda.h and cudaProfiler.h: from PyPI, or else of a toolkit that is installed."""
     done = _run_pip(python, ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), *HEADERS])
     if done.returncode:
-        include = _toolkit() / "include"
-        if not (include / "cudaProfiler.h").is_file():
-            raise _pip_failed(done)
-        return [include]
+        for include in _toolkits():
+            if (include / "cudaProfiler.h").is_file():
+                return [include]
+        raise _pip_failed(done)
     for wheel in folder.glob("*.whl"):
         shutil.unpack_archive(wheel, folder, "zip")
     return sorted(folder.glob("nvidia/*/include"))
 
 
-def _toolkit() -> Path:
+def _toolkits() -> list[Path]:
     nvcc = shutil.which("nvcc")
-    return Path(nvcc).resolve().parents[1] if nvcc else _TOOLKIT
+    return ([Path(nvcc).resolve().parents[1] / "include"] if nvcc else []) + [_TOOLKIT / "include"]
 
 
 def _source(folder: Path, python: Path) -> Path:
@@ -170,6 +170,8 @@ def _pip_failed(done: subprocess.CompletedProcess[str]) -> PycudaNotBuilt:
 
 def _reason(output: str) -> str:
     """The line that says why: the first that a compiler calls an error, else pip's last."""
+    if "after connection broken by" in output:
+        return "the package index cannot be reached; is there a network?"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     of_compiler = [line for line in lines if ": error: " in line or "fatal error: " in line]
     of_pip = [line[len("ERROR: ") :] for line in lines if line.startswith("ERROR: ")]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from profiler.errors import InvalidFile
 from profiler.lut.schema import LutRow, Source
-from profiler.record import Conditions, Failure, Fingerprint, Measurement, Record, encode
+from profiler.record import Conditions, Failure, FailureKind, Fingerprint, Measurement, Record, encode
 from profiler.workload import KernelSpec
 
 FINAL = "final"
@@ -17,9 +17,9 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
     """One measured row per kernel and conditions, from the final measurements on that instrument.
 
     Each config stands for itself by its latest run (an older run of it is not asked: taking the luckiest of many runs
-    would flatter it), and the config with the lowest median is taken. Configs that ever failed, candidates' screenings
-    and records of other instruments are passed over. Raises `InvalidFile` for a measurement whose instrument no record
-    describes.
+    would flatter it), and the config with the lowest median is taken. Configs that ever failed are passed over, unless
+    it was the device that was unstable; so are candidates' screenings and records of other instruments. Raises
+    `InvalidFile` for a measurement whose instrument no record describes.
     """
     instruments = {fingerprint.digest}
     finals: list[Measurement] = []
@@ -29,7 +29,7 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
             instruments.add(record.digest)
         elif isinstance(record, Measurement) and record.stage == FINAL:
             finals.append(record)
-        elif isinstance(record, Failure):
+        elif isinstance(record, Failure) and record.kind is not FailureKind.UNSTABLE:
             failed.add((record.spec, record.conditions, record.fingerprint, record.config))
     latest: dict[tuple[KernelSpec, Conditions, str], Measurement] = {}
     for measurement in finals:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from profiler.errors import InvalidFile, OutputError
 from profiler.predictor.prediction import FINAL_STAGE
-from profiler.record import Conditions, Failure, Fingerprint, Journal, Measurement
+from profiler.record import Conditions, Failure, FailureKind, Fingerprint, Journal, Measurement
 from profiler.workload import KernelSpec, Workload
 
 SCREEN_STAGE = "screen"
@@ -70,10 +70,11 @@ class Tried:
 
 
 class TuningDatabase:
-    """The journals in a folder, as one instrument under the given conditions sees them."""
+    """The journals in a folder, as one instrument under the given conditions sees them in the run of that id."""
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint, conditions: Conditions) -> None:
+    def __init__(self, folder: Path, fingerprint: Fingerprint, conditions: Conditions, run_id: str = "") -> None:
         self.folder = folder
+        self._run_id = run_id
         self.fingerprint = fingerprint
         self.conditions = conditions
         self._read: dict[Path, tuple[tuple[int, int], tuple[Measurement | Failure, ...]]] = {}
@@ -98,10 +99,15 @@ class TuningDatabase:
         return tuple(record for record in records if isinstance(record, Measurement))
 
     def tried(self, workload: Workload) -> dict[KernelSpec, Tried]:
-        """What is known of each kernel of the workload; kernels of which nothing is known are missing."""
+        """What is known of each kernel of the workload; kernels of which nothing is known are missing.
+
+        That the device was unstable says nothing of a config: what failed so in another run may be tried again.
+        """
         known: dict[KernelSpec, Tried] = {}
         for record in self.records(workload):
-            known.setdefault(record.spec, Tried()).add(record)
+            unstable = isinstance(record, Failure) and record.kind is FailureKind.UNSTABLE
+            if not unstable or record.run_id == self._run_id:
+                known.setdefault(record.spec, Tried()).add(record)
         return known
 
     def append(self, workload: Workload, records: Iterable[Measurement | Failure]) -> None:

@@ -21,7 +21,7 @@ from profiler.space.config import GpuConfig, MmaConfig
 from profiler.space.gpu import config_space
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
-from .fake_cuda import Fault, Scenario
+from .fake_cuda_scenario import Fault, Scenario
 from .fake_cuda_worker import worker_command
 from .fake_nvml import FakeGpu, FakeNvml
 

@@ -14,10 +14,9 @@ model, limits of a launch, what a `Scenario` asks for. A `Deadlock` is raised wh
 from __future__ import annotations
 
 import signal
-import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
 from typing import Any, get_args
@@ -34,7 +33,10 @@ from profiler.space.config import GpuConfig, parse_config
 from profiler.space.gpu_model import analytic_latency_s
 from profiler.workload import KernelSpec
 
-INVALID_VALUE, OUT_OF_MEMORY, INVALID_IMAGE, NO_BINARY_FOR_GPU, NOT_FOUND = 1, 2, 200, 209, 500
+from .fake_cuda_code import INVALID_IMAGE, read_cubin, read_ptx
+from .fake_cuda_scenario import Fault, Scenario
+
+INVALID_VALUE, OUT_OF_MEMORY, NO_BINARY_FOR_GPU, NOT_FOUND = 1, 2, 209, 500
 ILLEGAL_ADDRESS, MISALIGNED_ADDRESS = 700, 716
 STICKY = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 999})
 """What cuda.h says leaves a process in an inconsistent state, uncorrectable memory, and the unknown."""
@@ -48,62 +50,6 @@ _FRESH = 0xCD
 
 class Deadlock(Exception):
     """On a real GPU nothing would ever go on."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What a kernel does instead of, or beside, what it should.
-
-    code : the launch ends in this error. hang : it never ends. flip : this byte of its output is wrong. writes_at :
-    offset of a byte that it overwrites, from the beginning of the argument that it names, which may lie outside.
-    """
-
-    code: int = 0
-    hang: bool = False
-    flip: int | None = None
-    writes_at: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """The GPU, its driver, and what goes wrong.
-
-    gpu : key of `GPUS`. faults : by `Artifact.sha256`, or by config. start_code : the first call fails with it.
-    kernel_s : what every kernel takes; by default what the performance model says. call_s : of the host, per command.
-    """
-
-    gpu: str = "t4"
-    pci_bus_id: str = "0000:3B:00.0"
-    driver_version: tuple[int, int] = (12, 2)
-    memory_bytes: int = 1 << 30
-    clock_mhz: float = 1590.0
-    floor_s: float = 2e-6
-    call_s: float = 4e-6
-    noise: float = 0.005
-    kernel_s: float | None = None
-    start_code: int = 0
-    faults: Mapping[str, Fault] = field(default_factory=dict)
-
-    @property
-    def properties(self) -> GpuProperties:
-        spec = GPUS[self.gpu]
-        return GpuProperties(
-            name=spec.name,
-            pci_bus_id=self.pci_bus_id,
-            capability=spec.capability,
-            driver_version=self.driver_version,
-            memory_bytes=self.memory_bytes,
-            multiprocessor_count=spec.sms,
-            clock_rate_khz=round(spec.boost_mhz * 1e3),
-            memory_clock_rate_khz=5001000,
-            global_memory_bus_width_bits=256,
-            l2_cache_bytes=spec.l2_bytes,
-            max_shared_memory_per_multiprocessor_bytes=spec.shared_bytes_per_sm,
-            max_shared_memory_per_block_optin_bytes=spec.shared_bytes_per_block,
-            max_registers_per_multiprocessor=spec.registers_per_sm,
-            max_threads_per_multiprocessor=spec.threads_per_sm,
-            max_blocks_per_multiprocessor=spec.blocks_per_sm,
-        )
 
 
 @dataclass
@@ -489,35 +435,6 @@ _PROBES: Mapping[str, Callable[..., None]] = {
 }
 
 
-def read_cubin(code: bytes) -> tuple[int, int, dict[str, int | None]]:
-    """Architecture (75 for sm_75), ELF ABI and kernels of a cubin, from its ELF header and section names.
-
-    Raises `DriverError` for what is no cubin.
-    """
-    try:
-        if struct.unpack_from("<H", code, 18)[0] != 190:  # EM_CUDA
-            raise ValueError("for another machine")
-        abi, flags = code[8], struct.unpack_from("<I", code, 48)[0]
-        arch = flags & 0xFF if abi < 8 else flags >> 8 & 0xFF
-        table, (entry_bytes, count, names) = struct.unpack_from("<Q", code, 40)[0], struct.unpack_from("<3H", code, 58)
-        sections = [struct.unpack_from("<I20xQQ", code, table + i * entry_bytes) for i in range(count)]
-        _, begin, size = sections[names]
-        text = code[begin : begin + size]
-        titles = [text[name : text.index(b"\0", name)].decode() for name, _, _ in sections]
-    except (struct.error, IndexError, ValueError):
-        raise DriverError(INVALID_IMAGE, "cuModuleLoadData") from None
-    return arch, abi, {title[len(".text.") :]: None for title in titles if title.startswith(".text.")}
-
-
-def read_ptx(text: str) -> dict[str, int | None]:
-    """Kernels of a PTX text and how many parameters they take."""
-    found: dict[str, int | None] = {}
-    for part in text.split(".visible .entry ")[1:]:
-        name, _, rest = part.partition("(")
-        found[name.strip()] = rest.partition(")")[0].count(".param .u64")
-    return found
-
-
 @cache
 def _expected(spec: KernelSpec, seed: int) -> bytes:
     return expected_output(spec, seed)
@@ -525,8 +442,3 @@ def _expected(spec: KernelSpec, seed: int) -> bytes:
 
 def _packed(artifact: Artifact) -> dict[str, Bytes]:
     return pack_arguments(artifact.spec, artifact.packing, sample_arguments(artifact.spec, artifact.check.seed))
-
-
-def with_fault(scenario: Scenario, artifact: Artifact, fault: Fault) -> Scenario:
-    """The scenario in which that artifact has that fault too."""
-    return replace(scenario, faults={**scenario.faults, artifact.sha256: fault})

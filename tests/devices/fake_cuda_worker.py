@@ -5,10 +5,9 @@ python -m tests.devices.fake_cuda_worker SCENARIO.json [PCI_BUS_ID] PID
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from profiler.artifact import Artifact
@@ -16,31 +15,19 @@ from profiler.devices.cuda_worker import CudaBench
 from profiler.devices.pipe import Header
 from profiler.devices.worker_loop import Answer, Operation, serve
 
-from .fake_cuda import FakeCuda, Fault, Scenario
+from .fake_cuda import FakeCuda
+from .fake_cuda_scenario import Scenario
 
 
 def worker_command(scenario: Scenario, path: Path) -> tuple[str, ...]:
     """Starts a worker in that scenario, which is written to ``path``."""
-    path.write_text(json.dumps(asdict(scenario)))
+    scenario.write(path)
     return (sys.executable, "-m", "tests.devices.fake_cuda_worker", str(path))
-
-
-def read_scenario(path: Path) -> Scenario:
-    """Inverse of what `worker_command` writes; what is not in the file is as by default."""
-    body = json.loads(path.read_text())
-    if "driver_version" in body:
-        body["driver_version"] = tuple(body["driver_version"])
-    faults = {}
-    for key, fault in body.pop("faults", {}).items():
-        if fault.get("writes_at") is not None:
-            fault["writes_at"] = tuple(fault["writes_at"])
-        faults[key] = Fault(**fault)
-    return Scenario(**body, faults=faults)
 
 
 def start(path: Path, *pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]]:
     """A bench on the fake, which learns every artifact that is loaded."""
-    scenario = read_scenario(path)
+    scenario = Scenario.read(path)
     for given in pci_bus_id:
         scenario = replace(scenario, pci_bus_id=given)
     driver = FakeCuda(scenario)

@@ -20,7 +20,8 @@ from profiler.record import CacheMode, Conditions, FailureKind, Measurement
 
 from .conformance import QUICK, RUN, DeviceConformance, Kernels
 from .cuda_kernels import concat, conv, fake_device, faulty, relabelled, split_conv
-from .fake_cuda import STICKY, Fault, Scenario
+from .fake_cuda import STICKY
+from .fake_cuda_scenario import Fault, Scenario
 from .fake_nvml import HW_SLOWDOWN, NOT_SUPPORTED, POWER, SW_POWER_CAP, FakeGpu, FakeProcess
 
 pytestmark = pytest.mark.compile

@@ -1,4 +1,4 @@
-"""The command line on a machine that pretends to have GPUs: `python -m tests.rehearsal.machine MACHINE.json ARGUMENT...`
+"""The command line on a machine that pretends to have GPUs: python -m tests.rehearsal.machine MACHINE.json ARGUMENT...
 
 Everything is real but NVIDIA's two libraries: NVML is `tests.devices.fake_nvml`, and the driver behind the worker is
 `tests.devices.fake_cuda`, which plays real cubins: what it says of their speed is modelled and noise.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 

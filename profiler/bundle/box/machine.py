@@ -41,9 +41,20 @@ def find(manifest: Manifest, selector: str | None = None, inventory: Inventory |
     return next((gpu for gpu in fitting if not gpu.obstacle), fitting[0])
 
 
-def open_found(found: FoundDevice, sustained: bool) -> Device:
-    """Ready to load kernels; the caller closes it. ``sustained`` : a GPU without rests, under its power cap."""
-    return open_device(found, sustained=sustained)
+def open_found(manifest: Manifest, found: FoundDevice, sustained: bool) -> Device:
+    """Ready to load kernels; the caller closes it. ``sustained`` : a GPU without rests, under its power cap.
+
+    Raises `DeviceError` for one that cannot be measured, or whose architecture is not that of the kernels.
+    """
+    device = open_device(found, sustained=sustained)
+    try:
+        arch = device.fingerprint(manifest.compiler).arch
+        if manifest.is_gpu and arch != manifest.arch:
+            raise DeviceError(f"the kernels are for {manifest.arch}, {found.text} is {arch}; bundle the model for it")
+    except BaseException:
+        device.close()
+        raise
+    return device
 
 
 def require_driver(manifest: Manifest, driver: str) -> None:

@@ -15,7 +15,7 @@ from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.draws import require_draws
 from profiler.devices.discover import FoundDevice
 from profiler.devices.protocol import Device, KernelFailure
-from profiler.errors import DeviceError, ProfilerError
+from profiler.errors import ProfilerError
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,7 @@ class _Tests:
 
     def _load(self) -> str:
         assert self._found is not None
-        self._device = machine.open_found(self._found, self._sustained)
-        arch = self._device.fingerprint(self._manifest.compiler).arch
-        if self._manifest.is_gpu and arch != self._manifest.arch:
-            raise DeviceError(
-                f"the kernels are for {self._manifest.arch}, this card is {arch}; bundle the model for it"
-            )
+        self._device = machine.open_found(self._manifest, self._found, self._sustained)
         self._handle = self._device.load(self._small())
         return "starts and loads a kernel"
 

@@ -115,7 +115,7 @@ def _measure(archive: Archive, options: argparse.Namespace, limit_s: float, begi
         machine.require_features(manifest.features)
     bar = Bar(sys.stderr)
     bar.line(f"{_headline(archive)}, on {found.text}")
-    with ResultsFile(options.out.absolute()) as file, machine.open_found(found, options.sustained) as device:
+    with ResultsFile(options.out.absolute()) as file, machine.open_found(manifest, found, options.sustained) as device:
         try:
             end = session.run(archive, device, file, session.Budget(limit_s, begin_s), bar)
         finally:

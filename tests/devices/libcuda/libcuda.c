@@ -4,9 +4,11 @@
 // after a launch is seen by it. The clock is virtual: a launch takes as many microseconds as its grid has blocks.
 //
 // What code does follows from the names in it:
-//   add_one(in, out, n)     out[i] = in[i] + 1, bytes
+//   add_one(in, out, ...)   out[i] = in[i] + 1 for as many bytes as there are blocks along x
 //   describe(out, ...)      the launch, as 64-bit words: grid, block, shared bytes, bytes of arguments, arguments
 //   copy_word(from, to)     32 bits
+//   spin(flag, ns, out)     out[0] = 1 if the flag is set, else 2: it does not wait, for nobody can set it now
+//   clock(ns, out)          that time and the cycles in it at 1.5 GHz, in 64 bits each
 //   fails_N()               the context is broken from then on; all calls return N
 //   refused_N()             the launch itself returns N; nothing is broken
 //   load_N                  code with this name in it is not loaded, with error N and a log
@@ -141,12 +143,17 @@ static void run(const Operation* operation) {
   clock_s += 1e-6 * operation->shape[0] * operation->shape[1] * operation->shape[2];
   if (number_in(name, "fails_")) broken = number_in(name, "fails_");
   if (!strcmp(name, "add_one"))
-    for (uint64_t i = 0; i < arguments[2]; ++i) ((uint8_t*)arguments[1])[i] = ((uint8_t*)arguments[0])[i] + 1;
+    for (uint64_t i = 0; i < operation->shape[0]; ++i) ((uint8_t*)arguments[1])[i] = ((uint8_t*)arguments[0])[i] + 1;
   if (!strcmp(name, "describe")) {
     uint64_t* out = (uint64_t*)arguments[0];
     for (int i = 0; i < 7; ++i) *out++ = operation->shape[i];
     *out++ = operation->argument_bytes;
     memcpy(out, arguments, operation->argument_bytes);
+  }
+  if (!strcmp(name, "spin")) *(uint32_t*)arguments[2] = *(uint32_t*)arguments[0] ? 1 : 2;
+  if (!strcmp(name, "clock")) {
+    ((uint64_t*)arguments[1])[0] = arguments[0];
+    ((uint64_t*)arguments[1])[1] = arguments[0] * 3 / 2;
   }
   if (!strcmp(name, "copy_word")) {
     if (holding(arguments[0], 4) && holding(arguments[1], 4))

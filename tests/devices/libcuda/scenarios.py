@@ -7,14 +7,18 @@ import gc
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from profiler.artifact import Launch
+from profiler.devices import cuda_worker
 from profiler.devices.cuda_driver import CudaDriver, DriverError, Function
 from profiler.devices.pycuda_driver import open_pycuda
 from profiler.errors import DeviceError
+from profiler.record import CacheMode
+from tests.gpu.fake_driver import ARTIFACT
 
 FIRST, SECOND = "0000:3B:00.0", "0000:AF:00.0"
 TOTAL_BYTES = 64 << 20
@@ -182,7 +186,7 @@ def a_module_goes_though_it_and_its_functions_are_still_referred_to() -> None:
         assert live("module") == 1
         driver.unload(module)
         address = driver.allocate(1)
-        driver.launch(driver.function(other, "add_one"), (1, 1, 1), 1, 0, [address, address, 1])
+        driver.launch(driver.function(other, "add_one"), (1, 1, 1), 1, 0, [address, address])
         driver.wait()
         assert len(functions) == 2
         del other
@@ -203,10 +207,10 @@ def a_launch_passes_what_it_is_told() -> None:
         driver.write(data, np.array([1, 2, 255, 4], np.uint8))
         add_one = entry(driver, "add_one")
         for _ in range(2):
-            driver.launch(add_one, (1, 1, 1), 32, 0, [data, data, 3])
+            driver.launch(add_one, (3, 1, 1), 32, 0, [data, data])
         assert driver.read(data, 4).tolist() == [3, 4, 1, 4]
         with fails(1, "cuLaunchKernel", "invalid argument"):
-            driver.launch(add_one, (0, 1, 1), 32, 0, [data, data, 3])
+            driver.launch(add_one, (0, 1, 1), 32, 0, [data, data])
 
 
 @scenario()
@@ -321,6 +325,29 @@ def closing_gives_everything_back() -> None:
     with open_pycuda(FIRST) as again:
         assert again.read(again.allocate(1), 1).size == 1
     assert len(kept) == 4
+
+
+@scenario()
+def a_process_may_end_without_closing() -> None:
+    driver = open_pycuda(FIRST)
+    driver.allocate(1)
+
+
+@scenario()
+def the_worker_measures() -> None:
+    """All that it does with a GPU, without the pipe to its parent."""
+    greeting, operations = cuda_worker.start(FIRST)
+    assert greeting["properties"]["name"] == "Fake 0"
+    artifact = replace(ARTIFACT, arch="sm_75", entry="add_one", code=cubin("add_one"), launch=Launch((5, 1, 1), 64, 48))
+    operations["load"]({"handle": 1}, artifact.to_bytes())
+    operations["verify"]({"handle": 1}, b"")
+    for mode in CacheMode:
+        header, times = operations["time"]({"handle": 1, "launches": 3, "mode": mode.value}, b"")
+        assert np.frombuffer(times).tolist() == pytest.approx([5e-6] * 3), mode
+        assert set(header["clocks_mhz"]) == {1500.0}
+    before = live("module")
+    operations["unload"]({"handle": 1}, b"")
+    assert live("module") == before - 1
 
 
 if __name__ == "__main__":

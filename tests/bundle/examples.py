@@ -1,0 +1,146 @@
+"""Bundles, records and a device that are made up: every time is known, nothing is compiled or launched."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from profiler.artifact import ArgSpec, Artifact, Check, Role
+from profiler.bundle.box.archive import MANIFEST
+from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
+from profiler.bundle.pack import write
+from profiler.quantize.packing import Packing
+from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Fingerprint, Measurement
+from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
+
+CONDITIONS = Conditions(1, CacheMode.NETWORK)
+INSTRUMENT = Fingerprint("cpu", "A CPU", "avx2", "0123", "linux", "a compiler")
+
+
+def spec(channels: int = 8, bits: int = 8) -> KernelSpec:
+    """A pointwise convolution."""
+    workload = Workload(Op.CONV2D, 1, 2, 2, channels, channels, 1, 1)
+    activation, weight = DType.integer(bits, signed=False), DType.integer(bits, signed=True)
+    return KernelSpec(workload, activation, activation, weight, epilogue=Epilogue.REQUANT_RELU)
+
+
+def artifact(of: KernelSpec, config: str) -> Artifact:
+    return Artifact(
+        spec=of,
+        config=config,
+        threads=1,
+        entry="entry",
+        arch="any",
+        features=(),
+        args=(ArgSpec("output", Role.OUTPUT, 8),),
+        packing=Packing("plain"),
+        check=Check(1, "00" * 32),
+        compiler="a compiler",
+        native=True,
+        code=b"no code",
+    )
+
+
+def kernel(of: KernelSpec, candidates: int = 3, modelled_s: float = 1.0) -> Kernel:
+    """Configs ``c0``, ``c1``, ..., each modelled a tenth slower than the one before."""
+    names = [f"c{rank}" for rank in range(candidates)]
+    chosen = [Candidate(c, modelled_s * (1 + i / 10), artifact(of, c).sha256) for i, c in enumerate(names)]
+    return Kernel(of, ("layer",), False, tuple(chosen))
+
+
+def manifest(kernels: tuple[Kernel, ...], machine: str = "x86_64") -> Manifest:
+    return Manifest(
+        tool_version="0.1.0",
+        device="cpu" if machine else "t4",
+        device_name="A CPU" if machine else "Tesla T4",
+        arch="avx2" if machine else "sm_75",
+        machine=machine,
+        features=(),
+        least_driver="" if machine else "525.60.13",
+        compiler="a compiler",
+        conditions=CONDITIONS,
+        network="made up",
+        batch=1,
+        kernels=kernels,
+        draws=(Draw(kernels[0].spec, 1, "00" * 32),),
+    )
+
+
+def pack(path: Path, of: Manifest) -> Path:
+    """A bundle without code."""
+    artifacts = {c.path: artifact(k.spec, c.config).to_bytes() for k in of.kernels for c in k.candidates}
+    write(path, {MANIFEST: of.to_bytes(), **artifacts})
+    return path
+
+
+def measurement(
+    of: KernelSpec, config: str, median_s: float = 1.0, stage: str = "final", instrument: Fingerprint = INSTRUMENT
+) -> Measurement:
+    return Measurement(
+        spec=of,
+        config=config,
+        conditions=CONDITIONS,
+        fingerprint=instrument.digest,
+        artifact_sha256=artifact(of, config).sha256,
+        samples_s=(median_s, 0.9 * median_s, 1.1 * median_s),
+        launches_per_sample=2,
+        discarded=0,
+        stage=stage,
+        run_id="run",
+        measured_at=100.0,
+        tool_version="0.1.0",
+        circumstances=Circumstances(notes=("a note",)),
+    )
+
+
+def failure(of: KernelSpec, config: str) -> Failure:
+    return Failure(of, config, CONDITIONS, INSTRUMENT.digest, FailureKind.CRASH, "SIGSEGV", "run", 100.0, "0.1.0")
+
+
+@dataclass
+class FakeDevice:
+    """Answers at once, as a recorded device does, and lets ``clock`` run on.
+
+    medians_s : by kernel and config, drawn from the config's name where it is missing; None fails. before : is called
+    ahead of every answer.
+    """
+
+    medians_s: Mapping[tuple[KernelSpec, str], float | None] = field(default_factory=dict)
+    costs_s: Mapping[str, float] = field(default_factory=lambda: {"final": 1.0, "screen": 0.1})
+    instrument: Fingerprint = INSTRUMENT
+    before: Callable[[], None] = lambda: None
+    slug: str = "cpu"
+    now_s: float = 0.0
+    asked: list[tuple[KernelSpec, str, str]] = field(default_factory=list)
+    times: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def fingerprint(self, compiler: str) -> Fingerprint:
+        return self.instrument
+
+    def recall(self, artifact: Artifact, conditions: Conditions, stage: str) -> Measurement | Failure:
+        self.before()
+        self.asked.append((artifact.spec, artifact.config, stage))
+        self.now_s += self.costs_s[stage]
+        named = hashlib.sha256(f"{artifact.spec.key} {artifact.config}".encode()).digest()[0]
+        median_s = self.medians_s.get((artifact.spec, artifact.config), 1.0 + named)
+        if median_s is None:
+            return failure(artifact.spec, artifact.config)
+        return measurement(artifact.spec, artifact.config, median_s, stage, self.instrument)
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> FakeDevice:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,151 @@
+"""What came back: into journals and LUT, once; what is wrong is refused ahead of any change."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from profiler.bundle.box.results import End, Header, Reason, ResultsFile
+from profiler.bundle.ingest import ingest
+from profiler.errors import FingerprintMismatch, InvalidFile
+from profiler.lut.check import check
+from profiler.record import Failure, Fingerprint, Journal, Measurement, Record
+from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, measurement, spec
+
+RECORDS = (
+    measurement(spec(), "c0", 3.0),
+    measurement(spec(), "c1", 1.0, stage="screen"),
+    measurement(spec(), "c1", 2.0),
+    measurement(spec(bits=4), "c0", 4.0),
+    failure(spec(bits=4), "c1"),
+    measurement(spec(16), "c0", 5.0),
+)
+BEST_S = {("8", "uint8"): 2.0, ("8", "uint4"): 4.0, ("16", "uint8"): 5.0}
+
+
+def write(path: Path, records: tuple[Record, ...], instrument: Fingerprint = INSTRUMENT, ended: bool = True) -> Path:
+    with ResultsFile(path) as file:
+        file.begin(Header("ab" * 32, "0.1.0", instrument, CONDITIONS, "made up", 1, 3, {}, 1000.0))
+        file.append(record for record in records if isinstance(record, (Measurement, Failure)))
+        if ended:
+            file.end(End(Reason.COMPLETE, 5, 1, 2000.0))
+    return path
+
+
+def everything(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def latencies(lut: Path) -> dict[tuple[str, str], float]:
+    with open(lut, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {(row["in_channels"], row["input_dtype"]): float(row["latency_median_s"]) for row in rows}
+
+
+def records(out: Path) -> list[Record]:
+    return [record for path in sorted(out.glob("tuning_logs/cpu/*.jsonl")) for record in Journal(path).read()]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "results.jsonl", RECORDS)
+
+
+def test_records_and_rows(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (taken,) = ingest([file], out)
+    assert (taken.records, taken.added, taken.measured, taken.header.kernels) == (6, 6, 3, 3)
+    assert taken.lut == out / "lut" / "cpu.csv"
+    assert latencies(taken.lut) == BEST_S
+    assert check(taken.lut) == []
+    kept = records(out)
+    assert sorted(map(repr, kept)) == sorted(map(repr, [*RECORDS, INSTRUMENT, INSTRUMENT]))  # two workloads
+
+
+def test_twice_changes_nothing(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ingest([file], out)
+    before = everything(out)
+    (again,) = ingest([file], out)
+    assert again.added == 0
+    assert everything(out) == before
+    assert [taken.added for taken in ingest([file, file], tmp_path / "other")] == [6, 0]
+
+
+def test_a_longer_file_adds_what_is_new(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ingest([file], out)
+    with ResultsFile(file) as longer:
+        longer.append([replace(measurement(spec(16), "c1", 1.5), measured_at=200.0)])
+        longer.end(End(Reason.COMPLETE, 6, 1, 3000.0))
+    (taken,) = ingest([file], out)
+    assert (taken.added, latencies(out / "lut/cpu.csv")) == (1, {**BEST_S, ("16", "uint8"): 1.5})
+
+
+def test_into_a_lut_of_ones_own(file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "a.csv"
+    ingest([write(tmp_path / "first.jsonl", RECORDS[-1:])], tmp_path / "out", own)
+    assert latencies(own) == {("16", "uint8"): 5.0}
+    (taken,) = ingest([file], tmp_path / "out", own)
+    assert (taken.lut, latencies(own)) == (own, BEST_S)
+    assert not (tmp_path / "out/lut/cpu.csv").exists()
+
+
+def test_two_instruments_are_kept_apart(file: Path, tmp_path: Path) -> None:
+    other = replace(INSTRUMENT, uuid="4567")
+    second = write(tmp_path / "second.jsonl", (measurement(spec(), "c0", 7.0, instrument=other),), other)
+    first, taken = ingest([file, second], tmp_path / "out")
+    assert first.lut != taken.lut
+    assert taken.lut is not None
+    assert latencies(taken.lut) == {("8", "uint8"): 7.0}
+    with pytest.raises(FingerprintMismatch):
+        ingest([second], tmp_path / "out", tmp_path / "out/lut/cpu.csv")
+
+
+def test_failures_alone_make_no_row(tmp_path: Path) -> None:
+    (taken,) = ingest([write(tmp_path / "results.jsonl", (failure(spec(), "c0"),))], tmp_path / "out")
+    assert (taken.added, taken.measured, taken.lut) == (1, 0, None)
+
+
+def refused(paths: list[Path], out: Path, *parts: str, incomplete: bool = False) -> None:
+    """In one line with these parts, and nothing was written."""
+    before = everything(out)
+    with pytest.raises(InvalidFile) as caught:
+        ingest(paths, out, incomplete=incomplete)
+    assert all(part in str(caught.value) for part in parts), caught.value
+    assert "\n" not in str(caught.value)
+    assert everything(out) == before
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_an_edited_file_is_refused(file: Path, tmp_path: Path, incomplete: bool) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    body = json.loads(lines[3])
+    body["record"]["samples_s"] = [1e-6] * 3
+    lines[3] = json.dumps(body, sort_keys=True, separators=(",", ":")) + "\n"
+    edited = tmp_path / "edited.jsonl"
+    edited.write_text("".join(lines))
+    refused([file, edited], tmp_path / "out", "edited.jsonl, line 4", "never", incomplete=incomplete)
+
+
+def test_a_cut_file_is_refused_but_for_its_verified_part(file: Path, tmp_path: Path) -> None:
+    out, data = tmp_path / "out", file.read_bytes()
+    ends = [at + 1 for at, byte in enumerate(data) if byte == ord("\n")]
+    file.write_bytes(data[: ends[-2]])
+    refused([file], out, "line 7: the file ends here without its closing line", "same -o", "--incomplete")
+    file.write_bytes(data[: ends[3] + 5])
+    refused([file], out, "line 5: it is cut short", "same -o", "--incomplete")
+    (taken,) = ingest([file], out, incomplete=True)
+    assert (taken.records, taken.measured) == (3, 1)
+
+
+@pytest.mark.parametrize("data", [b"", b'{"cha', b"a text\n", b"{}\n", b"\0" * 100])
+def test_no_result_file(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(data)
+    refused([path], tmp_path / "out", "results.jsonl", incomplete=True)
+    refused([tmp_path / "missing.jsonl"], tmp_path / "out", "missing.jsonl: cannot be read")

@@ -1,0 +1,75 @@
+"""Which device a bundle takes, and what it says of the others."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+
+import pytest
+
+from profiler.bundle.box import machine
+from profiler.devices.discover import FoundDevice, Inventory
+from profiler.errors import DeviceError
+from profiler.hardware import host_cpu
+from tests.bundle.examples import kernel, manifest, spec
+
+CPU = FoundDevice("cpu", "A CPU")
+T4 = FoundDevice("t4", "Tesla T4", 0, "GPU-1111")
+T4_TOO = FoundDevice("t4", "Tesla T4", 2, "GPU-2222")
+H200 = FoundDevice("h200", "NVIDIA H200", 1, "GPU-3333")
+MANIFEST = manifest((kernel(spec()),), machine="")
+OF_CPU = manifest((kernel(spec()),), machine=platform.machine())
+
+
+def test_the_first_card_that_fits() -> None:
+    assert machine.find(MANIFEST, None, Inventory(CPU, (H200, T4, T4_TOO))) == T4
+    blocked = replace(T4, obstacle="it is broken")
+    assert machine.find(MANIFEST, None, Inventory(CPU, (H200, blocked, T4_TOO))) == T4_TOO
+
+
+@pytest.mark.parametrize("selector", ["2", "GPU-2222", "gpu-22"])
+def test_a_chosen_card(selector: str) -> None:
+    assert machine.find(MANIFEST, selector, Inventory(CPU, (T4, H200, T4_TOO))) == T4_TOO
+
+
+@pytest.mark.parametrize(
+    ("selector", "gpus", "parts"),
+    [
+        (None, (), ("for Tesla T4 (t4)", "not here", "no NVIDIA GPU: no driver")),
+        (None, (H200,), ("for Tesla T4 (t4)", "not here", "NVIDIA H200 (h200, index 1)")),
+        ("1", (T4, H200), ("for Tesla T4 (t4)", "not for NVIDIA H200")),
+        ("7", (T4,), ("no GPU 7",)),
+    ],
+)
+def test_another_card_is_refused(selector: str | None, gpus: tuple[FoundDevice, ...], parts: tuple[str, ...]) -> None:
+    with pytest.raises(DeviceError) as caught:
+        machine.find(MANIFEST, selector, Inventory(CPU, gpus, "no driver"))
+    assert all(part in str(caught.value) for part in parts), caught.value
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cpu_of_the_same_kind_alone() -> None:
+    assert machine.find(OF_CPU, None, Inventory(CPU)) == CPU
+    other = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    with pytest.raises(DeviceError, match=f"for a CPU of {other}, this is {platform.machine()}"):
+        machine.find(replace(OF_CPU, machine=other), None, Inventory(CPU))
+
+
+def test_features() -> None:
+    cpu = replace(host_cpu(), features=frozenset({"avx2"}))
+    machine.require_features(["avx2"], cpu)
+    with pytest.raises(DeviceError, match="lacks avx512_vnni, avx512f, which"):
+        machine.require_features(["avx512f", "avx512_vnni", "avx2"], cpu)
+
+
+@pytest.mark.parametrize(
+    ("driver", "loads"),
+    [("525.60.13", True), ("525.60.12", False), ("525.105", True), ("470.256.02", False), ("1000.1", True), ("", True)],
+)
+def test_the_driver(driver: str, loads: bool) -> None:
+    """525.60.13 is the least. What NVML does not tell is no reason to refuse."""
+    if loads:
+        machine.require_driver(MANIFEST, driver)
+    else:
+        with pytest.raises(DeviceError, match=r"older than 525\.60\.13"):
+            machine.require_driver(MANIFEST, driver)

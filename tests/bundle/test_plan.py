@@ -1,0 +1,177 @@
+"""What is measured next: pure, so every situation is written down."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.bundle.box.manifest import Kernel
+from profiler.bundle.box.plan import (
+    FINALISTS,
+    SIDE_BY_SIDE,
+    Ledger,
+    Pace,
+    Phase,
+    Progress,
+    Step,
+    finished,
+    groups,
+    next_step,
+    progress,
+)
+from tests.bundle.examples import failure, kernel, measurement, spec
+
+SMALL8, SMALL4 = kernel(spec(8, 8)), kernel(spec(8, 4))
+LARGE = kernel(spec(16, 8), modelled_s=10.0)
+ALL = (SMALL8, SMALL4, LARGE)
+PACE = Pace(final_s=2.0, screen_s=0.5)
+
+
+def planned(ledger: Ledger, left_s: float = math.inf, budget_s: float = math.inf) -> Step | None:
+    return next_step(groups(ALL), ledger, PACE, left_s, budget_s)
+
+
+def text(step: Step | None) -> list[str]:
+    """E.g. ``["first", "8 uint8 c0", ...]``."""
+    if step is None:
+        return []
+    names = [f"{k.spec.workload.in_channels} {k.spec.input_dtype.value} {c.config}" for k, c in step.candidates]
+    return [step.phase.value, *names]
+
+
+def finals(*kernels: Kernel, config: str = "c0", median_s: float = 5.0) -> list[object]:
+    return [measurement(k.spec, config, median_s) for k in kernels]
+
+
+def test_groups_are_of_a_workload_and_the_heaviest_is_first() -> None:
+    assert groups(ALL) == ((LARGE,), (SMALL8, SMALL4))
+    often = replace(SMALL8, layers=tuple("abcdefghijk"))  # 11 layers of 1 s
+    assert groups((often, SMALL4, LARGE))[0] == (often, SMALL4)
+
+
+def test_what_only_mixed_precision_needs_comes_last() -> None:
+    mixed = replace(LARGE, mixed=True)
+    assert groups((mixed, SMALL8)) == ((SMALL8,), (mixed,))
+
+
+def test_many_kernels_of_a_workload_are_cut() -> None:
+    many = tuple(replace(SMALL8, spec=replace(SMALL8.spec, output_layout=f"l{i}")) for i in range(SIDE_BY_SIDE + 3))
+    cut = groups(many)
+    assert [len(group) for group in cut] == [SIDE_BY_SIDE, 3]
+    assert tuple(k for group in cut for k in group) == many
+
+
+def test_the_whole_order() -> None:
+    """Three kernels with three candidates, all of which work; c1 is the fastest, c0 the slowest."""
+    ledger = Ledger()
+    seen = []
+    medians_s = {"c0": 9.0, "c1": 7.0, "c2": 8.0}
+    while (step := planned(ledger)) is not None:
+        seen.append(text(step))
+        ledger.add(measurement(k.spec, c.config, medians_s[c.config], step.phase.stage) for k, c in step.candidates)
+    small = "8 uint8 {0},8 uint4 {0}"
+    assert seen == [
+        ["first", "16 uint8 c0"],
+        ["first", *small.format("c0").split(",")],
+        ["screen", "16 uint8 c1"],
+        ["screen", *small.format("c1").split(",")],
+        ["screen", "16 uint8 c2"],
+        ["screen", *small.format("c2").split(",")],
+        ["last", "16 uint8 c0", "16 uint8 c1", "16 uint8 c2"],
+        ["last", *(f"8 {bits} {config}" for bits in ("uint8", "uint4") for config in ("c0", "c1", "c2"))],
+    ]
+    assert finished(ALL, ledger)
+
+
+def test_a_first_candidate_that_fails_is_replaced_at_once() -> None:
+    ledger = Ledger([failure(LARGE.spec, "c0")])
+    assert text(planned(ledger)) == ["first", "16 uint8 c1"]
+    ledger.add([failure(LARGE.spec, "c1"), failure(LARGE.spec, "c2")])
+    assert text(planned(ledger)) == ["first", "8 uint8 c0", "8 uint4 c0"]
+
+
+def test_a_kernel_that_never_works_stops_nothing() -> None:
+    ledger = Ledger([failure(k.spec, c.config) for k in ALL for c in k.candidates])
+    assert planned(ledger) is None
+    assert finished(ALL, ledger)
+
+
+def test_only_the_fastest_are_measured_once_more() -> None:
+    one = kernel(spec(), candidates=5)
+    screened = {"c1": 3.0, "c2": 1.0, "c3": 2.0, "c4": 4.0}
+    ledger = Ledger([measurement(one.spec, "c0", 5.0)])
+    ledger.add(measurement(one.spec, config, s, "screen") for config, s in screened.items())
+    step = next_step(groups([one]), ledger, PACE, math.inf, math.inf)
+    assert text(step) == ["last", "8 uint8 c0", "8 uint8 c2", "8 uint8 c3", "8 uint8 c1"]
+
+
+def test_a_best_that_is_among_the_fastest_is_no_reason_to_measure() -> None:
+    one = kernel(spec(), candidates=1)
+    assert finished([one], Ledger([measurement(one.spec, "c0")]))
+
+
+def test_what_failed_late_is_no_finalist() -> None:
+    one = kernel(spec(), candidates=2)
+    ledger = Ledger([measurement(one.spec, "c0", 5.0), measurement(one.spec, "c1", 1.0, "screen")])
+    ledger.add([failure(one.spec, "c1")])
+    assert finished([one], ledger)
+
+
+def test_a_short_budget_is_spent_on_the_heaviest() -> None:
+    assert text(planned(Ledger(), left_s=2.5, budget_s=2.5)) == ["first", "16 uint8 c0"]
+    assert planned(Ledger(), left_s=1.9, budget_s=10) is None
+    ledger = Ledger(finals(LARGE))
+    assert text(planned(ledger, left_s=3.9, budget_s=10)) == ["first", "8 uint8 c0"]
+
+
+def test_a_quarter_is_kept_for_the_last_phase() -> None:
+    """Finals of three kernels with three candidates take 18 s at most."""
+    first = Ledger(finals(*ALL))
+    assert text(planned(first, left_s=10.5, budget_s=40)) == ["screen", "16 uint8 c1"]
+    assert planned(first, left_s=10.4, budget_s=40) is None
+    assert text(planned(first, left_s=18.5, budget_s=400)) == ["screen", "16 uint8 c1"]
+    assert planned(first, left_s=18.4, budget_s=400) is None
+
+
+def test_the_last_phase_gets_what_was_kept() -> None:
+    ledger = Ledger([*finals(*ALL), measurement(LARGE.spec, "c1", 1.0, "screen")])
+    assert text(planned(ledger, left_s=9, budget_s=40)) == ["last", "16 uint8 c0", "16 uint8 c1"]
+    assert planned(ledger, left_s=3.9, budget_s=40) is None
+
+
+def test_a_heavy_kernel_that_does_not_fit_gives_way() -> None:
+    screened = [measurement(LARGE.spec, c, 1.0, "screen") for c in ("c1", "c2")]
+    ledger = Ledger([*finals(*ALL), *screened, measurement(SMALL4.spec, "c1", 1.0, "screen")])
+    assert text(planned(ledger, left_s=5, budget_s=40)) == ["last", "8 uint4 c0", "8 uint4 c1"]
+
+
+def test_progress() -> None:
+    assert progress(ALL, Ledger()) == Progress((0, 3), (0, 9), (0, 3))
+    ledger = Ledger([*finals(LARGE, SMALL8), measurement(LARGE.spec, "c1", 9.0, "screen")])
+    ledger.add([failure(LARGE.spec, "c2")])
+    assert progress(ALL, ledger) == Progress((2, 3), (4, 9), (0, 3))
+    ledger.add([measurement(LARGE.spec, "c1", 9.0)])
+    assert progress(ALL, ledger).settled == (1, 3)
+
+
+@given(st.data(), st.integers(1, 6), st.floats(0, 200))
+def test_any_run_ends_in_time_and_with_all_that_it_began(draw: st.DataObject, candidates: int, budget_s: float) -> None:
+    """Whatever works and fails: phases begin in their order, no step overruns, and enough time is enough."""
+    kernels = [kernel(spec(8, 8), candidates), kernel(spec(8, 4), candidates), kernel(spec(16), candidates)]
+    ledger, left_s, stages = Ledger(), budget_s, []
+    while (step := next_step(groups(kernels), ledger, PACE, left_s, budget_s)) is not None:
+        left_s -= len(step.candidates) * PACE.of(step.phase)
+        assert left_s >= 0
+        for k, c in step.candidates:
+            if draw.draw(st.booleans()):
+                ledger.add([failure(k.spec, c.config)])
+            else:
+                ledger.add([measurement(k.spec, c.config, draw.draw(st.floats(1, 2)), step.phase.stage)])
+        stages.append(step.phase)
+        assert len(stages) < 100
+    assert [p for p in Phase if p in stages] == list(dict.fromkeys(stages))
+    if budget_s > 3 * PACE.final_s * (candidates + 2 * (FINALISTS + candidates)):
+        assert finished(kernels, ledger)

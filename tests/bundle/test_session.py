@@ -1,0 +1,154 @@
+"""The loop, with a device that answers at once and a clock that it moves."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from profiler.bundle.box.archive import Archive
+from profiler.bundle.box.bar import Bar
+from profiler.bundle.box.manifest import Candidate, Manifest
+from profiler.bundle.box.results import End, Reason, Results, ResultsFile, parse
+from profiler.bundle.box.session import Budget, run
+from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
+from tests.bundle.examples import INSTRUMENT, FakeDevice, kernel, manifest, pack, spec
+
+KERNELS = (kernel(spec(8, 8), 5), kernel(spec(8, 4), 5), kernel(spec(16), 5, modelled_s=10.0))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(pack(tmp_path / "run.zip", manifest(KERNELS)))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
+
+
+def measured(archive: Archive, path: Path, device: FakeDevice, seconds: float = float("inf")) -> End:
+    with ResultsFile(path) as file:
+        return run(archive, device, file, Budget(seconds, device.now_s, device.clock), Bar(io.StringIO()))
+
+
+def read(path: Path) -> Results:
+    return parse(path.read_bytes(), path)
+
+
+def test_everything_is_measured_once_and_the_fastest_once_more(archive: Archive, path: Path) -> None:
+    device = FakeDevice()
+    end = measured(archive, path, device)
+    results = read(path)
+    assert results.end == end
+    assert (end.reason, end.measurements, end.failures) == (Reason.COMPLETE, len(device.asked), 0)
+    assert results.header is not None
+    assert (results.header.manifest, results.header.kernels) == (archive.manifest.digest, 3)
+    times = Counter(device.asked)
+    for one in KERNELS:
+        assert times[one.spec, "c0", "final"] in (1, 2)  # twice: the best so far, beside the others
+        assert [times[one.spec, f"c{i}", "screen"] for i in range(5)] == [0, 1, 1, 1, 1]
+        assert sum(times[one.spec, f"c{i}", "final"] for i in range(1, 5)) in (2, 3)
+    assert measured(archive, path, device) == end
+    assert len(device.asked) == sum(times.values())
+
+
+def test_kernels_of_a_workload_are_measured_in_turn(archive: Archive, path: Path) -> None:
+    device = FakeDevice()
+    measured(archive, path, device)
+    assert [(s, c) for s, c, _ in device.asked[:3]] == [(KERNELS[2].spec, "c0"), *((k.spec, "c0") for k in KERNELS[:2])]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5, 7.5, 12, 20])
+def test_a_budget_is_kept_and_the_run_goes_on(archive: Archive, path: Path, seconds: float) -> None:
+    """A final takes 2 s at first sight, and 1 s as soon as one was seen."""
+    device = FakeDevice()
+    end = measured(archive, path, device, seconds)
+    assert device.now_s <= seconds
+    assert end.reason is (Reason.BUDGET if seconds < 20 else Reason.COMPLETE)
+    assert measured(archive, path, device).reason is Reason.COMPLETE
+    again = Counter(device.asked)
+    whole = FakeDevice()
+    measured(archive, path.with_name("whole.jsonl"), whole)
+    assert again == Counter(whole.asked)
+
+
+def test_ctrl_c_is_written_and_the_run_goes_on(archive: Archive, path: Path) -> None:
+    whole = FakeDevice()
+    measured(archive, path.with_name("whole.jsonl"), whole)
+    calls = iter(range(10_000))
+
+    def stop() -> None:
+        if next(calls) in (2, 9, 16):
+            raise KeyboardInterrupt
+
+    device = FakeDevice(before=stop)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            measured(archive, path, device)
+        end = read(path).end
+        assert end is not None
+        assert end.reason is Reason.INTERRUPTED
+    assert measured(archive, path, device).reason is Reason.COMPLETE
+    kept = Counter((r.spec, r.config, r.stage) for r in read(path).records)  # type: ignore[union-attr]
+    assert kept == Counter(whole.asked)
+
+
+def test_a_device_that_gives_up_is_written(archive: Archive, path: Path) -> None:
+    def lost() -> None:
+        raise DeviceError("the GPU is lost")
+
+    with pytest.raises(DeviceError, match="is lost"):
+        measured(archive, path, FakeDevice(before=lost))
+    end = read(path).end
+    assert end is not None
+    assert end.reason is Reason.FAILED
+
+
+def test_failures_are_recorded_and_told(archive: Archive, path: Path) -> None:
+    screen = io.StringIO()
+    device = FakeDevice({(KERNELS[2].spec, "c0"): None})
+    with ResultsFile(path) as file:
+        end = run(archive, device, file, Budget(clock=device.clock), Bar(screen))
+    assert end.failures == 1
+    assert device.asked[1] == (KERNELS[2].spec, "c1", "final")
+    assert f"failed (crash): {KERNELS[2].spec.key}: c0: SIGSEGV" in screen.getvalue()
+
+
+def test_another_bundle_is_refused(archive: Archive, path: Path, tmp_path: Path) -> None:
+    measured(archive, path, FakeDevice())
+    before = path.read_bytes()
+    other = Archive(pack(tmp_path / "other.zip", manifest(KERNELS[:2])))
+    with pytest.raises(InvalidFile, match="another bundle"):
+        measured(other, path, FakeDevice())
+    assert path.read_bytes() == before
+
+
+def test_another_instrument_is_refused(archive: Archive, path: Path) -> None:
+    measured(archive, path, FakeDevice())
+    before = path.read_bytes()
+    with pytest.raises(FingerprintMismatch, match="uuid was '0123' and is '4567'"):
+        measured(archive, path, FakeDevice(instrument=replace(INSTRUMENT, uuid="4567")))
+    assert path.read_bytes() == before
+
+
+def test_a_kernel_that_is_not_the_manifest_s_is_refused(path: Path, tmp_path: Path) -> None:
+    wrong = replace(KERNELS[0], candidates=(Candidate("c0", 1.0, "ab" * 32),))
+    archive = Archive(pack(tmp_path / "run.zip", manifest((wrong,))))
+    with pytest.raises(InvalidFile, match="is another kernel than the manifest says"):
+        measured(archive, path, FakeDevice())
+
+
+def test_a_manifest_survives_its_file() -> None:
+    made = manifest(KERNELS)
+    again = Manifest.from_bytes(made.to_bytes())
+    assert (again, again.digest) == (made, made.digest)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"version": 2}', b"\xff", manifest(KERNELS).to_bytes()[:-5]])
+def test_no_manifest_is_one_line(data: bytes) -> None:
+    with pytest.raises(InvalidFile, match="not the manifest of a bundle"):
+        Manifest.from_bytes(data)
