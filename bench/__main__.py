@@ -1,22 +1,58 @@
-"""``python -m bench [layers|search|builds|published] ...``."""
+"""``python -m bench [PART ...] [OPTION ...]``, ``... repeat A.csv B.csv``, ``... int_mm [OPTION ...]``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
-from bench.builds import bench_builds
-from bench.layers import bench_layers
-from bench.published import bench_published
-from bench.search import bench_search
+from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 
 PARTS = ("layers", "search", "builds", "published")
+COMPARISONS = ("repeat", "int_mm")
+"""With arguments of their own, and imported alone: where they run there is no ONNX Runtime, perhaps."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+def main(arguments: Sequence[str]) -> None:
+    """A user's error is one line on standard error and exit code 2."""
+    try:
+        if arguments and arguments[0] in COMPARISONS:
+            import_module(f"bench.{arguments[0]}").main(arguments[1:])
+        else:
+            _run_parts(arguments)
+    except ProfilerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _run_parts(arguments: Sequence[str]) -> None:
+    parsed = _parse(arguments)
+    if "layers" in parsed.parts:
+        from bench.layers import bench_layers
+
+        for batch in map(int, parsed.batches.split(",")):
+            bench_layers(parsed.model, batch, parsed.threads, parsed.trials, parsed.rounds, parsed.out)
+    if "search" in parsed.parts:
+        from bench.search import bench_search
+
+        bench_search(parsed.model, parsed.threads, parsed.trials, parsed.sweep)
+    if "builds" in parsed.parts:
+        from bench.builds import bench_builds
+
+        bench_builds(parsed.model, parsed.build_batch, parsed.gpu, parsed.configs)
+    if "published" in parsed.parts:
+        from bench.published import bench_published
+
+        bench_published()
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    more = f"{' and '.join(COMPARISONS)} have options of their own: python -m bench {COMPARISONS[0]} --help"
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, epilog=more)
     parser.add_argument(
         "parts", nargs="*", default=list(PARTS), metavar="PART", help=f"{', '.join(PARTS)} (default: all)"
     )
@@ -32,21 +68,14 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("build/bench"), help="folder of the tuning records, used again"
     )
-    arguments = parser.parse_args()
-    unknown = set(arguments.parts) - set(PARTS)
+    parsed = parser.parse_args(arguments)
+    unknown = set(parsed.parts) - set(PARTS)
     if unknown:
-        parser.error(f"unknown part {', '.join(sorted(unknown))}")
-    if arguments.threads > len(os.sched_getaffinity(0)):
-        parser.error(f"{arguments.threads} threads are more than this process has CPUs")
-    if "layers" in arguments.parts:
-        for batch in map(int, arguments.batches.split(",")):
-            bench_layers(arguments.model, batch, arguments.threads, arguments.trials, arguments.rounds, arguments.out)
-    if "search" in arguments.parts:
-        bench_search(arguments.model, arguments.threads, arguments.trials, arguments.sweep)
-    if "builds" in arguments.parts:
-        bench_builds(arguments.model, arguments.build_batch, arguments.gpu, arguments.configs)
-    if "published" in arguments.parts:
-        bench_published()
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join((*PARTS, *COMPARISONS))}")
+    if parsed.threads > len(os.sched_getaffinity(0)):
+        parser.error(f"{parsed.threads} threads are more than this process has CPUs")
+    return parsed
 
 
-main()
+if __name__ == "__main__":
+    main(sys.argv[1:])

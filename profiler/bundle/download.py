@@ -74,10 +74,14 @@ def _build_pycuda(folder: Path, wanted: Wanted) -> str:
 
 
 def _interpreter(python: str) -> Path | None:
+    """One of that version on this machine; what stands in for it without running is none."""
     if python == f"{sys.version_info[0]}.{sys.version_info[1]}":
         return Path(sys.executable)
     found = shutil.which(f"python{python}")
-    return Path(found) if found else None
+    if found is None:
+        return None
+    asked = subprocess.run([found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    return Path(asked.stdout.strip()) if asked.returncode == 0 else None
 
 
 def _pip(packages: Sequence[str], wanted: Wanted, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ def load(path: Path, incomplete: bool = False) -> Results:
         ) from None
     if results.header is None:
         raise InvalidFile(f"{path}, line 1: not a result file of a bundle: it has no whole line")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", results.header.fingerprint.device):  # it names files
+        raise InvalidFile(f"{path}, line 1: '{results.header.fingerprint.device}' is not the name of a device")
     cut = f"line {results.lines + 1}: it is cut short" if results.torn else ""
     if not cut and results.end is None:
         cut = f"line {results.lines}: the file ends here without its closing line"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from profiler.artifact import Artifact
@@ -51,6 +51,9 @@ class _Request:
     key: str
 
 
+_Result = Artifact | BuildFailure
+
+
 def stage(
     headline: str, demands: Sequence[Demand], target: Target, configs: int, cache: ArtifactCache, progress: Progress
 ) -> tuple[Staged, ...]:
@@ -59,29 +62,32 @@ def stage(
     Raises `ToolchainError` without a compiler and `OutputError` for a cache that cannot be written.
     """
     backend = target.backend
-    chosen = {demand.spec: _choose(demand.spec, target, configs) for demand in demands}
-    requests = [_Request(s, c, backend.key(s, c.config)) for s, candidates in chosen.items() for c in candidates]
-    artifacts = {request: cache.get(request.spec, request.key) for request in requests}
-    missing = [request for request, artifact in artifacts.items() if artifact is None]
-    progress.planned(BuildPlan(headline, len(demands), len(requests), len(requests) - len(missing)))
-    failures: dict[_Request, BuildFailure] = {}
-    for request, answer in _build(missing, target, cache):
-        if isinstance(answer, BuildFailure):
-            failures[request] = answer
-        else:
-            artifacts[request] = answer
-        failed = failures.get(request)
-        progress.tried(request.spec, f"{failed.config}: {failed.message.splitlines()[0]}" if failed else "")
-    return tuple(_staged(demand, target, artifacts, failures) for demand in demands)
+    requests = {
+        demand.spec: [_Request(demand.spec, c, backend.key(demand.spec, c.config)) for c in chosen]
+        for demand in demands
+        for chosen in [_choose(demand.spec, target, configs)]
+    }
+    everything = [request for own in requests.values() for request in own]
+    results: dict[_Request, _Result] = {}
+    for request in everything:
+        artifact = cache.get(request.spec, request.key)
+        if artifact is not None:
+            results[request] = artifact
+    progress.planned(BuildPlan(headline, len(demands), len(everything), len(results)))
+    for request, result in _build([request for request in everything if request not in results], target, cache):
+        results[request] = result
+        progress.tried(request.spec, _text(result) if isinstance(result, BuildFailure) else "")
+    return tuple(
+        _staged(demand, target, [(request.candidate, results[request]) for request in requests[demand.spec]])
+        for demand in demands
+    )
 
 
 def _choose(spec: KernelSpec, target: Target, configs: int) -> tuple[Candidate, ...]:
     return choose(target.space(spec), lambda config: target.modelled_s(spec, config), configs)
 
 
-def _build(
-    missing: Sequence[_Request], target: Target, cache: ArtifactCache
-) -> Iterator[tuple[_Request, Artifact | BuildFailure]]:
+def _build(missing: Sequence[_Request], target: Target, cache: ArtifactCache) -> Iterator[tuple[_Request, _Result]]:
     """What comes of each, as it comes."""
     if not missing:
         return
@@ -94,17 +100,15 @@ def _build(
             yield missing[index], answer
 
 
-def _staged(
-    demand: Demand,
-    target: Target,
-    artifacts: Mapping[_Request, Artifact | None],
-    failures: Mapping[_Request, BuildFailure],
-) -> Staged:
-    own = [(request.candidate, artifact) for request, artifact in artifacts.items() if request.spec == demand.spec]
-    built = tuple((candidate, artifact) for candidate, artifact in own if artifact is not None)
-    failed = [failure for request, failure in failures.items() if request.spec == demand.spec]
-    obstacle = ""
-    if not built:
-        first = f"none of {len(failed)} configs could be built: {failed[0].message.splitlines()[0]}" if failed else ""
-        obstacle = target.obstacle(demand.spec) or first or "no valid config"
-    return Staged(demand, built, len(failed), obstacle)
+def _staged(demand: Demand, target: Target, results: Sequence[tuple[Candidate, _Result]]) -> Staged:
+    built = tuple((candidate, result) for candidate, result in results if isinstance(result, Artifact))
+    failed = [result for _, result in results if isinstance(result, BuildFailure)]
+    if built:
+        return Staged(demand, built, len(failed))
+    first = f"none of {len(failed)} configs could be built: {_text(failed[0])}" if failed else "no valid config"
+    return Staged(demand, (), len(failed), target.obstacle(demand.spec) or first)
+
+
+def _text(failure: BuildFailure) -> str:
+    """In one line."""
+    return f"{failure.config}: {(failure.message.splitlines() or [''])[0]}"

@@ -1,6 +1,7 @@
 """The command line: arguments in, tables or JSON out. What is computed is computed in `pipeline` and `kernel_library`.
 
 - `commands`        the commands and their options
+- `bundle_commands` those that split a run between two machines
 - `tables`          tables for people
 - `kernel_table`    the table of built kernels
 - `json_text`       the same for programs

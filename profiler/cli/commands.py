@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from profiler import __version__
-from profiler.cli import Interrupted, json_text, tables
+from profiler.cli import Interrupted, bundle_commands, json_text, tables
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.lut.autotvm.importer import import_autotvm, own_log
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=True)
 app.add_typer(lut_app)
+bundle_commands.register(app)
 
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
 Model = Annotated[str, typer.Argument(help=_MODEL_HELP)]

@@ -61,12 +61,12 @@ _REFUSED: Mapping[int, tuple[str, str, str]] = {
 }
 _CRASHED: Mapping[int, tuple[str, str, str]] = {
     226: ("CONTAINED", "a hardware error was contained", _RESET),
-    700: ("ILLEGAL_ADDRESS", "the kernel accessed memory that is not its own", _MEMORY_BUG),
+    700: ("ILLEGAL_ADDRESS", "illegal memory access: the kernel left its own memory", _MEMORY_BUG),
     709: ("CONTEXT_IS_DESTROYED", "the context is gone", "nothing, if an error came before it"),
     710: ("ASSERT", "an assertion in the kernel failed", _MEMORY_BUG),
     714: ("HARDWARE_STACK_ERROR", "the kernel's stack is corrupt or too small", _MEMORY_BUG),
     715: ("ILLEGAL_INSTRUCTION", "the kernel has an instruction that this GPU does not know", _REBUILD),
-    716: ("MISALIGNED_ADDRESS", "the kernel accessed a misaligned address", _MEMORY_BUG),
+    716: ("MISALIGNED_ADDRESS", "misaligned memory access in the kernel", _MEMORY_BUG),
     717: ("INVALID_ADDRESS_SPACE", "the kernel took one kind of memory for another", _MEMORY_BUG),
     718: ("INVALID_PC", "the kernel jumped out of its code", _MEMORY_BUG),
     719: ("LAUNCH_FAILED", "the kernel crashed (often an access outside of shared memory)", _MEMORY_BUG),

@@ -46,11 +46,11 @@ class Probes:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        self._flag.set(1)
-        self._launch(self._spin, self._flag.address, 0, self._outcome)
         self.touch(self._result, _RESULT_BYTES)
         self.clock(1e-6)
         self.nothing()
+        self._flag.set(1)
+        self._launch(self._spin, self._flag.address, 0, self._outcome)
         if not self.was_released():
             raise DeviceError(f"{self._driver.properties.name} does not see what is written to host memory")
 

@@ -20,13 +20,14 @@ _TVM = ("apache-tvm", "apache-tvm-ffi")
 
 def check_tvm(version_of: VersionOf, requirements: Sequence[str], python: str) -> Finding:
     """``requirements``: of the project, as in pyproject.toml; TVM's name the one version that is right."""
-    wanted = {package: match[1] for package in _TVM if (match := _pinned(package, requirements))}
-    has = {package: version_of(package) for package in wanted}
-    command = f"{python} -m pip install {' '.join(f'{package}=={wanted[package]}' for package in wanted)}"
+    wanted = {package: _pin(package, requirements) for package in _TVM}
+    has = {package: version_of(package) for package in _TVM}
+    pins = (f"{package}=={pin}" if pin else package for package, pin in wanted.items())
+    command = f"{python} -m pip install {' '.join(pins)}"
     if not all(has.values()):
-        return missing("TVM", f"{', '.join(p for p in has if not has[p])} is not installed", command)
+        return missing("TVM", f"not installed: {', '.join(package for package in has if not has[package])}", command)
     text = ", ".join(f"{package} {version}" for package, version in has.items())
-    if has != wanted:
+    if any(pin and has[package] != pin for package, pin in wanted.items()):
         return missing("TVM", f"{text}: not the versions that the kernels are written for", command)
     return ok("TVM", text)
 
@@ -42,9 +43,7 @@ def check_nvrtc(
     """NVRTC of CUDA ``cuda``. archs : of the GPUs that it shall compile for. make : the command that installs it."""
     wheel = WHEELS[cuda]
     if version_of(wheel.package) is None:
-        return note(
-            "NVRTC", f"{wheel.package} is not installed yet", make, f"{python} -m pip install {wheel.package}"
-        )
+        return note("NVRTC", f"{wheel.package} is not installed yet", make, f"{python} -m pip install {wheel.package}")
     try:
         compiler = find(cuda)
         known = compiler.archs()
@@ -75,9 +74,10 @@ def check_nvdisasm(version_of: VersionOf, find: Callable[[], Disassembler], pyth
     return ok("nvdisasm", f"nvdisasm {found.version}")
 
 
-def _pinned(package: str, requirements: Sequence[str]) -> re.Match[str] | None:
+def _pin(package: str, requirements: Sequence[str]) -> str:
+    """The one version that is required; empty if that is left open."""
     found = (re.fullmatch(rf"{package}\s*==\s*([\w.]+)", requirement) for requirement in requirements)
-    return next((match for match in found if match), None)
+    return next((match[1] for match in found if match), "")
 
 
 def _without_advice(error: ToolchainError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from profiler.devices.host_state import HostObserver
@@ -27,7 +27,9 @@ def check_system(system: str, machine: str) -> Finding:
     """As `platform.system` and `platform.machine` say them."""
     if system != "Linux" or machine not in _MACHINES:
         return missing(
-            "system", f"{system} on {machine}", "use Linux on x86-64 or aarch64 (on Windows: WSL 2; on a Mac: another box)"
+            "system",
+            f"{system} on {machine}",
+            "use Linux on x86-64 or aarch64 (on Windows: WSL 2; on a Mac: another box)",
         )
     return ok("system", f"Linux on {machine}")
 
@@ -37,21 +39,25 @@ def check_python(version: tuple[int, int, int], virtual: bool) -> Finding:
     text = "Python {}.{}.{}".format(*version)
     if not _OLDEST_PYTHON <= version[:2] < _TOO_NEW_PYTHON:
         return missing(
-            "Python", f"{text}; 3.10 to 3.13 are supported", "install one of them, then make doctor PYTHON=/path/to/python3"
+            "Python",
+            f"{text}; 3.10 to 3.13 are supported",
+            "install one of them, then make doctor PYTHON=/path/to/python3",
         )
     if not virtual:
         return note("Python", f"{text}, outside of a virtual environment", "make doctor (it has its own, .venv)")
     return ok("Python", f"{text} in a virtual environment")
 
 
-def check_c_compiler(compiler: CCompiler | None) -> Finding:
-    """Compile and link a line. ``compiler`` None: there is none."""
+def check_c_compiler(compiler: CCompiler | None, temporary: Path) -> Finding:
+    """Compile and link a line, in that folder. ``compiler`` None: there is none."""
     topic, install = "C compiler", "sudo apt-get install gcc libc6-dev"
     if compiler is None:
         return missing(topic, "none: neither cc nor gcc nor clang is on PATH", install)
-    with tempfile.TemporaryDirectory(prefix="lowbit-doctor-") as name:
+    with tempfile.TemporaryDirectory(prefix="lowbit-doctor-", dir=temporary) as name:
         source, library = Path(name) / "probe.c", Path(name) / "probe.so"
-        source.write_text("".join(f"#include <{header}>\n" for header in _C_HEADERS) + "int probe(void) { return 0; }\n")
+        source.write_text(
+            "".join(f"#include <{header}>\n" for header in _C_HEADERS) + "int probe(void) { return 0; }\n"
+        )
         try:
             compiler.run(["-shared", "-fPIC", "-pthread", "-o", str(library), str(source)])
             return ok(topic, compiler.identity)
@@ -59,15 +65,16 @@ def check_c_compiler(compiler: CCompiler | None) -> Finding:
             return missing(topic, f"{compiler.name} cannot compile and link {', '.join(_C_HEADERS)}", install)
 
 
-def check_output(out: Path, free_bytes: int) -> Finding:
+def check_output(out: Path, free_bytes: Callable[[Path], int]) -> Finding:
     """Whether the folder of the output, or where it would be made, can be written. Makes nothing."""
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    text = f"{place}: {free_bytes / 2**30:.1f} GiB free"
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         return missing("output", f"{place} cannot be written", "make profile OUT=/another/folder")
-    if free_bytes < _LEAST_FREE_BYTES:
+    free = free_bytes(place)
+    text = f"{place}: {free / 2**30:.1f} GiB free"
+    if free < _LEAST_FREE_BYTES:
         return missing("output", text, "free some space, or make profile OUT=/another/folder")
-    if free_bytes < _USUAL_FREE_BYTES:
+    if free < _USUAL_FREE_BYTES:
         return note("output", f"{text}, which is little", "free some space, or make profile OUT=/another/folder")
     return ok("output", text)
 

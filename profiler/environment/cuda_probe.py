@@ -49,15 +49,15 @@ def _ask() -> CudaAnswer:
     except OSError as error:
         return CudaAnswer(trouble=str(error))
     count = ctypes.c_int()
-    error = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
-    if error:
-        return CudaAnswer(loaded=True, error=error)
+    code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+    if code:
+        return CudaAnswer(loaded=True, error=code)
     ids = []
     for index in range(count.value):
-        text = ctypes.create_string_buffer(32)
-        error = cuda.cuDeviceGetPCIBusId(text, len(text), index)  # a device is its index
-        if error:
-            return CudaAnswer(loaded=True, error=error)
+        device, text = ctypes.c_int(), ctypes.create_string_buffer(32)
+        code = cuda.cuDeviceGet(ctypes.byref(device), index) or cuda.cuDeviceGetPCIBusId(text, len(text), device)
+        if code:
+            return CudaAnswer(loaded=True, error=code)
         ids.append(text.value.decode().upper())
     return CudaAnswer(True, 0, tuple(ids))
 

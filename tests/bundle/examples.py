@@ -1,4 +1,5 @@
-"""Bundles, records and a device that are made up: every time is known, nothing is compiled or launched."""
+"""Bundles, records and a device that are made up: every time is known, nothing is compiled or launched. And a network
+small enough for bundles that are."""
 
 from __future__ import annotations
 
@@ -15,10 +16,25 @@ from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
 from profiler.bundle.pack import write
 from profiler.quantize.packing import Packing
 from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Fingerprint, Measurement
-from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
+from profiler.workload import DType, Epilogue, KernelSpec, Layer, Network, Op, Tensor, Workload
 
 CONDITIONS = Conditions(1, CacheMode.NETWORK)
 INSTRUMENT = Fingerprint("cpu", "A CPU", "avx2", "0123", "linux", "a compiler")
+NETWORK = Network(
+    name="two layers",
+    batch=1,
+    tensors=(
+        Tensor("x", 4, 4, 16, signed=False),
+        Tensor("y", 4, 4, 16, signed=False),
+        Tensor("z", 1, 1, 10, signed=True),
+    ),
+    layers=(
+        Layer("conv", Workload(Op.CONV2D, 1, 4, 4, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1), ("x",), "y", relu=True),
+        Layer("fc", Workload(Op.CONV2D, 1, 4, 4, 16, 10, 4, 4), ("y",), "z"),
+    ),
+)
+KERNELS = 4
+"""Of the network: two layers in two precisions."""
 
 
 def spec(channels: int = 8, bits: int = 8) -> KernelSpec:

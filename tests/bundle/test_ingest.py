@@ -143,6 +143,12 @@ def test_a_cut_file_is_refused_but_for_its_verified_part(file: Path, tmp_path: P
     assert (taken.records, taken.measured) == (3, 1)
 
 
+def test_a_device_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    instrument = replace(INSTRUMENT, device="../cpu")
+    path = write(tmp_path / "results.jsonl", (), instrument)
+    refused([path], tmp_path / "out", "line 1: '../cpu' is not the name of a device")
+
+
 @pytest.mark.parametrize("data", [b"", b'{"cha', b"a text\n", b"{}\n", b"\0" * 100])
 def test_no_result_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "results.jsonl"

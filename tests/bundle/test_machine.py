@@ -11,6 +11,7 @@ from profiler.bundle.box import machine
 from profiler.devices.discover import FoundDevice, Inventory
 from profiler.errors import DeviceError
 from profiler.hardware import host_cpu
+from profiler.record import Conditions
 from tests.bundle.examples import kernel, manifest, spec
 
 CPU = FoundDevice("cpu", "A CPU")
@@ -53,6 +54,12 @@ def test_a_cpu_of_the_same_kind_alone() -> None:
     other = "aarch64" if platform.machine() == "x86_64" else "x86_64"
     with pytest.raises(DeviceError, match=f"for a CPU of {other}, this is {platform.machine()}"):
         machine.find(replace(OF_CPU, machine=other), None, Inventory(CPU))
+
+
+def test_more_threads_than_cpus() -> None:
+    many = replace(OF_CPU, conditions=Conditions(10_000))
+    with pytest.raises(DeviceError, match="10000 threads, but only"):
+        machine.find(many, None, Inventory(CPU))
 
 
 def test_features() -> None:

@@ -18,33 +18,19 @@ import pytest
 
 from profiler.bundle.box.manifest import Manifest
 from profiler.bundle.box.results import Reason, parse
+from profiler.bundle.closure import modules
 from profiler.bundle.ingest import ingest
 from profiler.bundle.pack import BundleRequest, bundle
 from profiler.frontend import network_file
 from profiler.lut.check import check
 from profiler.lut.store import read
 from profiler.record import Measurement
-from profiler.workload import Layer, Network, Op, Tensor, Workload
+from tests.bundle.examples import KERNELS, NETWORK
 
 pytestmark = [
     pytest.mark.compile,
     pytest.mark.skipif(platform.system() != "Linux", reason="the host device is Linux only"),
 ]
-
-NETWORK = Network(
-    name="two layers",
-    batch=1,
-    tensors=(
-        Tensor("x", 4, 4, 16, signed=False),
-        Tensor("y", 4, 4, 16, signed=False),
-        Tensor("z", 1, 1, 10, signed=True),
-    ),
-    layers=(
-        Layer("conv", Workload(Op.CONV2D, 1, 4, 4, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1), ("x",), "y", relu=True),
-        Layer("fc", Workload(Op.CONV2D, 1, 4, 4, 16, 10, 4, 4), ("y",), "z"),
-    ),
-)
-KERNELS = 4  # two layers in two precisions
 
 
 def oldest_python() -> str:
@@ -117,6 +103,27 @@ def test_what_is_in_it(packed: Path) -> None:
     assert len(artifacts) == len({c.path for k in manifest_of(packed).kernels for c in k.candidates}) == 2 * KERNELS
     assert not [name for name, source in text.items() if b"import tvm" in source or b"from tvm" in source]
     assert {name.split("/")[0] for name in names} == {"__main__.py", "manifest.json", "artifacts", "profiler"}
+
+
+def test_all_of_it_can_be_imported_there(box: Box) -> None:
+    """By the oldest Python at hand, from the zip alone; PyCUDA need not be there."""
+    names = [name for name in modules() if not name.endswith("__main__")]
+    code = f"""
+import importlib, pkgutil, sys
+sys.path[:1] = ["run.zip"]
+for name in {sorted(names)!r}:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        if not str(error.name).startswith("pycuda"):
+            raise
+    else:
+        assert module.__file__.startswith("run.zip/"), module.__file__
+print(len(pkgutil.get_data("profiler.devices", "cuda_probes.ptx")))
+"""
+    done = subprocess.run([box.python, "-c", code], cwd=box.folder, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
 
 
 def test_check_measure_and_ingest(box: Box, packed: Path, tmp_path: Path) -> None:

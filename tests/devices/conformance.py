@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from profiler.artifact import Artifact
-from profiler.devices.protocol import Device, KernelFailure
+from profiler.devices.protocol import Device, KernelFailure, Throttling
 from profiler.measure import Run, StoppingRule, measure
 from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Measurement
 
@@ -116,6 +116,11 @@ class DeviceConformance:
         device.verify(handle)
         device.time(handle, 1, CacheMode.HOT)
         assert isinstance(device.circumstances(), Circumstances)
+
+    def test_throttling_is_told_or_not_known(self, device: Device, kernels: Kernels) -> None:
+        device.time(device.load(kernels.right), 1, CacheMode.HOT)
+        throttling = device.throttling()
+        assert throttling is None or isinstance(throttling, Throttling)
 
     def test_close(self, device: Device, kernels: Kernels) -> None:
         with device as same:

@@ -37,9 +37,9 @@ CONCAT = KernelSpec(Workload(Op.CONCAT, 1, 5, 5, 16, 24), DType.INT8, DType.INT8
 
 
 @cache
-def _build() -> Build:
+def _build(cuda: str = "12") -> Build:
     try:
-        return CudaBackend(GPUS["t4"]).prepare(Path(tempfile.mkdtemp(prefix="cuda-kernels-")))
+        return CudaBackend(GPUS["t4"], cuda).prepare(Path(tempfile.mkdtemp(prefix="cuda-kernels-")))
     except ToolchainError as error:
         if "is not installed" in str(error):
             pytest.skip(str(error))
@@ -51,9 +51,9 @@ def _first(spec: KernelSpec, wanted: Callable[[GpuConfig], bool]) -> GpuConfig:
 
 
 @cache
-def conv() -> Artifact:
-    """Inputs: the activation and the residual. Neither workspace nor counters."""
-    return _build()(CONV, _first(CONV, lambda config: isinstance(config, MmaConfig) and config.split_k == 1))
+def conv(cuda: str = "12") -> Artifact:
+    """Inputs: the activation and the residual. Neither workspace nor counters. cuda : of the compiler."""
+    return _build(cuda)(CONV, _first(CONV, lambda config: isinstance(config, MmaConfig) and config.split_k == 1))
 
 
 @cache
@@ -81,14 +81,23 @@ def faulty(artifact: Artifact, fault: Fault) -> tuple[Artifact, Scenario]:
     return bad, Scenario(faults={bad.sha256: fault})
 
 
-def fake_device(scenario: Scenario, folder: Path, card: FakeGpu | None = None, time_limit_s: float = 20) -> CudaDevice:
-    """A T4 that plays the scenario. card : as NVML sees it."""
+def fake_device(
+    scenario: Scenario,
+    folder: Path,
+    card: FakeGpu | None = None,
+    time_limit_s: float = 20,
+    sustained: bool = False,
+    locked_sm_clock_mhz: int | None = None,
+) -> CudaDevice:
+    """A T4 that plays the scenario. card : as NVML sees it. The rest is that of `CudaDevice`."""
     card = card or FakeGpu()
     fake = FakeNvml(gpus=[card])
     return CudaDevice(
         "t4",
         "0000:00:1E.0",
         GpuMonitor(Nvml(load=lambda: fake), card.uuid),
+        sustained=sustained,
+        locked_sm_clock_mhz=locked_sm_clock_mhz,
         time_limit_s=time_limit_s,
         command=worker_command(scenario, folder / "scenario.json"),
     )

@@ -34,7 +34,7 @@ from profiler.space.gpu_model import analytic_latency_s
 from profiler.workload import KernelSpec
 
 from .fake_cuda_code import INVALID_IMAGE, read_cubin, read_ptx
-from .fake_cuda_scenario import Fault, Scenario
+from .fake_cuda_scenario import IDLE_MHZ, Fault, Scenario
 
 INVALID_VALUE, OUT_OF_MEMORY, NO_BINARY_FOR_GPU, NOT_FOUND = 1, 2, 209, 500
 ILLEGAL_ADDRESS, MISALIGNED_ADDRESS = 700, 716
@@ -52,7 +52,7 @@ class Deadlock(Exception):
     """On a real GPU nothing would ever go on."""
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeModule:
     """Loaded code: entries with their number of parameters (None where a cubin does not say).
 
@@ -120,11 +120,12 @@ class Ran:
 
 
 class FakeCuda:
-    """The driver. ``history`` is what the GPU did, in order."""
+    """The driver. ``history`` is what the GPU did, in order, ``loaded`` what was not unloaded."""
 
     def __init__(self, scenario: Scenario | None = None) -> None:
         self.scenario = scenario or Scenario()
         self.history: list[Ran] = []
+        self.loaded: list[FakeModule] = []
         self.host_s = 0.0
         self.gpu_s = 0.0
         self.closed = False
@@ -136,6 +137,7 @@ class FakeCuda:
         self._pending: deque[tuple[float, Callable[[], None]]] = deque()
         self._spin: _Spin | None = None
         self._error = 0
+        self._probed = 0
         self._rng = np.random.default_rng(0)
 
     def learn(self, artifact: Artifact) -> None:
@@ -159,12 +161,16 @@ class FakeCuda:
                 raise DriverError(NO_BINARY_FOR_GPU, "cuModuleLoadData")
             if abi > 7 and self.scenario.driver_version < (13, 0):
                 raise DriverError(INVALID_IMAGE, "cuModuleLoadData")
-            return FakeModule(entries, self._learned.get(code))
-        if b".version" not in code:
+            module = FakeModule(entries, self._learned.get(code))
+        elif b".version" in code:
+            module = FakeModule(read_ptx(code.decode()), None)
+        else:
             raise DriverError(INVALID_IMAGE, "cuModuleLoadData")
-        return FakeModule(read_ptx(code.decode()), None)
+        self.loaded.append(module)
+        return module
 
     def unload(self, module: FakeModule) -> None:
+        self.loaded.remove(module)
         module.entries = {}
 
     def function(self, module: FakeModule, name: str, dynamic_shared_bytes: int = 0) -> FakeFunction:
@@ -358,7 +364,9 @@ class FakeCuda:
     def play_clock(self, duration_ns: int, result: int) -> None:
         self.history.append(Ran("clock"))
         self.gpu_s += duration_ns * 1e-9
-        cycles = round(duration_ns * self.scenario.clock_mhz * 1e-3)
+        self._probed += 1
+        mhz = IDLE_MHZ if self._probed <= self.scenario.idle_probes else self.scenario.clock_mhz
+        cycles = round(duration_ns * mhz * 1e-3)
         self._store(result, np.array([duration_ns, cycles], "<u8"))
 
     def play_nothing(self, _: int) -> None:

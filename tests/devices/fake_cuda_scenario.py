@@ -10,6 +10,8 @@ from pathlib import Path
 from profiler.devices.cuda_driver import GpuProperties
 from profiler.hardware import GPUS
 
+IDLE_MHZ = 300.0
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -31,6 +33,7 @@ class Scenario:
 
     gpu : key of `GPUS`. faults : by `Artifact.sha256`, or by config. start_code : the first call fails with it.
     kernel_s : what every kernel takes; by default what the performance model says. call_s : of the host, per command.
+    idle_probes : so many times the clock is probed before the card has raised it from `IDLE_MHZ`.
     """
 
     gpu: str = "t4"
@@ -43,6 +46,7 @@ class Scenario:
     noise: float = 0.005
     kernel_s: float | None = None
     start_code: int = 0
+    idle_probes: int = 0
     faults: Mapping[str, Fault] = field(default_factory=dict)
 
     @property

@@ -12,17 +12,22 @@ from pathlib import Path
 import pytest
 
 from profiler.artifact import ArgSpec, Artifact, Role
+from profiler.devices import cuda
 from profiler.devices.cuda import CudaDevice
+from profiler.devices.gpu_monitor import GpuMonitor
+from profiler.devices.nvml import Nvml
 from profiler.devices.protocol import Device, KernelFailure, Throttling
 from profiler.errors import DeviceError
 from profiler.measure import measure
 from profiler.record import CacheMode, Conditions, FailureKind, Measurement
 
+from . import cuda_sources
 from .conformance import QUICK, RUN, DeviceConformance, Kernels
 from .cuda_kernels import concat, conv, fake_device, faulty, relabelled, split_conv
 from .fake_cuda import STICKY
 from .fake_cuda_scenario import Fault, Scenario
-from .fake_nvml import HW_SLOWDOWN, NOT_SUPPORTED, POWER, SW_POWER_CAP, FakeGpu, FakeProcess
+from .fake_cuda_worker import worker_command
+from .fake_nvml import HW_SLOWDOWN, NOT_SUPPORTED, POWER, SW_POWER_CAP, FakeGpu, FakeNvml, FakeProcess
 
 pytestmark = pytest.mark.compile
 
@@ -226,6 +231,23 @@ def test_launches_that_are_refused(opened: Callable[..., CudaDevice]) -> None:
     device.verify(device.load(base))
 
 
+def test_a_cubin_of_a_newer_cuda(opened: Callable[..., CudaDevice]) -> None:
+    """It is refused ahead of the driver, which would only say that it cannot read it; an older one is welcome."""
+    newer, older = conv("13"), conv("12")
+    device = opened(Scenario(driver_version=(12, 2)))
+    with pytest.raises(KernelFailure, match=r"supports CUDA 12\.2, the cubin needs CUDA 13\.0") as caught:
+        device.load(newer)
+    assert caught.value.kind is FailureKind.LAUNCH
+    assert newer.resources is not None
+    unknown = replace(newer, resources=replace(newer.resources, cubin_abi=9))
+    with pytest.raises(KernelFailure, match=r"INVALID_IMAGE.*compile with an older CUDA"):
+        device.load(unknown)
+    device.verify(device.load(older))
+    updated = opened(Scenario(driver_version=(13, 0)))
+    for kernel in (newer, older):
+        updated.verify(updated.load(kernel))
+
+
 def test_memory_is_given_back(opened: Callable[..., CudaDevice]) -> None:
     """Also that of kernels which failed to load."""
     device = opened(Scenario(memory_bytes=20 << 20))  # 12 MiB are the scratch buffer
@@ -248,6 +270,15 @@ def test_more_shared_memory_than_by_default(opened: Callable[..., CudaDevice]) -
     device.verify(device.load(replace(base, launch=launch, resources=resources)))
 
 
+@pytest.mark.parametrize(("body", "shared_bytes"), [("right", 0), ("uses_workspace", 0), ("uses_shared", 51200)])
+def test_the_kernels_of_the_gpu_tests(opened: Callable[..., CudaDevice], body: str, shared_bytes: int) -> None:
+    """That they compile, and are launched as they should be (`test_cuda_gpu`)."""
+    device = opened(Scenario(kernel_s=20e-6))
+    handle = device.load(cuda_sources.artifact(body, "sm_75", shared_bytes))
+    device.verify(handle)
+    assert len(device.time(handle, 3, CacheMode.NETWORK)) == 3
+
+
 def test_measured(opened: Callable[..., CudaDevice]) -> None:
     """What a record says of the instrument and the circumstances."""
     card = FakeGpu(temperature_c=61, power_w=55.5, compute_processes=[FakeProcess(1, "/usr/bin/other")])
@@ -262,6 +293,17 @@ def test_measured(opened: Callable[..., CudaDevice]) -> None:
     assert any("other processes on the card: other" in note for note in seen.notes)
     assert any("535.129.03" in note for note in seen.notes)
     assert device.circumstances().floor_s is None  # since the last call nothing was timed
+
+
+@pytest.mark.parametrize(("batches", "low_mhz"), [(9, 300.0), (12, 1350.0)])
+def test_a_tenth_of_the_clocks_may_be_strange(opened: Callable[..., CudaDevice], batches: int, low_mhz: float) -> None:
+    """The first one finds an idle card. (The worker's own first probe is nobody's.)"""
+    device = opened(Scenario(clock_mhz=1350.0, idle_probes=2))
+    handle = device.load(conv())
+    for _ in range(batches):
+        device.time(handle, 1, CacheMode.HOT)
+    seen = device.circumstances()
+    assert (seen.sm_clock_mhz_low, seen.sm_clock_mhz_high) == (low_mhz, 1350.0)
 
 
 def test_throttling_is_that_of_the_last_batch(opened: Callable[..., CudaDevice]) -> None:
@@ -296,6 +338,16 @@ def test_throttling_is_that_of_the_last_batch(opened: Callable[..., CudaDevice])
     assert held_back() == Throttling()  # it grew before the batch
 
 
+def test_of_a_batch_that_failed_nothing_is_known(opened: Callable[..., CudaDevice]) -> None:
+    bad, scenario = faulty(conv(), CRASH)
+    device = opened(scenario, FakeGpu(reasons=SW_POWER_CAP))
+    device.time(device.load(conv()), 1, CacheMode.HOT)
+    assert device.throttling() == Throttling(power_capped=True)
+    with pytest.raises(KernelFailure):
+        device.time(device.load(bad), 1, CacheMode.HOT)
+    assert device.throttling() is None
+
+
 def test_a_lost_gpu(opened: Callable[..., CudaDevice]) -> None:
     card = FakeGpu()
     device = opened(card=card)
@@ -316,6 +368,26 @@ def test_properties_and_fingerprint(opened: Callable[..., CudaDevice]) -> None:
     assert (seen.device, seen.device_name, seen.arch, seen.uuid) == ("t4", "Tesla T4", "sm_75", card.uuid)
     assert (seen.driver, seen.power_limit_w, seen.ecc, seen.clocks_locked) == ("535", 60.0, False, False)
     assert not seen.sustained
+
+
+def test_the_worker_is_told_which_gpu(tmp_path: Path) -> None:
+    command = (*worker_command(Scenario(), tmp_path / "scenario.json"), "0000:AF:00.0")
+    card = FakeGpu()
+    monitor = GpuMonitor(Nvml(load=lambda: FakeNvml(gpus=[card])), card.uuid)
+    with CudaDevice("t4", "0000:AF:00.0", monitor, command=command) as device:
+        assert device.properties.pci_bus_id == "0000:AF:00.0"
+    assert cuda.worker_command("0000:AF:00.0")[-1] == "0000:AF:00.0"
+
+
+def test_what_was_asked_for_is_in_the_fingerprint(tmp_path: Path) -> None:
+    asked = [(False, None), (True, None), (False, 585), (False, 1005)]
+    seen = []
+    for sustained, mhz in asked:
+        with fake_device(Scenario(), tmp_path, sustained=sustained, locked_sm_clock_mhz=mhz) as device:
+            seen.append(device.fingerprint("cc"))
+    assert [f.sustained for f in seen] == [False, True, False, False]
+    assert [(f.clocks_locked, f.locked_sm_clock_mhz) for f in seen[1:]] == [(False, None), (True, 585), (True, 1005)]
+    assert len({f.digest for f in seen}) == 4
 
 
 def test_a_batch_with_launch_gaps_does_not_count(opened: Callable[..., CudaDevice]) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler.devices.cuda_kernel import check_fits, runs_on
+from profiler.artifact import ArgSpec, Role
+from profiler.devices.arguments import SampleArguments
+from profiler.devices.cuda_kernel import CudaKernel, check_fits, runs_on
 from profiler.devices.cuda_memory import ALIGNMENT, GUARD_BYTES, GpuArena
 from profiler.devices.protocol import KernelFailure
 
@@ -110,3 +112,18 @@ def test_memory_is_freed(driver: FakeCuda, arena: GpuArena) -> None:
     assert driver.used_bytes == arena.nbytes
     arena.free()
     assert driver.used_bytes == 0
+
+
+@pytest.mark.compile
+def test_what_fails_to_load_leaves_nothing_behind(driver: FakeCuda) -> None:
+    kernel = conv()
+    large = replace(kernel, args=(*kernel.args, ArgSpec("workspace", Role.WORKSPACE, 1 << 40)))
+    for broken in (large, replace(kernel, entry="another"), replace(kernel, code=b"no code")):
+        with pytest.raises(KernelFailure):
+            CudaKernel(driver, broken, SampleArguments().of(kernel))
+        assert (driver.used_bytes, driver.loaded) == (0, [])
+    driver.learn(kernel)
+    loaded = CudaKernel(driver, kernel, SampleArguments().of(kernel))
+    loaded.verify()
+    loaded.close()
+    assert (driver.used_bytes, driver.loaded) == (0, [])

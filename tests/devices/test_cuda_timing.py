@@ -175,6 +175,15 @@ def test_a_gpu_without_a_known_cache() -> None:
         Timer(Silent())
 
 
+def test_a_gpu_that_does_not_see_host_memory(driver: FakeCuda) -> None:
+    """Nothing could release its spinning kernel."""
+    flag = driver.flag()
+    deaf = replace(flag)
+    driver.flag = lambda: deaf  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match="host memory"):
+        Timer(driver)
+
+
 class TestFake:
     """That the fake stands still where a GPU would, so that the tests above mean something."""
 

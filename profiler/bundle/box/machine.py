@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Sequence
 
 from profiler.bundle.box.manifest import Manifest
-from profiler.devices.discover import FoundDevice, Inventory, discover, find_device, open_device
+from profiler.devices.discover import FoundDevice, Inventory, Vendor, find_device, open_device
 from profiler.devices.gpu_monitor import GpuMonitor
-from profiler.devices.nvml import Nvml
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, host_cpu
 
 
-def find(manifest: Manifest, selector: str | None = None, inventory: Inventory | None = None) -> FoundDevice:
+def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> FoundDevice:
     """The device that the bundle is for; ``selector`` is a GPU's index or UUID, by default the first that fits.
 
     Raises `DeviceError` in one line if there is none, or if the chosen one is of another model.
@@ -26,27 +26,29 @@ def find(manifest: Manifest, selector: str | None = None, inventory: Inventory |
                 f"this bundle is for a CPU of {manifest.machine}, this is {platform.machine()}; "
                 "bundle the model on a machine of this kind"
             )
-        return (inventory or discover()).cpu
-    here = inventory or discover()
+        threads, cpus = manifest.conditions.threads, len(os.sched_getaffinity(0))
+        if threads > cpus:
+            raise DeviceError(f"the kernels have {threads} threads, but only {cpus} CPUs may be used")
+        return inventory.cpu
     if selector is not None:
-        found = find_device(selector, here).device
+        found = find_device(selector, inventory).device
         if found.slug != manifest.device:
             raise DeviceError(f"this bundle is for {manifest.device_name} ({manifest.device}), not for {found.text}")
         return found
-    fitting = [gpu for gpu in here.gpus if gpu.slug == manifest.device]
+    fitting = [gpu for gpu in inventory.gpus if gpu.slug == manifest.device]
     if not fitting:
         raise DeviceError(
-            f"this bundle is for {manifest.device_name} ({manifest.device}), which is not here; found: {here.text}"
+            f"this bundle is for {manifest.device_name} ({manifest.device}), which is not here; found: {inventory.text}"
         )
     return next((gpu for gpu in fitting if not gpu.obstacle), fitting[0])
 
 
-def open_found(manifest: Manifest, found: FoundDevice, sustained: bool) -> Device:
+def open_found(manifest: Manifest, found: FoundDevice, vendor: Vendor, sustained: bool) -> Device:
     """Ready to load kernels; the caller closes it. ``sustained`` : a GPU without rests, under its power cap.
 
     Raises `DeviceError` for one that cannot be measured, or whose architecture is not that of the kernels.
     """
-    device = open_device(found, sustained=sustained)
+    device = open_device(found, vendor, sustained=sustained)
     try:
         arch = device.fingerprint(manifest.compiler).arch
         if manifest.is_gpu and arch != manifest.arch:
@@ -66,9 +68,9 @@ def require_driver(manifest: Manifest, driver: str) -> None:
         )
 
 
-def driver_of(found: FoundDevice) -> str:
+def driver_of(found: FoundDevice, vendor: Vendor) -> str:
     """Version of the GPU's driver; empty if NVML does not tell."""
-    with GpuMonitor(Nvml(), found.uuid) as monitor:
+    with GpuMonitor(vendor.nvml, found.uuid) as monitor:
         return monitor.facts().driver
 
 

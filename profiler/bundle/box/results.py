@@ -127,6 +127,9 @@ class ResultsFile:
         except BlockingIOError:
             self._file.close()
             raise OutputError(f"{path}: another run writes it; wait for its end, or choose another file") from None
+        except OSError as error:
+            self._file.close()
+            raise self._unwritable(error) from None
         except InvalidFile as error:
             self._file.close()
             raise InvalidFile(f"{error}; choose another file with -o") from None

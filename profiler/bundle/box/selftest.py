@@ -13,7 +13,7 @@ from profiler.artifact import Artifact
 from profiler.bundle.box import machine
 from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.draws import require_draws
-from profiler.devices.discover import FoundDevice
+from profiler.devices.discover import FoundDevice, Vendor, discover
 from profiler.devices.protocol import Device, KernelFailure
 from profiler.errors import ProfilerError
 
@@ -27,11 +27,11 @@ class Point:
     text: str
 
 
-def selftest(archive: Archive, selector: str | None, sustained: bool) -> Iterator[Point]:
-    """All points, each as it is decided."""
+def selftest(archive: Archive, selector: str | None, vendor: Vendor, sustained: bool) -> Iterator[Point]:
+    """All points, each as it is decided. ``selector`` is a GPU's index or UUID, by default the first that fits."""
     yield Point("python", True, platform.python_version())
     yield Point("numpy", True, np.__version__)
-    tests = _Tests(archive, selector, sustained)
+    tests = _Tests(archive, selector, vendor, sustained)
     try:
         stopped = False
         for name, test, decisive in tests.all:
@@ -50,10 +50,11 @@ def selftest(archive: Archive, selector: str | None, sustained: bool) -> Iterato
 class _Tests:
     """Tests that build on each other: each returns what it found, or raises."""
 
-    def __init__(self, archive: Archive, selector: str | None, sustained: bool) -> None:
+    def __init__(self, archive: Archive, selector: str | None, vendor: Vendor, sustained: bool) -> None:
         self._archive = archive
         self._manifest = archive.manifest
         self._selector = selector
+        self._vendor = vendor
         self._sustained = sustained
         self._found: FoundDevice | None = None
         self._device: Device | None = None
@@ -89,12 +90,12 @@ class _Tests:
         return f"{count} kernels are sound"
 
     def _find(self) -> str:
-        self._found = machine.find(self._manifest, self._selector)
+        self._found = machine.find(self._manifest, self._selector, discover(self._vendor))
         return self._found.text
 
     def _driver(self) -> str:
         assert self._found is not None
-        driver = machine.driver_of(self._found)
+        driver = machine.driver_of(self._found, self._vendor)
         machine.require_driver(self._manifest, driver)
         return f"{driver or 'unknown'}, at least {self._manifest.least_driver} is needed"
 
@@ -104,7 +105,7 @@ class _Tests:
 
     def _load(self) -> str:
         assert self._found is not None
-        self._device = machine.open_found(self._manifest, self._found, self._sustained)
+        self._device = machine.open_found(self._manifest, self._found, self._vendor, self._sustained)
         self._handle = self._device.load(self._small())
         return "starts and loads a kernel"
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from profiler.bundle.box.archive import Archive, own_path
 from profiler.bundle.box.bar import Bar
@@ -17,14 +17,20 @@ from profiler.bundle.box.results import End, Reason
 from profiler.bundle.box.wheels import require_packages
 from profiler.errors import ProfilerError
 
+if TYPE_CHECKING:
+    from profiler.devices.discover import Vendor
+
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def main(arguments: Sequence[str], bundle: Path | None = None) -> int:
-    """Run, and return the exit code. ``bundle`` is the zip that this was imported from, by default."""
+def main(arguments: Sequence[str], bundle: Path | None = None, vendor: Vendor | None = None) -> int:
+    """Run, and return the exit code.
+
+    bundle : the zip that this was imported from, by default. vendor : how GPUs are reached.
+    """
     begin_s = time.monotonic()
     try:
-        return _run(_Parser.parse(arguments), bundle or own_path(), begin_s)
+        return _run(_Parser.parse(arguments), bundle or own_path(), vendor, begin_s)
     except ProfilerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -66,7 +72,7 @@ class _Parser(argparse.ArgumentParser):
         raise ProfilerError(f"{message}; python3 run.zip --help lists the options")
 
 
-def _run(options: argparse.Namespace, bundle: Path, begin_s: float) -> int:
+def _run(options: argparse.Namespace, bundle: Path, vendor: Vendor | None, begin_s: float) -> int:
     archive = Archive(bundle)
     if options.list:
         _list(archive)
@@ -78,8 +84,8 @@ def _run(options: argparse.Namespace, bundle: Path, begin_s: float) -> int:
         raise ProfilerError("this bundle is for a CPU: --gpu and --sustained are for GPUs")
     require_packages(archive)
     if options.check:
-        return _check(archive, options)
-    return _measure(archive, options, limit_s, begin_s)
+        return _check(archive, options, vendor)
+    return _measure(archive, options, vendor, limit_s, begin_s)
 
 
 def _list(archive: Archive) -> None:
@@ -90,34 +96,40 @@ def _list(archive: Archive) -> None:
         print(f"{count:4d} candidate{'s' if count > 1 else ' '}  {kernel.spec.key}  ({', '.join(kernel.layers)})")
 
 
-def _check(archive: Archive, options: argparse.Namespace) -> int:
-    from profiler.bundle.box.selftest import selftest  # late: it needs NumPy
+def _check(archive: Archive, options: argparse.Namespace, vendor: Vendor | None) -> int:
+    from profiler.bundle.box.selftest import selftest  # late: they need NumPy
+    from profiler.devices.discover import Vendor
 
     signs = {True: "ok", False: "NO", None: "--"}
     passed = True
-    for point in selftest(archive, options.gpu, options.sustained):
+    for point in selftest(archive, options.gpu, vendor or Vendor(), options.sustained):
         print(f"{signs[point.passed]}  {point.name:10}{point.text}", flush=True)
         passed = passed and point.passed is True
     return 0 if passed else 2
 
 
-def _measure(archive: Archive, options: argparse.Namespace, limit_s: float, begin_s: float) -> int:
+def _measure(
+    archive: Archive, options: argparse.Namespace, vendor: Vendor | None, limit_s: float, begin_s: float
+) -> int:
     from profiler.bundle.box import machine, session  # late: they need NumPy
     from profiler.bundle.box.draws import require_draws
     from profiler.bundle.box.results import ResultsFile
+    from profiler.devices.discover import Vendor, discover
 
-    manifest = archive.manifest
+    manifest, vendor = archive.manifest, vendor or Vendor()
     require_draws(manifest)
-    found = machine.find(manifest, options.gpu)
+    found = machine.find(manifest, options.gpu, discover(vendor))
     if manifest.is_gpu:
-        machine.require_driver(manifest, machine.driver_of(found))
+        machine.require_driver(manifest, machine.driver_of(found, vendor))
     else:
         machine.require_features(manifest.features)
     bar = Bar(sys.stderr)
     bar.line(f"{_headline(archive)}, on {found.text}")
-    with ResultsFile(options.out.absolute()) as file, machine.open_found(manifest, found, options.sustained) as device:
+    budget = session.Budget(limit_s, begin_s)
+    results = ResultsFile(options.out.absolute())
+    with results as file, machine.open_found(manifest, found, vendor, options.sustained) as device:
         try:
-            end = session.run(archive, device, file, session.Budget(limit_s, begin_s), bar)
+            end = session.run(archive, device, file, budget, bar)
         finally:
             bar.clear()
     _report(options.out, end)
