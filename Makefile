@@ -55,7 +55,7 @@ ingest: $(VENV)/.base ## take over what a bundle measured: FILE=results.jsonl
 	@$(RUN) ingest "$(or $(FILE),results.jsonl)" --out "$(OUT)"
 
 doctor: $(VENV)/.base ## say what is missing for profile GPU=..., and what mends it
-	@$(RUN) doctor --device "$(GPU)" $(FLAGS)
+	@$(RUN) doctor --device "$(GPU)" --out "$(OUT)" $(FLAGS)
 
 devices: $(VENV)/.base ## list what can be measured on this machine
 	@$(RUN) devices $(FLAGS)
@@ -77,8 +77,8 @@ clean: ## remove the virtual environment and what this machine measured and buil
 	rm -rf $(VENV) tuning_logs/* lut/*.csv kernels
 
 preflight:
-	@[ "$$(uname -s)" = Linux ] && [ "$$(uname -m)" = x86_64 ] || \
-		{ echo "error: this needs Linux on x86-64, not $$(uname -s) on $$(uname -m)" >&2; exit 2; }
+	@[ "$$(uname -s)" = Linux ] && { [ "$$(uname -m)" = x86_64 ] || [ "$$(uname -m)" = aarch64 ]; } || \
+		{ echo "error: this needs Linux on x86-64 or aarch64, not $$(uname -s) on $$(uname -m)" >&2; exit 2; }
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.10 to 3.13 found; install one, or say PYTHON=/path/to/python" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || \
 		{ echo "error: $(PYTHON) is not Python 3.10 to 3.13; say PYTHON=/path/to/python" >&2; exit 2; }

@@ -154,7 +154,8 @@ def bench_repeat(path_a: Path, path_b: Path, console: Console | None = None) -> 
         f"{whole.largest:.2%}",
         soft_wrap=True,
     )
-    console.print("\n".join(_largest(joined.pairs)), soft_wrap=True)
+    for line in _largest(joined.pairs):
+        console.print(line, soft_wrap=True)
     return whole
 
 
@@ -217,6 +218,7 @@ def _largest(pairs: Sequence[Pair]) -> list[str]:
         lines += [
             f"{pair.drift:+.2%}: {pair.a.spec.key}, {mode}, {threads} thread(s): a {a_s}, b {b_s}, intervals "
             f"{'overlap' if pair.overlaps else 'apart'}",
-            f"  both {pair.a.config}" if pair.same_config else f"  a {pair.a.config}\n  b {pair.b.config}",
         ]
+        configs = ("both", pair.a.config), ("a", pair.a.config), ("b", pair.b.config)
+        lines += [f"  {who}: {config}" for who, config in (configs[:1] if pair.same_config else configs[1:])]
     return ["the largest differences (b - a):", *lines] if lines else []

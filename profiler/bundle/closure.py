@@ -31,13 +31,13 @@ def modules() -> frozenset[str]:
         if name in found or path is None:
             continue
         found.add(name)
-        waiting.update(_parents(name), _named(ast.parse(path.read_text())))
+        waiting.update(_parents(name), imports(path.read_text()))
     return frozenset(found)
 
 
-def _named(tree: ast.AST) -> Iterator[str]:
-    """Names of ours that a module may import; some are those of functions and lead to no file."""
-    for node in _run(tree):
+def imports(source: str) -> Iterator[str]:
+    """Names that a module may import at run time; some are those of functions and lead to no file."""
+    for node in _run(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

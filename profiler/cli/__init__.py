@@ -4,6 +4,7 @@
 - `bundle_commands` those that split a run between two machines
 - `tables`          tables for people
 - `kernel_table`    the table of built kernels
+- `doctor_table`    what the doctor found
 - `json_text`       the same for programs
 - `progress`        what a measuring run shows while it runs
 - `build_progress`  what a building run shows

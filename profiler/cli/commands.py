@@ -203,6 +203,25 @@ def network(
 
 
 @app.command()
+def doctor(
+    device: Annotated[str, typer.Option("--device", "-d", help="What profile would be asked to measure.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder that would get lut/ and tuning_logs/.")] = Path(),
+    json_output: Json = False,
+) -> None:
+    """Say what is there for profile, what is missing, and the command that mends it; exit code 1 if anything is."""
+    from profiler.cli.doctor_table import print_report, report_json
+    from profiler.environment.doctor import examine
+
+    report = examine(device, out)
+    if json_output:
+        typer.echo(json.dumps(report_json(report), indent=2))
+    else:
+        print_report(report)
+    if not report.ready:
+        raise typer.Exit(1)
+
+
+@app.command()
 def devices(json_output: Json = False) -> None:
     """List what can be measured on this machine."""
     from profiler.devices.discover import discover

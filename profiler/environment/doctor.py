@@ -41,9 +41,7 @@ from profiler.environment.findings import Finding, Report, Verdict, missing, not
 from profiler.environment.machine import Machine
 from profiler.errors import DeviceError
 from profiler.hardware import GPUS
-
-_CUDA = "12"
-"""Of the compiler that make installs; every driver that is new enough loads its code."""
+from profiler.targets import GpuTarget, cuda_for_driver
 
 
 def examine(
@@ -53,9 +51,8 @@ def examine(
     vendor, machine = vendor or Vendor(), machine or Machine()
     machine = replace(machine, ask_cuda=cache(machine.ask_cuda))
     with ExitStack() as stack:
-        with suppress(
-            DeviceError
-        ):  # held open, so that a driver without persistence mode does not start for each question
+        # Held open: without persistence mode, the driver would start anew for each question.
+        with suppress(DeviceError):
             stack.enter_context(closing(vendor.nvml.open()))
         return _examine(device.strip(), out, vendor, machine)
 
@@ -66,10 +63,11 @@ def _examine(device: str, out: Path, vendor: Vendor, machine: Machine) -> Report
     chosen, selection = _selection(device, inventory, trace)
     findings = [*_host(machine, out)]
     if device.lower() == "cpu" or not (trace.any or inventory.gpus):
-        findings.append(_gpu_in_one_line(inventory))
+        findings.append(_gpu_in_one_line(inventory, wanted=chosen is None))
     else:
         gpu = [*_way_to_gpu(machine, vendor, trace, inventory, chosen), *_card(machine, vendor, chosen)]
-        tools = [*_cuda_tools(machine, _archs(vendor, device, chosen), device)]
+        cuda, archs = _cuda(vendor, chosen), _archs(vendor, device, chosen)
+        tools = [*_cuda_tools(machine, cuda, archs, device)]
         pycuda = _pycuda(machine, vendor, trace, device)
         if chosen is not None and not chosen.is_gpu:  # auto does without a GPU that does not work
             gpu, tools = ([finding.as_note() for finding in part] for part in (gpu, tools))
@@ -90,10 +88,11 @@ def _host(machine: Machine, out: Path) -> Iterator[Finding]:
     yield from check_cpu(machine.cpu, machine.allowed_cores, machine.places.proc, machine.places.cgroup)
 
 
-def _gpu_in_one_line(inventory: Inventory) -> Finding:
+def _gpu_in_one_line(inventory: Inventory, wanted: bool) -> Finding:
     if inventory.gpus:
         return ok("GPU", f"not asked for, but here: {', '.join(gpu.text for gpu in inventory.gpus)}")
-    return ok("GPU", f"no NVIDIA GPU: none on the PCI bus, no driver ({inventory.no_gpus.partition(' (')[0]})")
+    text = f"no NVIDIA GPU: none on the PCI bus, no driver ({inventory.no_gpus.partition(' (')[0]})"
+    return note("GPU", text) if wanted else ok("GPU", text)
 
 
 def _way_to_gpu(
@@ -145,8 +144,8 @@ def _card(machine: Machine, vendor: Vendor, chosen: FoundDevice | None) -> Itera
     yield from check_others(state, chosen.index)
 
 
-def _cuda_tools(machine: Machine, archs: Sequence[str], device: str) -> Iterator[Finding]:
-    yield check_nvrtc(_CUDA, archs, machine.version_of, machine.cuda_compiler, machine.python, _install(device))
+def _cuda_tools(machine: Machine, cuda: str, archs: Sequence[str], device: str) -> Iterator[Finding]:
+    yield check_nvrtc(cuda, archs, machine.version_of, machine.cuda_compiler, machine.python, _install(device))
     yield check_nvdisasm(machine.version_of, machine.disassembler, machine.python, _install(device))
 
 
@@ -160,6 +159,17 @@ def _pycuda(machine: Machine, vendor: Vendor, trace: Trace, device: str) -> Find
         machine.python,
         _install(device),
     )
+
+
+def _cuda(vendor: Vendor, chosen: FoundDevice | None) -> str:
+    """The compiler that a run takes for the card's driver, or the usual one where there is none to ask."""
+    with suppress(DeviceError):
+        if chosen is not None and chosen.is_gpu:
+            with GpuMonitor(vendor.nvml, chosen.uuid) as monitor:
+                version = monitor.facts().cuda_version
+            if version is not None:
+                return cuda_for_driver(version)
+    return GpuTarget.cuda
 
 
 def _archs(vendor: Vendor, device: str, chosen: FoundDevice | None) -> tuple[str, ...]:
@@ -179,6 +189,8 @@ def _selection(device: str, inventory: Inventory, trace: Trace) -> tuple[FoundDe
         choice = find_device(device, inventory)
     except DeviceError as error:
         text = str(error).partition("; run with")[0]
+        if trace.any and not inventory.gpus:
+            text = f"nobody can tell which GPUs are here: {inventory.no_gpus.partition(' (')[0]}"
         return None, missing(topic, text, *_ways_on(device, inventory, trace))
     if choice.note:
         return choice.device, note(topic, choice.note)

@@ -8,13 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from profiler.bundle.closure import PACKAGE, files, modules
+from profiler.bundle.closure import PACKAGE, files, imports, modules
 
 ROOMS = {"errors", "units", "statistics", "workload", "hardware"}
 ROOMS |= {"quantize", "artifact", "record", "devices", "measure"}
 FILES = files()
 SOURCES = sorted(name for name in FILES if name.endswith(".py"))
 BOX = sorted(f"profiler/bundle/box/{path.name}" for path in (PACKAGE / "bundle" / "box").glob("*.py"))
+
+
+def test_imports_at_run_time_alone() -> None:
+    source = """
+from typing import TYPE_CHECKING
+import profiler.errors
+if TYPE_CHECKING:
+    from profiler.kernels import backend
+def later():
+    from profiler.record import decode
+WORKER = ("-m", "profiler.devices.host_worker")
+TEXT = "see profiler.tuning for more"
+"""
+    named = {"profiler.errors", "profiler.record", "profiler.record.decode", "profiler.devices.host_worker"}
+    assert {name for name in imports(source) if name.startswith("profiler")} == named
 
 
 def test_only_rooms_that_travel() -> None:

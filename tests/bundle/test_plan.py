@@ -113,6 +113,21 @@ def test_a_best_that_is_among_the_fastest_is_no_reason_to_measure() -> None:
     assert finished([one], Ledger([measurement(one.spec, "c0")]))
 
 
+def test_a_second_final_calls_for_no_third_round() -> None:
+    """The best so far, slower the second time, stays among the fastest: else the fourth would have to be compared."""
+    one = kernel(spec(), candidates=4)
+    screened = {"c1": 2.0, "c2": 3.0, "c3": 4.0}
+    ledger = Ledger([measurement(one.spec, "c0", 1.0)])
+    ledger.add(measurement(one.spec, config, s, "screen") for config, s in screened.items())
+    assert text(next_step(groups([one]), ledger, PACE, math.inf, math.inf))[1:] == [
+        "8 uint8 c0",
+        "8 uint8 c1",
+        "8 uint8 c2",
+    ]
+    ledger.add(measurement(one.spec, config, 5.0) for config in ("c0", "c1", "c2"))
+    assert finished([one], ledger)
+
+
 def test_what_failed_late_is_no_finalist() -> None:
     one = kernel(spec(), candidates=2)
     ledger = Ledger([measurement(one.spec, "c0", 5.0), measurement(one.spec, "c1", 1.0, "screen")])
@@ -149,12 +164,12 @@ def test_a_heavy_kernel_that_does_not_fit_gives_way() -> None:
 
 
 def test_progress() -> None:
-    assert progress(ALL, Ledger()) == Progress((0, 3), (0, 9), (0, 3))
+    assert progress(ALL, Ledger()) == Progress((0, 3), (0, 9), (3, 3))
     ledger = Ledger([*finals(LARGE, SMALL8), measurement(LARGE.spec, "c1", 9.0, "screen")])
     ledger.add([failure(LARGE.spec, "c2")])
-    assert progress(ALL, ledger) == Progress((2, 3), (4, 9), (0, 3))
+    assert progress(ALL, ledger) == Progress((2, 3), (4, 9), (2, 3))
     ledger.add([measurement(LARGE.spec, "c1", 9.0)])
-    assert progress(ALL, ledger).settled == (1, 3)
+    assert progress(ALL, ledger).settled == (3, 3)
 
 
 @given(st.data(), st.integers(1, 6), st.floats(0, 200))

@@ -76,6 +76,14 @@ def test_a_budget_is_kept_and_the_run_goes_on(archive: Archive, path: Path, seco
     assert again == Counter(whole.asked)
 
 
+@pytest.mark.parametrize("seconds", [25, 40, 60])
+def test_a_slow_device_is_noticed(archive: Archive, path: Path, seconds: float) -> None:
+    """It takes more than twice the time that is reckoned with at first."""
+    device = FakeDevice(costs_s={"final": 5.0, "screen": 1.2})
+    measured(archive, path, device, seconds)
+    assert seconds - 15 < device.now_s <= seconds
+
+
 def test_ctrl_c_is_written_and_the_run_goes_on(archive: Archive, path: Path) -> None:
     whole = FakeDevice()
     measured(archive, path.with_name("whole.jsonl"), whole)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from profiler.devices.cuda import CudaDevice
 
+from profiler.devices.cuda import CudaDevice
 from profiler.devices.discover import Choice, Inventory, Vendor, discover, find_device, open_device
 from profiler.devices.gpu_spec import gpu_slug
 from profiler.devices.host import HostDevice

@@ -71,6 +71,8 @@ class Box:
         self.write("sys/bus/pci/devices/0000:00:1e.0/vendor", "0x10de\n")
         self.write("sys/bus/pci/devices/0000:00:1e.0/device", "0x1eb8\n")
         self.write("sys/bus/pci/devices/0000:00:1e.0/class", "0x030200\n")
+        self.write("sys/bus/pci/devices/0000:00:1e.1/vendor", "0x10de\n")  # its sound
+        self.write("sys/bus/pci/devices/0000:00:1e.1/class", "0x040300\n")
         self.write("sys/bus/pci/devices/0000:00:1f.0/vendor", "0x8086\n")
         self.write("sys/bus/pci/devices/0000:00:1f.0/class", "0x030000\n")
         self.write("proc/driver/nvidia/version", MODULE.format("535.129.03"))

@@ -54,6 +54,7 @@ def test_a_healthy_t4(tmp_path: Path) -> None:
         "base clock 585 MHz", "PyCUDA 2026.1", "nvdisasm 13.5.37", "nobody else",
     ):  # fmt: skip
         assert fact in text, fact
+    assert "0000:00:1e.1" not in text, "the card's sound"
     assert text.splitlines()[-1] == "ready: make profile GPU=t4 (measures Tesla T4 (t4, index 0))"
 
 
@@ -95,6 +96,26 @@ def test_t4_on_a_bare_laptop(tmp_path: Path) -> None:
     ):
         assert way in ways
     assert shown(report).splitlines()[-1] == "not ready for GPU=t4: 1 thing missing"
+    assert not any("docker" in remedy for remedy in finding.remedies)
+
+
+def test_t4_in_a_container_without_it(tmp_path: Path) -> None:
+    """The card may be in the host."""
+    box = Box(tmp_path, bare=True)
+    box.write(".dockerenv", "")
+    (finding,) = box.examine("t4").missing
+    assert "docker run --gpus all" in finding.remedies[0]
+
+
+def test_t4_behind_a_driver_that_does_not_answer(tmp_path: Path) -> None:
+    """Nobody claims that the card is not here."""
+    box = Box(tmp_path)
+    silent(DRIVER_NOT_LOADED)(box)
+    finding = box.finding("GPU=t4")
+    assert finding.verdict is Verdict.MISSING
+    assert "there is no t4" not in finding.text
+    assert "Driver Not Loaded" in finding.text
+    assert "mend what is missing above" in finding.remedies[0]
 
 
 def test_another_card_is_here(tmp_path: Path) -> None:
@@ -321,6 +342,24 @@ def test_a_card_that_is_too_old(tmp_path: Path) -> None:
     assert "compute capability 7.0" in finding.text
     assert "make profile GPU=cpu" in finding.remedies[-1]
     assert box.examine("auto").ready
+
+
+def test_auto_where_only_an_old_card_is(tmp_path: Path) -> None:
+    """It does without the card; but make sees a driver, and builds PyCUDA before anything else."""
+    box = Box(tmp_path, nvml=FakeNvml(gpus=[FakeGpu(name="Tesla V100-SXM2-16GB", capability=(7, 0))]))
+    del box.packages["pycuda"]
+    box.changes = {"which": lambda name: None}
+    assert [finding.topic for finding in box.examine("auto").missing] == ["PyCUDA"]
+    silent(LIBRARY_NOT_FOUND, *MODULE_GONE)(box)
+    assert box.examine("auto").ready
+
+
+def test_what_nvml_lists_is_there(tmp_path: Path) -> None:
+    """However unusual the way to it: a container's /proc may hide the module."""
+    box = Box(tmp_path)
+    box.remove("proc/driver/nvidia/version")
+    assert box.examine("t4").ready
+    assert box.finding("module").verdict is Verdict.NOTE
 
 
 def test_an_old_card_beside_the_t4(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from profiler import pipeline
 from profiler.cli import main
 from profiler.devices.discover import Vendor
 from profiler.devices.nvml import Nvml
+from profiler.environment import doctor
 from tests.devices.fake_cuda import Scenario
 from tests.devices.fake_cuda_worker import worker_command
 from tests.devices.fake_nvml import FakeGpu, FakeNvml
@@ -48,5 +49,6 @@ def _vendor(path: Path) -> Vendor:
 
 if __name__ == "__main__":
     vendor = _vendor(Path(sys.argv.pop(1)))
-    pipeline.Vendor = lambda: vendor  # type: ignore[misc,assignment]
+    for module in (pipeline, doctor):
+        module.Vendor = lambda: vendor  # type: ignore[attr-defined]
     main()

@@ -121,7 +121,8 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Progress:
-    """Kernels of the first phase that are done, candidates that were tried, kernels that are settled; each of all."""
+    """Kernels that have a final, or never will; candidates that were tried; kernels whose fastest candidates of those
+    have finals. Each of all."""
 
     first: tuple[int, int]
     tried: tuple[int, int]
@@ -131,8 +132,8 @@ class Progress:
 def progress(kernels: Sequence[Kernel], ledger: Ledger) -> Progress:
     """How far a run has come."""
     first = sum(ledger.first_of(kernel) is None for kernel in kernels)
-    tried = sum(ledger.of(kernel.spec).tried(c) for kernel in kernels for c in kernel.candidates)
-    settled = sum(_settled(kernel, ledger) for kernel in kernels)
+    tried = sum(sum(map(ledger.of(kernel.spec).tried, kernel.candidates)) for kernel in kernels)
+    settled = sum(not ledger.of(kernel.spec).missing_finals for kernel in kernels)
     total = len(kernels)
     return Progress((first, total), (tried, sum(len(kernel.candidates) for kernel in kernels)), (settled, total))
 
@@ -156,29 +157,20 @@ def next_step(groups: Sequence[Group], ledger: Ledger, pace: Pace, left_s: float
         if wanted:
             return _affordable(Phase.FIRST, wanted, pace, left_s)
     screen_s = left_s - min(RESERVE * budget_s, _last_phase_s(groups, pace))
-    for wanted in _screenings(groups, ledger):
-        step = _affordable(Phase.SCREEN, wanted, pace, screen_s)
-        if step is None:
-            break
+    step = _affordable(Phase.SCREEN, next(_screenings(groups, ledger), ()), pace, screen_s)
+    if step is not None:
         return step
-    for group in groups:
-        step = _last(group, ledger, pace, left_s)
-        if step is not None:
-            return step
-    return None
+    lasts = (_last(group, ledger, pace, left_s) for group in groups)
+    return next((last for last in lasts if last is not None), None)
 
 
 def finished(kernels: Iterable[Kernel], ledger: Ledger) -> bool:
     """Whether nothing is left to do, however much time there were."""
-    return all(_settled(kernel, ledger) for kernel in kernels)
+    known = ((kernel, ledger.of(kernel.spec)) for kernel in kernels)
+    return all(not k.missing_finals and all(map(k.tried, kernel.candidates)) for kernel, k in known)
 
 
-def _settled(kernel: Kernel, ledger: Ledger) -> bool:
-    known = ledger.of(kernel.spec)
-    return all(known.tried(candidate) for candidate in kernel.candidates) and not known.missing_finals
-
-
-def _screenings(groups: Sequence[Group], ledger: Ledger) -> Iterator[list[tuple[Kernel, Candidate]]]:
+def _screenings(groups: Sequence[Group], ledger: Ledger) -> Iterator[Sequence[tuple[Kernel, Candidate]]]:
     """All that is untried: the second candidates of all groups, then the third, ..."""
     for rank in range(1, max((len(kernel.candidates) for group in groups for kernel in group), default=0)):
         for group in groups:

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str], bundle: Path | None = None, vendor: Vendor | 
     """
     begin_s = time.monotonic()
     try:
-        return _run(_Parser.parse(arguments), bundle or own_path(), vendor, begin_s)
+        code = _run(_Parser.parse(arguments), bundle or own_path(), vendor, begin_s)
+        sys.stdout.flush()
+        return code
     except ProfilerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
