@@ -5,4 +5,10 @@
 - `search`   seconds per trial, and trials until within 5% of the best of the whole space
 - `builds`   CUDA kernels built per second, from schedule to cubin, with nothing cached
 - `published` the analytic model of a T4 beside HAWQ-V3's published latencies: rank correlation per precision
+
+On demand, since they need two LUTs, or a GPU:
+
+- `repeat`   two LUTs of the same kernels: how well a measurement repeats
+- `int_mm`   our tuned INT8 products against `torch._int_mm` on the same card, interleaved, one ratio per layer
+- `torch_product`  torch's side of it
 """

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -32,7 +32,7 @@ from profiler.devices.discover import FoundDevice, Vendor, discover, find_device
 from profiler.devices.gpu_facts import GpuFacts
 from profiler.devices.gpu_monitor import GpuMonitor
 from profiler.devices.gpu_spec import spec_of
-from profiler.devices.protocol import KernelFailure
+from profiler.devices.protocol import Device, KernelFailure
 from profiler.doubts import why_none
 from profiler.errors import DeviceError, InvalidConfig, InvalidFile, ProfilerError
 from profiler.frontend import load_network
@@ -305,21 +305,31 @@ def _compare(
         handle = device.load(artifact)
         try:
             device.verify(handle)
-            return _rounds(device, handle, spec, product, rounds, beside)
+            return in_turn(device, handle, spec, product, rounds, beside)
         finally:
             device.unload(handle)
     except KernelFailure as failure:
         return Skipped(spec, f"ours: {failure.kind.value}, {failure.message}")
 
 
-def _rounds(
-    device: CudaDevice, handle: int, spec: KernelSpec, product: TorchProduct, rounds: int, beside: Beside
+class Product(Protocol):
+    """The other side, as `TorchProduct` is."""
+
+    layout: str
+
+    def time(self, launches: int) -> tuple[float, ...]: ...
+
+
+def in_turn(
+    device: Device, handle: int, spec: KernelSpec, product: Product, rounds: int, beside: Beside
 ) -> Comparison | Skipped:
+    """One sample of each side per round; who begins changes every round. Rounds in which the card was slowed down do
+    not count. Raises `KernelFailure` as `Device.time`."""
     ours_launches = launches(statistics.median(device.time(handle, 5, CacheMode.HOT)))
     their_launches = launches(statistics.median(product.time(5)))
     ours_s, theirs_s = [], []
     for index in range(-WARM_UP_ROUNDS, rounds):
-        if index % 2:
+        if not index % 3:
             their_s = _sample(product.time(1 + their_launches))
         our_s = _sample(device.time(handle, 1 + ours_launches, CacheMode.HOT))
         held_back = device.throttling()

@@ -34,15 +34,13 @@ from profiler.output_folder import require_writable
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions, Failure, Fingerprint, Measurement
-from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver
+from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, default_batch
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
 from profiler.tuning.tuner import Budget, Tuner
 from profiler.tuning.turns import MachineTurns
 from profiler.tuning.workbench import Builder, Workbench
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
-
-CPU_BATCH, GPU_BATCH = 1, 8
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
     progress, vendor = progress or Progress(), vendor or Vendor()
     choice = find_device(request.device, discover(vendor))
     _check_options(request, choice.device)
-    batch = request.batch or (GPU_BATCH if choice.device.is_gpu else CPU_BATCH)
+    batch = request.batch or default_batch(choice.device.is_gpu)
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     demands = demand(network, request.precisions, mixed=request.mixed)
     specs = [d.spec for d in demands]

@@ -23,6 +23,11 @@ from profiler.workload import KernelSpec
 _OLDEST_CUDA = 12
 
 
+def default_batch(gpu: bool) -> int:
+    """Images at once where nobody says how many: enough to fill a GPU's SMs, and one on a CPU."""
+    return 8 if gpu else 1
+
+
 def cuda_for_driver(version: tuple[int, int]) -> str:
     """The compiler (see `CudaBackend`) whose cubins a driver loads, by the CUDA version that the driver supports.
 

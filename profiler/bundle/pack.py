@@ -25,10 +25,9 @@ from profiler.kernels.cache import ArtifactCache
 from profiler.lut.demand import Role, demand
 from profiler.output_folder import require_writable
 from profiler.record import CacheMode, Conditions
-from profiler.targets import CpuTarget, GpuTarget, Target
+from profiler.targets import CpuTarget, GpuTarget, Target, default_batch
 from profiler.workload import INT4, INT8, Network, Op, Precision
 
-CPU_BATCH, GPU_BATCH = 1, 8
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _ENTRY = PACKAGE / "bundle" / "box" / "__main__.py"
 
@@ -73,7 +72,7 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
     """Build what the network can need and pack it. Raises `ProfilerError` for whatever the user can mend."""
     target = _target(request)
     gpu = isinstance(target, GpuTarget)
-    batch = request.batch or (GPU_BATCH if gpu else CPU_BATCH)
+    batch = request.batch or default_batch(gpu)
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     folder = request.kernels / "kernels" / target.slug
     for needed in (folder, request.out.absolute().parent):

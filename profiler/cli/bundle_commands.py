@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from profiler.cli.arguments import parse_precisions
 from profiler.cli.bars import description, print_line, terminal_bars
-from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.record import CacheMode
 from profiler.units import format_duration
-from profiler.workload import KernelSpec, Precision
+from profiler.workload import KernelSpec
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -85,7 +85,7 @@ def bundle(
         out=out,
         configs=configs,
         batch=batch,
-        precisions=_precisions(precisions),
+        precisions=parse_precisions(precisions),
         mixed=mixed,
         cuda=cuda,
         cache_mode=cache,
@@ -143,13 +143,6 @@ def _print_ingested(taken: Ingested) -> None:
         f"{taken.measured} of {header.kernels} kernels; {taken.added} of {taken.records} records are new, "
         f"in {taken.logs}; LUT: {taken.lut or 'no row'}"
     )
-
-
-def _precisions(text: str) -> tuple[Precision, ...]:
-    chosen = tuple(dict.fromkeys(Precision.parse(name) for name in text.split(",") if name.strip()))
-    if not chosen:
-        raise ProfilerError("no precision given; say for instance --precisions int8,int4")
-    return chosen
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from profiler import __version__
 from profiler.cli import Interrupted, bundle_commands, json_text, tables
+from profiler.cli.arguments import parse_precisions
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.lut.autotvm.importer import import_autotvm, own_log
@@ -18,7 +19,6 @@ from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
 from profiler.lut.store import read, write
 from profiler.record import CacheMode
-from profiler.workload import Precision
 
 
 class _Commands(TyperGroup):
@@ -114,7 +114,7 @@ def profile(
         model=model,
         device=device,
         batch=batch,
-        precisions=_precisions(precisions),
+        precisions=parse_precisions(precisions),
         trials=trials,
         cache_mode=cache,
         threads=threads,
@@ -165,7 +165,7 @@ def kernels(
         model=model,
         device=device,
         batch=batch,
-        precisions=_precisions(precisions),
+        precisions=parse_precisions(precisions),
         configs=configs,
         cuda=cuda,
         out=out,
@@ -291,10 +291,3 @@ def lut_show(file: LutFile, json_output: Json = False) -> None:
         typer.echo(json.dumps(json_text.rows_json(rows), indent=2))
     else:
         tables.print_rows(rows)
-
-
-def _precisions(text: str) -> tuple[Precision, ...]:
-    chosen = tuple(dict.fromkeys(Precision.parse(name) for name in text.split(",") if name.strip()))
-    if not chosen:
-        raise ProfilerError("no precision given; say for instance --precisions int8,int4")
-    return chosen

@@ -53,6 +53,7 @@ class Worker:
                 stderr=write_errors,
                 bufsize=0,
                 env=_environment(),
+                cwd=os.sep,  # `-m` looks into the working folder first, where another profiler/ may lie
                 start_new_session=True,  # Ctrl-C is for this process; it ends the worker by closing its input
             )
         except OSError as error:
@@ -254,6 +255,6 @@ class KernelProcess:
 def _environment() -> Mapping[str, str]:
     """The worker must find this package, and NumPy must not start threads beside the kernels."""
     package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    others = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join([package, *others])}

@@ -46,11 +46,13 @@ class FakeTensor:
 class FakeTorch:
     """The module, a CUDA build.
 
-    product_s : seconds of a product, by layout. refused : messages by layout. wrong : layouts whose product is off by
-    one. slow_host : factor on `CALL_S`. cards : (name, UUID) each; an empty UUID is not told.
+    product_s : seconds of a product, by layout. first_s : what the first one behind a sleep takes beyond that.
+    refused : messages by layout. wrong : layouts whose product is off by one. slow_host : factor on `CALL_S`. cards :
+    (name, UUID) each; an empty UUID is not told.
     """
 
     product_s: dict[str, float] = field(default_factory=lambda: {"column-major": 5e-6, "row-major": 8e-6})
+    first_s: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
     slow_host: float = 1.0
@@ -67,6 +69,7 @@ class FakeTorch:
     __version__ = "2.6.0+cu124"
 
     def __post_init__(self) -> None:
+        self._more_s = 0.0
         self.version = SimpleNamespace(cuda=self.cuda_version)
         self.cuda = SimpleNamespace(
             is_available=lambda: self.available,
@@ -97,7 +100,8 @@ class FakeTorch:
             raise RuntimeError(self.refused[layout])
         out.values[:] = left.values.astype(np.int32) @ right.values.astype(np.int32)
         out.values[0, 0] += layout in self.wrong
-        self.put(self.product_s[layout])
+        self.put(self.product_s[layout] + self._more_s)
+        self._more_s = 0.0
         return out
 
     def put(self, duration_s: float) -> float:
@@ -114,6 +118,7 @@ class FakeTorch:
         self.current = index
 
     def _sleep(self, cycles: int) -> None:
+        self._more_s = self.first_s
         self.sleeps_s.append(cycles / self.clock_hz)
         self.put(cycles / self.clock_hz)
 
