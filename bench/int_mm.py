@@ -329,7 +329,7 @@ def in_turn(
     their_launches = launches(statistics.median(product.time(5)))
     ours_s, theirs_s = [], []
     for index in range(-WARM_UP_ROUNDS, rounds):
-        if not index % 3:
+        if index % 2:
             their_s = _sample(product.time(1 + their_launches))
         our_s = _sample(device.time(handle, 1 + ours_launches, CacheMode.HOT))
         held_back = device.throttling()

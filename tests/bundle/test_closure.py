@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from profiler.bundle.closure import PACKAGE, files, imports, modules
+from tests.bundle.old_python import newer_than_3_8
 
 ROOMS = {"errors", "units", "statistics", "workload", "hardware"}
 ROOMS |= {"quantize", "artifact", "record", "devices", "measure"}
@@ -48,6 +49,29 @@ def test_all_of_the_box_and_both_workers() -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_python_3_8_can_read_it(name: str) -> None:
     ast.parse(FILES[name].read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_python_3_8_can_evaluate_it(name: str) -> None:
+    assert newer_than_3_8(FILES[name].read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "fine"),
+    [
+        ("x: dict[str, int | None] = {}", True),
+        ("from collections.abc import Callable\ndef f(a: Callable[[], int]) -> list[int]: ...", True),
+        ("A_FEW | SOME", True),
+        ("X = dict[str, int]", False),
+        ("X = Path | None", False),
+        ("from collections.abc import Callable\nX = Callable[[], int]", False),
+        ("zip(a, b, strict=True)", False),
+        ("name.removeprefix('sm_')", False),
+        ("from functools import cache", False),
+    ],
+)
+def test_what_python_3_8_cannot_evaluate(source: str, fine: bool) -> None:
+    assert (newer_than_3_8(source) == []) == fine
 
 
 def test_python_2_can_read_the_entry() -> None:
