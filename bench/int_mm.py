@@ -58,6 +58,7 @@ from profiler.workload import DType, Epilogue, KernelSpec, Network, Op, Workload
 HOT = Conditions(1, CacheMode.HOT)
 SAMPLE_S = 0.006
 WARM_UP_ROUNDS = 2
+_CLOCK_STEP_S = 1e-6  # two events so near each other may bear one time
 _LEAST_ROUNDS = 6  # fewer have no 95% interval
 
 
@@ -193,17 +194,22 @@ def bench_int_mm(
     rows = _rows(request.lut, found) if request.lut else ()
     with GpuMonitor(vendor.nvml, found.uuid) as monitor:
         facts = monitor.facts()
+    if facts.compute_mode.startswith("exclusive"):
+        raise DeviceError(
+            f"{found.text} is in compute mode '{facts.compute_mode}', and int_mm uses it from two processes at a time; "
+            "set it to default: sudo nvidia-smi -c 0"
+        )
     opened = open_device(found, vendor)
     assert isinstance(opened, CudaDevice)
     with opened as device:
         turns = MachineTurns.of_gpu(found.uuid)
         console.print(_headline(found, facts, torch), soft_wrap=True)
         artifacts, skipped = _tuned(device, specs, known_configs(rows, specs), turns, request, console)
-        torch.cuda.set_device(torch_index(torch, found.name, found.uuid))
+        index = torch_index(torch, found.name, found.uuid)
         clock_hz = 1e6 * (facts.max_sm_clock_mhz or device.properties.clock_rate_khz / 1e3)
         beside = Beside()
         with turns.measuring():
-            timer = TorchTimer(torch, clock_hz)
+            timer = TorchTimer(torch, index, clock_hz)
             compared = {
                 spec: _compare(device, artifacts[spec], torch, timer, request.rounds, beside)
                 for spec in specs
@@ -356,7 +362,7 @@ def in_turn(
 
 def launches(launch_s: float) -> int:
     """Launches that fill a sample, with one more in a batch."""
-    return max(2, min(LAUNCHES - 1, math.ceil(SAMPLE_S / launch_s)))
+    return max(2, min(LAUNCHES - 1, math.ceil(SAMPLE_S / max(launch_s, _CLOCK_STEP_S))))
 
 
 def _sample(times_s: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ torch is imported when it is asked for, and handed around as a value.
 from __future__ import annotations
 
 import importlib
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -67,18 +68,25 @@ def torch_index(torch: Any, name: str, uuid: str) -> int:
 
 
 class TorchTimer:
-    """Times launches of torch in its current stream. ``clock_hz`` : the card's highest SM clock, for `_sleep`."""
+    """Times launches of torch on a GPU, torch's ``index``-th, which becomes its current one.
 
-    def __init__(self, torch: Any, clock_hz: float) -> None:
+    clock_hz : the card's highest SM clock, for `_sleep`. Raises `DeviceError` if torch does not work there.
+    """
+
+    def __init__(self, torch: Any, index: int, clock_hz: float) -> None:
         self._torch = torch
         self._clock_hz = clock_hz
         self._hold_s = _HOLD_S
         self._events = [tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)) for _ in range(LAUNCHES)]
-        torch.cuda._sleep(1)
-        for begin, end in self._events:  # they are made when they are first recorded
-            begin.record()
-            end.record()
-        torch.cuda.synchronize()
+        try:
+            torch.cuda.set_device(index)
+            torch.cuda._sleep(1)
+            for begin, end in self._events:  # they are made when they are first recorded
+                begin.record()
+                end.record()
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            raise DeviceError(f"torch {torch.__version__} does not work on this GPU: {_first_line(error)}") from None
 
     def time(self, launch: Callable[[], object], launches: int) -> tuple[float, ...]:
         """Seconds of each of so many launches, at most `LAUNCHES`. ``launch`` has run before.
@@ -125,12 +133,13 @@ class TorchProduct:
                 launch()
                 product = out.cpu().numpy()
             except RuntimeError as error:
-                refusals.append(f"{layout} weights: {str(error).splitlines()[0]}")
+                refusals.append(f"{layout} weights: {_first_line(error)}")
                 continue
             if not np.array_equal(product, expected):
                 refusals.append(f"{layout} weights: a wrong product")
                 continue
-            found.append((sorted(self._timer.time(launch, _CHOICE_LAUNCHES))[_CHOICE_LAUNCHES // 2], layout, launch))
+            times_s = timer.time(launch, _CHOICE_LAUNCHES)[1:]
+            found.append((statistics.fmean(times_s), layout, launch))  # single ones are in steps of the events' clock
         if not found:
             raise TorchRefusal("; ".join(dict.fromkeys(refusals)))
         _, self.layout, self._launch = min(found, key=lambda choice: choice[0])
@@ -149,3 +158,7 @@ def exact_product(a: Int8, b: Int8) -> npt.NDArray[np.int32]:
 def _launch(torch: Any, left: Any, right: Any, out: Any) -> Callable[[], object]:
     """Into memory that is there: an allocation may wait for the GPU."""
     return lambda: torch._int_mm(left, right, out=out)
+
+
+def _first_line(error: RuntimeError) -> str:
+    return (str(error).splitlines() or ["unknown error"])[0]

@@ -29,7 +29,7 @@ from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.demand import Demand, demand
 from profiler.lut.table import network_table, prices
-from profiler.measure import Run
+from profiler.measure import Run, rules_of
 from profiler.output_folder import require_writable
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
@@ -120,7 +120,9 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
         database = TuningDatabase(logs, fingerprint, request.conditions, run.run_id)
         with _builder(target, request.out) as builder:
             tuner = Tuner(
-                bench=Workbench(device, builder, request.conditions, run, _turns(choice.device)),
+                bench=Workbench(
+                    device, builder, request.conditions, run, _turns(choice.device), rules_of(choice.device.is_gpu)
+                ),
                 space=target.space,
                 model=LearnedModel(target.device, target.threads),
                 database=database,

@@ -46,7 +46,6 @@ _REFUSED: Mapping[int, tuple[str, str, str]] = {
         "the driver refuses the launch",
         "its grid, block or shared memory is beyond this GPU's limits",
     ),
-    2: ("OUT_OF_MEMORY", "the GPU's memory is full", f"{_WHO}; else measure fewer kernels at once or a smaller batch"),
     200: ("INVALID_IMAGE", "the driver cannot read the code", _OLD_DRIVER),
     209: ("NO_BINARY_FOR_GPU", "the code is not for this model of GPU", _REBUILD),
     218: ("INVALID_PTX", "the driver's compiler refuses the code", _OLD_DRIVER),
@@ -58,6 +57,9 @@ _REFUSED: Mapping[int, tuple[str, str, str]] = {
     701: ("LAUNCH_OUT_OF_RESOURCES", "the kernel takes more registers or arguments than a launch may", _REBUILD),
     720: ("COOPERATIVE_LAUNCH_TOO_LARGE", "the blocks do not fit the GPU together", _REBUILD),
     801: ("NOT_SUPPORTED", "this GPU or driver cannot do what the kernel asks", _REBUILD),
+}
+_THIS_TIME: Mapping[int, tuple[str, str, str]] = {
+    2: ("OUT_OF_MEMORY", "the GPU's memory is full", f"{_WHO}; else measure fewer kernels at once or a smaller batch"),
 }
 _CRASHED: Mapping[int, tuple[str, str, str]] = {
     226: ("CONTAINED", "a hardware error was contained", _RESET),
@@ -123,6 +125,7 @@ ERRORS: Mapping[int, CudaError] = {
     code: CudaError(name, happened, advice, kind, survives)
     for entries, kind, survives in (
         (_REFUSED, FailureKind.LAUNCH, True),
+        (_THIS_TIME, FailureKind.UNSTABLE, True),
         (_CRASHED, FailureKind.CRASH, False),
         (_TIMED_OUT, FailureKind.TIMEOUT, False),
         (_DEVICE, None, False),

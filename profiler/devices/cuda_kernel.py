@@ -125,7 +125,8 @@ def check_fits(artifact: Artifact, gpu: GpuProperties) -> Launch:
     launch, resources = artifact.launch, artifact.resources
     if launch is None or resources is None:
         raise KernelFailure(FailureKind.LAUNCH, f"the kernel is built for {artifact.arch}, which is no GPU")
-    for reason in (_foreign(artifact, gpu), _too_new(resources, gpu), _too_large(resources, gpu)):
+    found = (_foreign(artifact, gpu), _too_new(resources, gpu), _too_large(resources, gpu), _too_much(artifact, gpu))
+    for reason in found:
         if reason:
             raise KernelFailure(FailureKind.LAUNCH, reason)
     return launch
@@ -168,3 +169,10 @@ def _too_large(resources: Resources, gpu: GpuProperties) -> str:
     if resources.shared_bytes <= most:
         return ""
     return f"a block of the kernel takes {resources.shared_bytes} bytes of shared memory, {gpu.name} has {most}"
+
+
+def _too_much(artifact: Artifact, gpu: GpuProperties) -> str:
+    wanted = sum(arg.nbytes for arg in artifact.args)
+    if wanted < gpu.memory_bytes:
+        return ""
+    return f"the kernel's arguments take {wanted} bytes, {gpu.name} has {gpu.memory_bytes}; measure a smaller batch"

@@ -13,6 +13,7 @@ TOUCH_STEP_BYTES = 16
 """`Probes.touch` reads in pieces of this size."""
 _TOUCH_THREADS = 256
 _RELEASED = 1  # what the spinning kernel writes if it saw its flag
+_SEEN_WITHIN_S = 0.2
 _RESULT_BYTES = 16
 
 
@@ -51,8 +52,12 @@ class Probes:
         self.nothing()
         self._flag.set(1)
         self._launch(self._spin, self._flag.address, 0, self._outcome)
+        self._driver.wait()
+        self.spin(_SEEN_WITHIN_S)
+        self.release()
         if not self.was_released():
-            raise DeviceError(f"{self._driver.properties.name} does not see what is written to host memory")
+            name = self._driver.properties.name
+            raise DeviceError(f"{name} does not see what is written to host memory while a kernel runs")
 
     def spin(self, limit_s: float) -> None:
         """Hold the stream until `release`, but no longer than the limit. The kernel before has ended."""

@@ -16,7 +16,7 @@ Behind the launches an empty kernel is timed the same way (the floor: what event
 is told, never subtracted), and the SM clock is counted.
 
 The spinning kernel ends by itself after a while, or a mistake would block the GPU. What was timed then has launch gaps
-and does not count; the batch is repeated.
+and does not count; the batch is repeated, and shorter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ BATCH_LAUNCHES = 100
 """With what belongs to each of them far from the 1024 launches that a driver's queue holds: a full one would block
 this process behind the spinning kernel."""
 SPIN_LIMIT_S = 0.2
-ATTEMPTS = 3
+ATTEMPTS = 5
+"""In a row, each half as long as the one before."""
 L2_SIZES = 3
 _CLOCK_S = 100e-6
 
@@ -90,23 +91,32 @@ class Timer:
         driver.wait()
 
     def time(self, kernel: Timed, launches: int, mode: CacheMode) -> Timing:
-        """Raises `KernelFailure` (UNSTABLE) if a batch cannot be kept free of launch gaps, and `DriverError`."""
-        timing = Timing()
-        for first in range(0, launches, BATCH_LAUNCHES):
-            timing += self._batch(kernel, min(BATCH_LAUNCHES, launches - first), mode)
+        """Raises `KernelFailure` (UNSTABLE) if batches cannot be kept free of launch gaps, and `DriverError`.
+
+        After a batch that could not be queued in time there are half as many launches in one: this driver's queue may
+        be shorter than others', or the machine slower.
+        """
+        timing, most, failed = Timing(), BATCH_LAUNCHES, 0
+        while len(timing.times_s) < launches:
+            batch = min(most, launches - len(timing.times_s))
+            self._run(kernel, batch, mode)
+            if self._probes.was_released():
+                timing += self._read(batch)
+                failed = 0
+                continue
+            failed += 1
+            if failed == ATTEMPTS:
+                raise KernelFailure(
+                    FailureKind.UNSTABLE,
+                    f"{batch} launches could not be queued within {SPIN_LIMIT_S:g} s, and neither could more: this "
+                    "machine or its GPU is too busy with something else, or CUDA_LAUNCH_BLOCKING is set",
+                )
+            most = max(1, batch // 2)
         return timing
 
-    def _batch(self, kernel: Timed, launches: int, mode: CacheMode) -> Timing:
-        for _ in range(ATTEMPTS):
-            self._run(kernel, launches, mode)
-            if self._probes.was_released():
-                *times_s, floor_s = (self._driver.elapsed_s(*events) for events in self._events[: launches + 1])
-                return Timing(tuple(times_s), (self._probes.clock_mhz(),), (floor_s,))
-        raise KernelFailure(
-            FailureKind.UNSTABLE,
-            f"{launches} launches could not be queued within {SPIN_LIMIT_S:g} s, {ATTEMPTS} times: this machine or its "
-            "GPU is too busy with something else, or CUDA_LAUNCH_BLOCKING is set",
-        )
+    def _read(self, launches: int) -> Timing:
+        *times_s, floor_s = (self._driver.elapsed_s(*events) for events in self._events[: launches + 1])
+        return Timing(tuple(times_s), (self._probes.clock_mhz(),), (floor_s,))
 
     def _run(self, kernel: Timed, launches: int, mode: CacheMode) -> None:
         self._probes.spin(SPIN_LIMIT_S)

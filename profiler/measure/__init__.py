@@ -28,12 +28,13 @@ Every sample is kept, but for two reasons to discard it, and both are counted. O
 something else must have run (`Summary.contaminated`). Then all samples of that kernel are taken once more, and if the
 second ones look no better a note says so.
 
-- `rule`: when there are enough samples. `throttle`: waits and rests. `window`: the loop.
+- `window`: the loop. `rule`: when there are enough samples. `throttle`: waits and rests. `stability`: failures that are
+  the device's and not the kernel's.
 """
 
 from __future__ import annotations
 
-from profiler.measure.rule import FINAL, SCREEN, StoppingRule
+from profiler.measure.rule import CPU_RULES, FINAL, GPU_RULES, SCREEN, Rules, StoppingRule, rules_of
 from profiler.measure.window import Run, measure
 
-__all__ = ["FINAL", "SCREEN", "Run", "StoppingRule", "measure"]
+__all__ = ["CPU_RULES", "FINAL", "GPU_RULES", "SCREEN", "Rules", "Run", "StoppingRule", "measure", "rules_of"]

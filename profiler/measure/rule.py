@@ -18,6 +18,7 @@ class StoppingRule:
     budget_s : wall time of a kernel's warm-up and samples together, with all that lies between its launches; when it
     is spent, `least_samples` are enough. With fewer than six samples there is no 95% interval of a median.
     repeats : how often contaminated samples are taken once more.
+    least_launches : of a sample, unless fewer fill it; whatever the budget says.
     """
 
     sample_s: float
@@ -27,12 +28,13 @@ class StoppingRule:
     budget_s: float
     least_samples: int = 1
     repeats: int = 0
+    least_launches: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.least_samples <= self.min_samples <= self.max_samples:
             raise ValueError("sample counts must satisfy 1 <= least <= min <= max")
-        if self.sample_s <= 0 or self.budget_s <= 0 or self.target < 0 or self.repeats < 0:
-            raise ValueError("times must be positive, target and repeats not negative")
+        if self.sample_s <= 0 or self.budget_s <= 0 or self.target < 0 or self.repeats < 0 or self.least_launches < 1:
+            raise ValueError("times and launches must be positive, target and repeats not negative")
 
     def done(self, samples_s: Sequence[float], spent_s: float) -> bool:
         """Whether no further sample is needed, after ``spent_s`` seconds of wall time."""
@@ -51,15 +53,16 @@ class StoppingRule:
         """
         return int(launch_s < self.sample_s)
 
-    def launches(self, launch_s: float, wall_s: float) -> int:
-        """Launches of a sample, for a kernel that counts ``launch_s`` and costs ``wall_s`` seconds per launch.
+    def launches(self, launch_s: float, wall_s: float, call_s: float = 0.0) -> int:
+        """Launches of a sample, for a kernel that counts ``launch_s`` and costs ``wall_s`` seconds per launch, and
+        ``call_s`` per sample besides.
 
         Enough to fill `sample_s`, but so few that `min_samples` of them, with their uncounted launches, fit the
-        budget; at least one.
+        budget; at least `least_launches`, if that many are wanted.
         """
         wanted = -(-self.sample_s // launch_s)
-        affordable = self.budget_s / self.min_samples // wall_s - self.uncounted(launch_s)
-        return int(max(1, min(wanted, affordable)))
+        affordable = (self.budget_s / self.min_samples - call_s) // wall_s - self.uncounted(launch_s)
+        return int(max(1, min(wanted, max(affordable, self.least_launches))))
 
 
 SCREEN = StoppingRule(sample_s=0.002, min_samples=6, max_samples=8, target=0.02, budget_s=0.03)
@@ -69,3 +72,36 @@ FINAL = StoppingRule(
     sample_s=0.006, min_samples=30, max_samples=60, target=0.005, budget_s=0.6, least_samples=7, repeats=1
 )
 """For what enters the LUT."""
+
+GPU_SCREEN = StoppingRule(
+    sample_s=0.002, min_samples=6, max_samples=8, target=0.02, budget_s=0.1, least_samples=6, least_launches=16
+)
+GPU_FINAL = StoppingRule(
+    sample_s=0.006,
+    min_samples=30,
+    max_samples=60,
+    target=0.005,
+    budget_s=1.2,
+    least_samples=7,
+    repeats=1,
+    least_launches=16,
+)
+"""The same for a GPU, where asking costs milliseconds (NVML, the clock, the pipe), and flushing L2 about 0.1 ms a
+launch."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the candidates of a search are measured, and what enters the LUT."""
+
+    screen: StoppingRule
+    final: StoppingRule
+
+
+CPU_RULES = Rules(SCREEN, FINAL)
+GPU_RULES = Rules(GPU_SCREEN, GPU_FINAL)
+
+
+def rules_of(gpu: bool) -> Rules:
+    """Those of a GPU, or of a CPU."""
+    return GPU_RULES if gpu else CPU_RULES

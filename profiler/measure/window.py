@@ -152,18 +152,25 @@ class _Window:
         """Bursts of launches until two in a row take the same time, or a share of the budget is spent."""
         burst_s = _BURST_SHARE * self._rule.budget_s
         launches, before_s = 1, math.inf
+        call_s = self._call_s(candidate)
         while True:
             batch = self._time(candidate, launches)
             launch_s = max(statistics.median(batch.times_s), _CLOCK_STEP_S)
             candidate.spent_s += batch.wall_s
             steady = abs(launch_s - before_s) <= _STEADY * launch_s
-            per_launch_s = max(batch.wall_s / launches, launch_s)
+            per_launch_s = max((batch.wall_s - call_s) / launches, launch_s)
             if steady or candidate.spent_s >= _WARM_UP_SHARE * self._rule.budget_s:
                 break
             before_s = launch_s
             launches = max(1, int(burst_s / per_launch_s))
-        candidate.launches = self._rule.launches(launch_s, per_launch_s)
+        candidate.launches = self._rule.launches(launch_s, per_launch_s, call_s)
         candidate.uncounted = self._rule.uncounted(launch_s)
+
+    def _call_s(self, candidate: _Candidate) -> float:
+        """Wall time of asking the device for nothing: what every sample costs, however many launches it has."""
+        call_s = self._time(candidate, 0).wall_s
+        candidate.spent_s += call_s
+        return call_s
 
     def _rounds(self, candidates: Sequence[_Candidate]) -> None:
         """One sample of each candidate that is not done, in alternating order, until all are done or failed."""

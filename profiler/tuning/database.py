@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.errors import InvalidFile, OutputError
+from profiler.measure.stability import of_the_device
 from profiler.predictor.prediction import FINAL_STAGE
-from profiler.record import Conditions, Failure, FailureKind, Fingerprint, Journal, Measurement
+from profiler.record import Conditions, Failure, Fingerprint, Journal, Measurement
 from profiler.workload import KernelSpec, Workload
 
 SCREEN_STAGE = "screen"
@@ -105,8 +106,7 @@ class TuningDatabase:
         """
         known: dict[KernelSpec, Tried] = {}
         for record in self.records(workload):
-            unstable = isinstance(record, Failure) and record.kind is FailureKind.UNSTABLE
-            if not unstable or record.run_id == self._run_id:
+            if not of_the_device(record) or record.run_id == self._run_id:
                 known.setdefault(record.spec, Tried()).add(record)
         return known
 

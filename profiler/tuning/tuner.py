@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler.artifact import Artifact
-from profiler.errors import DeviceError
-from profiler.record import Failure, FailureKind, Measurement
+from profiler.measure.stability import require_stable
+from profiler.record import Failure, Measurement
 from profiler.space.config import ScheduleConfig, parse_config
 from profiler.tuning.cost_model import CostModel
 from profiler.tuning.database import Tried, TuningDatabase
@@ -142,7 +142,7 @@ class Tuner:
                 tried = self._tried(spec)
                 records = self.bench.screen([a for a in batch.artifacts if a.config not in tried])
                 self._journal(spec, records)
-            _require_stable(records)
+            require_stable(records)
 
     def _next_batch(self, spec: KernelSpec, space: Sequence[ScheduleConfig]) -> Batch | StopReason:
         with self.bench.compiling():
@@ -180,7 +180,7 @@ class Tuner:
                 now = self._finalists(workload, group)
                 records = self.bench.final([built[c] for c in wanted if c in now and c in built])
                 self.database.append(workload, records)
-                _require_stable(records)
+                require_stable(records)
                 if self._finalists(workload, group) == wanted:
                     raise RuntimeError(f"measuring the finalists of {workload.text} left no records")
 
@@ -228,16 +228,6 @@ class Tuner:
         tried = self._tried(spec)
         for number, record in enumerate(records, start=len(tried) - len(records) + 1):
             self.listener(CandidateTried(spec, record, number, _fastest_s(tried)))
-
-
-def _require_stable(records: Sequence[Measurement | Failure]) -> None:
-    """Raises `DeviceError` if the device was held back so long that none of several kernels could be measured."""
-    failures = [r for r in records if isinstance(r, Failure) and r.kind is FailureKind.UNSTABLE]
-    if failures and len(failures) == len(records):
-        raise DeviceError(
-            f"the device cannot be measured now: {failures[-1].message}; what was measured is kept, the same command "
-            "goes on from there"
-        )
 
 
 def _operands(spec: KernelSpec) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from profiler.artifact import Artifact
 from profiler.devices.protocol import Device
-from profiler.measure import FINAL, SCREEN, Run, StoppingRule, measure
+from profiler.measure import CPU_RULES, Rules, Run, StoppingRule, measure
 from profiler.predictor.prediction import FINAL_STAGE
 from profiler.record import Conditions, Failure, Measurement
 from profiler.space.config import ScheduleConfig
@@ -52,8 +52,7 @@ class Workbench:
     conditions: Conditions
     run: Run
     turns: Turns = field(default_factory=NoTurns)
-    screen_rule: StoppingRule = SCREEN
-    final_rule: StoppingRule = FINAL
+    rules: Rules = CPU_RULES
 
     def compiling(self) -> AbstractContextManager[None]:
         """The turn in which `build` may be called, and whatever else takes processor time."""
@@ -77,11 +76,11 @@ class Workbench:
 
     def screen(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
         """Measure candidates quickly, in turn."""
-        return self._measure(artifacts, self.screen_rule, SCREEN_STAGE)
+        return self._measure(artifacts, self.rules.screen, SCREEN_STAGE)
 
     def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
         """Measure what may enter the LUT, in turn: what shall be compared belongs into one call."""
-        return self._measure(artifacts, self.final_rule, FINAL_STAGE)
+        return self._measure(artifacts, self.rules.final, FINAL_STAGE)
 
     def _measure(
         self, artifacts: Sequence[Artifact], rule: StoppingRule, stage: str

@@ -47,8 +47,8 @@ class FakeTorch:
     """The module, a CUDA build.
 
     product_s : seconds of a product, by layout. first_s : what the first one behind a sleep takes beyond that.
-    refused : messages by layout. wrong : layouts whose product is off by one. slow_host : factor on `CALL_S`. cards :
-    (name, UUID) each; an empty UUID is not told.
+    refused : messages by layout. wrong : layouts whose product is not written. slow_host : factor on `CALL_S`.
+    cards : (name, UUID) each; an empty UUID is not told. broken : what every launch says.
     """
 
     product_s: dict[str, float] = field(default_factory=lambda: {"column-major": 5e-6, "row-major": 8e-6})
@@ -60,6 +60,7 @@ class FakeTorch:
     cards: tuple[tuple[str, str], ...] = (("Tesla T4", "1a2b3c4d-0000-0000-0000-000000000000"),)
     cuda_version: str | None = "12.4"
     available: bool = True
+    broken: str = ""
     current: int | None = None
     sleeps_s: list[float] = field(default_factory=list)
     host_s: float = 0.0
@@ -98,8 +99,8 @@ class FakeTorch:
         layout = "row-major" if right.values.flags["C_CONTIGUOUS"] else "column-major"
         if layout in self.refused:
             raise RuntimeError(self.refused[layout])
-        out.values[:] = left.values.astype(np.int32) @ right.values.astype(np.int32)
-        out.values[0, 0] += layout in self.wrong
+        if layout not in self.wrong:
+            out.values[:] = left.values.astype(np.int32) @ right.values.astype(np.int32)
         self.put(self.product_s[layout] + self._more_s)
         self._more_s = 0.0
         return out
@@ -118,6 +119,8 @@ class FakeTorch:
         self.current = index
 
     def _sleep(self, cycles: int) -> None:
+        if self.broken:
+            raise RuntimeError(self.broken)
         self._more_s = self.first_s
         self.sleeps_s.append(cycles / self.clock_hz)
         self.put(cycles / self.clock_hz)

@@ -166,7 +166,7 @@ def test_the_ratio_is_of_the_samples_of_a_round() -> None:
 def test_launches_fill_a_sample_and_fit_a_batch() -> None:
     assert launches(1e-3) == 6
     assert launches(1.0) == 2
-    assert launches(1e-7) == 99
+    assert launches(1e-7) == launches(0.0) == 99
 
 
 def test_what_was_beside_the_samples() -> None:
@@ -238,7 +238,7 @@ def test_the_exact_product_holds_the_largest_sums() -> None:
 
 def test_launch_gaps_stay_out() -> None:
     torch = FakeTorch()
-    product = TorchProduct(torch, TorchTimer(torch, torch.clock_hz), *operands())
+    product = TorchProduct(torch, TorchTimer(torch, 0, torch.clock_hz), *operands())
     assert product.layout == "column-major"
     assert product.time(100) == pytest.approx([5e-6] * 100), "though the host takes 60 us per launch"
     assert CALL_S > 5e-6
@@ -246,7 +246,7 @@ def test_launch_gaps_stay_out() -> None:
 
 def test_a_slow_host_is_held_longer() -> None:
     torch = FakeTorch(slow_host=12)
-    product = TorchProduct(torch, TorchTimer(torch, torch.clock_hz), *operands())
+    product = TorchProduct(torch, TorchTimer(torch, 0, torch.clock_hz), *operands())
     assert product.time(100) == pytest.approx([5e-6] * 100)
     held_s = torch.sleeps_s[-1]
     assert held_s > 300 * 12 * CALL_S
@@ -257,21 +257,22 @@ def test_a_slow_host_is_held_longer() -> None:
 def test_a_host_that_is_too_slow_is_told() -> None:
     torch = FakeTorch(slow_host=1000)
     with pytest.raises(DeviceError, match="could not be queued within"):
-        TorchProduct(torch, TorchTimer(torch, torch.clock_hz), *operands())
+        TorchProduct(torch, TorchTimer(torch, 0, torch.clock_hz), *operands())
 
 
 def test_the_faster_layout_is_taken() -> None:
     torch = FakeTorch(product_s={"column-major": 9e-6, "row-major": 8e-6})
-    product = TorchProduct(torch, TorchTimer(torch, torch.clock_hz), *operands())
+    product = TorchProduct(torch, TorchTimer(torch, 0, torch.clock_hz), *operands())
     assert product.layout == "row-major"
     assert product.time(3) == pytest.approx([8e-6] * 3)
 
 
-@pytest.mark.parametrize(
-    "torch", [FakeTorch(refused={"column-major": "CUBLAS_STATUS_NOT_SUPPORTED"}), FakeTorch(wrong=("column-major",))]
-)
-def test_a_layout_that_is_refused_or_wrong_is_not_timed(torch: FakeTorch) -> None:
-    assert TorchProduct(torch, TorchTimer(torch, torch.clock_hz), *operands()).layout == "row-major"
+@pytest.mark.parametrize("bad", [{"refused": {"row-major": "NOT_SUPPORTED"}}, {"wrong": ("row-major",)}])
+def test_a_layout_that_is_refused_or_wrong_is_not_timed(bad: dict[str, Any]) -> None:
+    torch = FakeTorch(product_s={"column-major": 9e-6, "row-major": 8e-6}, **bad)
+    assert TorchProduct(torch, TorchTimer(torch, 0, torch.clock_hz), *operands()).layout == "column-major"
+    other = FakeTorch(refused={"column-major": "NOT_SUPPORTED"})
+    assert TorchProduct(other, TorchTimer(other, 0, other.clock_hz), *operands()).layout == "row-major"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_a_layout_that_is_refused_or_wrong_is_not_timed(torch: FakeTorch) -> Non
 )
 def test_what_torch_refuses_is_named(torch: FakeTorch, shape: tuple[int, int, int], reason: str) -> None:
     with pytest.raises(TorchRefusal, match=reason):
-        TorchProduct(torch, TorchTimer(torch, torch.clock_hz), *operands(*shape))
+        TorchProduct(torch, TorchTimer(torch, 0, torch.clock_hz), *operands(*shape))
 
 
 def test_the_card_is_found_by_its_uuid() -> None:
@@ -296,6 +297,12 @@ def test_the_card_is_found_by_its_uuid() -> None:
     for cards in ((("Tesla T4", "ffff"),), (("Tesla T4", ""), ("Tesla T4", "")), ()):
         with pytest.raises(DeviceError, match="torch does not find Tesla T4"):
             torch_index(FakeTorch(cards=cards), "Tesla T4", UUID)
+
+
+def test_a_torch_that_does_not_know_the_card_is_one_line() -> None:
+    torch = FakeTorch(broken="CUDA error: no kernel image is available\nCompile with ...")
+    with pytest.raises(DeviceError, match=r"does not work on this GPU: CUDA error: no kernel image is available$"):
+        TorchTimer(torch, 0, torch.clock_hz)
 
 
 def missing() -> Any:
@@ -434,6 +441,11 @@ def test_a_network_without_products_is_refused(tmp_path: Path) -> None:
 def test_the_cpu_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="int_mm needs an NVIDIA GPU"):
         Box(tmp_path / "box").run(FakeTorch(), gpu="cpu")
+
+
+def test_a_card_for_one_process_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="compute mode 'exclusive process', and int_mm uses it from two processes"):
+        Box(tmp_path / "box", FakeGpu(compute_mode=3)).run(FakeTorch())
 
 
 def test_without_a_gpu_it_is_one_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from profiler.devices import cuda_timing
 from profiler.devices.cuda_driver import DriverError, GpuProperties
 from profiler.devices.cuda_probes import Probes
-from profiler.devices.cuda_timing import BATCH_LAUNCHES, Timer
+from profiler.devices.cuda_timing import ATTEMPTS, BATCH_LAUNCHES, Timer
 from profiler.devices.protocol import KernelFailure
 from profiler.errors import DeviceError
 from profiler.record import CacheMode, FailureKind
@@ -134,17 +134,17 @@ def test_the_clock_is_counted(mhz: float) -> None:
     assert probes.clock_mhz() == pytest.approx(mhz, rel=1e-4)
 
 
-def test_a_batch_that_was_held_up_is_repeated(driver: FakeCuda, timer: Timer, kernel: Kernel) -> None:
-    kernel.delays_s = [0.0, 0.3, 0.0, 0.0, 0.0, 0.3]  # in the first attempt and the second
+def test_a_batch_that_was_held_up_is_repeated_in_halves(driver: FakeCuda, timer: Timer, kernel: Kernel) -> None:
+    kernel.delays_s = [0.0, 0.3, 0.0, 0.0, 0.0, 0.3]  # of four launches, and of two of them
     driver.history.clear()
-    timing = timer.time(kernel, 3, CacheMode.HOT)
-    assert timing.times_s == pytest.approx([2e-6] * 3)
-    assert len(timing.clocks_mhz) == 1
-    assert [ran.name for ran in driver.history].count("spin") == 3
+    timing = timer.time(kernel, 4, CacheMode.HOT)
+    assert timing.times_s == pytest.approx([2e-6] * 4)
+    assert len(timing.clocks_mhz) == 4, "one by one"
+    assert [ran.name for ran in driver.history].count("spin") == 6
 
 
 def test_a_batch_that_is_always_held_up(timer: Timer, kernel: Kernel) -> None:
-    kernel.delays_s = [0.3] * 3
+    kernel.delays_s = [0.3] * ATTEMPTS
     with pytest.raises(KernelFailure) as caught:
         timer.time(kernel, 1, CacheMode.HOT)
     assert caught.value.kind is FailureKind.UNSTABLE

@@ -54,7 +54,7 @@ def _pool(evil: Evil) -> type[BuildPool]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(device: FoundDevice) -> HostDevice:
+    def opened(device: FoundDevice, *_: object, **__: object) -> HostDevice:
         return HostDevice(time_limit_s=1.0)
 
     monkeypatch.setattr(pipeline, "open_device", opened)

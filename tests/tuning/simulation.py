@@ -13,7 +13,7 @@ from types import TracebackType
 from profiler.artifact import Artifact, Check
 from profiler.devices.protocol import KernelFailure
 from profiler.hardware import CpuSpec, DotIsa
-from profiler.measure import Run, StoppingRule
+from profiler.measure import Rules, Run, StoppingRule
 from profiler.quantize.packing import Packing
 from profiler.record import CacheMode, Circumstances, Conditions, FailureKind, Fingerprint
 from profiler.space.config import DotConfig, LoopOrder, ScheduleConfig, parse_config, to_text
@@ -202,4 +202,4 @@ class LoggedTurns:
 
 def simulated_bench(world: World) -> Workbench:
     turns = LoggedTurns(world)
-    return Workbench(SimulatedDevice(world), SimulatedBuilder(world), CONDITIONS, RUN, turns, RULE, RULE)  # type: ignore[arg-type]
+    return Workbench(SimulatedDevice(world), SimulatedBuilder(world), CONDITIONS, RUN, turns, Rules(RULE, RULE))  # type: ignore[arg-type]

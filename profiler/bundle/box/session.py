@@ -21,7 +21,8 @@ from profiler.bundle.box.plan import Ledger, Pace, Phase, Step
 from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile
 from profiler.devices.protocol import Device
 from profiler.errors import FingerprintMismatch, InvalidFile, ProfilerError
-from profiler.measure import FINAL, SCREEN, Run, measure
+from profiler.measure import Run, measure, rules_of
+from profiler.measure.stability import of_the_device, require_stable
 from profiler.record import Failure, Fingerprint, Measurement
 
 _LABELS = {Phase.FIRST: "first measurements", Phase.SCREEN: "candidates", Phase.LAST: "the fastest once more"}
@@ -75,7 +76,7 @@ def run(archive: Archive, device: Device, file: ResultsFile, budget: Budget, bar
         file.begin(_header(manifest, fingerprint))
     else:
         _require_same(results.header, manifest, fingerprint, str(file.path))
-    ledger = Ledger(results.records)
+    ledger = Ledger(record for record in results.records if not of_the_device(record))
     if results.end is not None and plan.finished(manifest.kernels, ledger):
         return results.end
     session = _Session(archive, device, file, budget, bar, ledger, results)
@@ -134,10 +135,12 @@ class _Session:
             self._pacer.learn(step, self._budget.clock() - begin)
             self._file.append(records)
             self._keep(records)
+            require_stable(records)
 
     def _measure(self, step: Step) -> tuple[Measurement | Failure, ...]:
         artifacts = [self._archive.artifact(candidate) for _, candidate in step.candidates]
-        rule = SCREEN if step.phase is Phase.SCREEN else FINAL
+        rules = rules_of(self._archive.manifest.is_gpu)
+        rule = rules.screen if step.phase is Phase.SCREEN else rules.final
         conditions = self._archive.manifest.conditions
         return measure(self._device, artifacts, conditions, rule, step.phase.stage, self._run)
 
