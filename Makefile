@@ -21,11 +21,11 @@ HAS_GPU := $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg)
 CUDA_EXTRA = $(if $(and $(HAS_GPU),$(filter-out cpu,$(GPU))),$(VENV)/.cuda)
 
 .DEFAULT_GOAL := help
-.PHONY: help profile kernels doctor bundle ingest devices lut-check test check bench clean preflight preflight-tests
+.PHONY: help profile kernels doctor bundle ingest devices lut-check test test-pycuda check bench clean preflight preflight-tests
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables of profile (default):"
 	@echo "  MODEL=resnet18     resnet18, resnet50, resnet50_v1.5, inceptionv3, FILE.onnx or FILE.pt2"
 	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
@@ -66,11 +66,16 @@ lut-check: $(VENV)/.base ## say what is wrong with the LUT file LUT=...
 test: preflight-tests $(VENV)/.dev ## run the tests
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
+test-pycuda: preflight-tests $(VENV)/.dev ## build PyCUDA and run the tests of our use of it, on a stand-in for the driver
+	@$(PIP) -r requirements/cuda.txt
+	@$(VENV)/bin/python -m profiler.environment.pycuda_wheel
+	@$(VENV)/bin/python -m pytest tests/devices/test_pycuda_driver.py $(ARGS)
+
 check: preflight-tests $(VENV)/.dev ## lint, types and tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
-bench: $(VENV)/.dev ## compare layers with ONNX Runtime, time search and builds, compare the GPU model with published latencies
+bench: $(VENV)/.dev $(if $(findstring int_mm,$(ARGS)),$(CUDA_EXTRA) $(VENV)/.torch) ## compare layers with ONNX Runtime, time search and builds, compare the GPU model with published latencies
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## remove the virtual environment and what this machine measured and built (recorded and published LUTs stay)
@@ -112,11 +117,11 @@ $(VENV)/.cubin: requirements/cubin.txt $(VENV)/.base
 	@$(PIP) -r requirements/cubin.txt
 	@touch $@
 
-# PyCUDA itself is built from source, with our options; requirements/cuda.txt has what it needs.
+# PyCUDA itself is built from source, with our options; requirements/cuda.txt has what it needs. Without it a run that
+# was not asked for a GPU goes on with the CPU, and says so.
 $(VENV)/.cuda: requirements/cubin.txt requirements/cuda.txt $(VENV)/.base
 	@$(PIP) -r requirements/cubin.txt -r requirements/cuda.txt
-	@$(VENV)/bin/python -m profiler.environment.pycuda_wheel
-	@touch $@
+	@if $(VENV)/bin/python -m profiler.environment.pycuda_wheel; then touch $@; else [ "$(GPU)" = auto ]; fi
 
 $(VENV)/.torch: requirements/torch.txt $(VENV)/.base
 	@$(PIP) -r requirements/torch.txt

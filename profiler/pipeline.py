@@ -34,7 +34,7 @@ from profiler.output_folder import require_writable
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions, Failure, Fingerprint, Measurement
-from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, default_batch
+from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, default_batch, require_driver
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
 from profiler.tuning.tuner import Budget, Tuner
@@ -174,7 +174,9 @@ def _target(device: HostDevice | CudaDevice, request: ProfileRequest) -> Target:
     if isinstance(device, HostDevice):
         return CpuTarget(device.cpu, request.threads)
     card = device.properties
-    return GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
+    target = GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
+    require_driver(target.cuda_major, card.driver_version)
+    return target
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from profiler.cuda_versions import LEAST_DRIVERS, OLDEST
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, GpuSpec
 from profiler.kernels.backend import Backend, CpuBackend, CudaBackend
@@ -19,8 +20,6 @@ from profiler.space import gpu as gpu_space
 from profiler.space import gpu_limits
 from profiler.space.config import ScheduleConfig
 from profiler.workload import KernelSpec
-
-_OLDEST_CUDA = 12
 
 
 def default_batch(gpu: bool) -> int:
@@ -33,13 +32,21 @@ def cuda_for_driver(version: tuple[int, int]) -> str:
 
     CUDA 12's do on all drivers from 12 on. Raises `DeviceError` for an older driver.
     """
-    if version[0] < _OLDEST_CUDA:
-        supported = ".".join(map(str, version))
-        raise DeviceError(
-            f"the driver supports CUDA {supported}; cubins of CUDA {_OLDEST_CUDA} need driver 525.60.13 or newer: "
-            "update the driver"
-        )
-    return str(_OLDEST_CUDA)
+    require_driver(OLDEST.cuda[0], version)
+    return str(OLDEST.cuda[0])
+
+
+def require_driver(cuda: int, version: tuple[int, int]) -> None:
+    """Raises `DeviceError` if a driver that supports that CUDA version does not load the cubins of CUDA ``cuda``."""
+    if version[0] >= cuda:
+        return
+    supported = ".".join(map(str, version))
+    least = next((known.linux for known in LEAST_DRIVERS.values() if known.cuda[0] == cuda), "a newer one")
+    older = "" if cuda == OLDEST.cuda[0] else f", or compile with CUDA {OLDEST.cuda[0]} (CUDA={OLDEST.cuda[0]})"
+    raise DeviceError(
+        f"the driver supports CUDA {supported}; cubins of CUDA {cuda} need driver {least} or newer: update the "
+        f"driver{older}"
+    )
 
 
 class Target(Protocol):
@@ -136,7 +143,12 @@ class GpuTarget:
         return self.gpu
 
     @property
-    def backend(self) -> Backend:
+    def cuda_major(self) -> int:
+        """Of the compiler. Raises `ToolchainError` if there is none."""
+        return self.backend.cuda_major
+
+    @property
+    def backend(self) -> CudaBackend:
         return CudaBackend(self.gpu, self.cuda)
 
     def space(self, spec: KernelSpec) -> Sequence[ScheduleConfig]:

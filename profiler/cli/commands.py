@@ -17,7 +17,7 @@ from profiler.hardware import GPUS
 from profiler.lut.autotvm.importer import import_autotvm, own_log
 from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
-from profiler.lut.store import read, write
+from profiler.lut.store import read, update, write
 from profiler.record import CacheMode
 
 
@@ -246,8 +246,8 @@ def import_log(
     ] = False,
 ) -> None:
     """Make a LUT of published latencies from an old tuning log: one row per workload, of its fastest record."""
-    imported = import_autotvm(log, device, citation or own_log(log), padded_inputs)
-    write(out, imported.rows)
+    imported = import_autotvm(log, device.strip().lower(), citation or own_log(log), padded_inputs)
+    update(out, imported.rows, known=(imported.fingerprint,))  # never replaces rows of another origin
     typer.echo(f"{out}: {len(imported.rows)} rows of {imported.records} records, source=published, kernels only")
     if imported.slower:
         typer.echo(f"{imported.slower} records were slower than another one of their workload")

@@ -106,7 +106,7 @@ def find_device(selector: str, inventory: Inventory | None = None) -> Choice:
     if wanted == "auto":
         return _automatic(here)
     matches = [gpu for gpu in here.gpus if _matches(gpu, wanted)]
-    by_uuid = wanted.startswith(("gpu-", "mig-"))
+    by_uuid = wanted.startswith("gpu-")
     if not matches:
         if not (wanted in GPUS or wanted.isdigit() or by_uuid):
             known = f"auto, cpu, a GPU model ({', '.join(GPUS)}), or the index or UUID of a GPU"
@@ -141,11 +141,26 @@ def open_device(
     return CudaDevice(
         device.slug,
         device.pci_bus_id,
-        GpuMonitor(vendor.nvml, device.uuid),
+        _monitor(device, vendor),
         sustained=sustained,
         locked_sm_clock_mhz=locked_sm_clock_mhz,
         command=(*vendor.worker, device.pci_bus_id),
     )
+
+
+def _monitor(device: FoundDevice, vendor: Vendor) -> GpuMonitor:
+    """Of a whole card: its parts have no identity of their own in a fingerprint."""
+    monitor = GpuMonitor(vendor.nvml, device.uuid)
+    try:
+        if monitor.facts().mig:
+            raise DeviceError(
+                f"{device.text} is split (MIG mode), and only whole cards are measured: "
+                f"sudo nvidia-smi -i {device.index} -mig 0, or choose another one"
+            )
+    except BaseException:
+        monitor.close()
+        raise
+    return monitor
 
 
 def _automatic(here: Inventory) -> Choice:
@@ -162,7 +177,7 @@ def _automatic(here: Inventory) -> Choice:
 def _matches(gpu: FoundDevice, wanted: str) -> bool:
     if wanted.isdigit():
         return gpu.index == int(wanted)
-    if wanted.startswith(("gpu-", "mig-")):
+    if wanted.startswith("gpu-"):
         return gpu.uuid.lower().startswith(wanted)
     return gpu.slug == wanted
 

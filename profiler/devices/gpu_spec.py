@@ -48,6 +48,7 @@ _ARCHITECTURES: Mapping[tuple[int, int], _Architecture] = {
 }
 _L2_BYTES_PER_SM_CLOCK = 22.0  # 20, 29 and 23 on the cards of `hardware.GPUS`
 _BANDWIDTH_FRACTION = 0.85
+_USUAL_CLOCK_KHZ, _USUAL_BANDWIDTH = 1_500_000, 300e9  # where the driver does not tell
 
 
 def gpu_slug(name: str) -> str:
@@ -63,11 +64,23 @@ def gpu_slug(name: str) -> str:
 def spec_of(card: GpuProperties) -> GpuSpec:
     """Raises `DeviceError` for a card that is too old."""
     known = GPUS.get(gpu_slug(card.name))
-    if known is not None and (known.arch, known.sms) == (card.arch, card.multiprocessor_count):
+    if known is not None and _is(card, known):
         return known
     if card.capability < LEAST_CAPABILITY:
         raise DeviceError(too_old(card.name, card.capability))
     return _derived(card)
+
+
+def _is(card: GpuProperties, known: GpuSpec) -> bool:
+    """Whether it is that model, and no variant of it with other memory or a part of it (an A100 has 40 or 80 GB)."""
+    bandwidth = _bandwidth(card) or known.bandwidth_bytes_per_s
+    alike = abs(bandwidth / known.bandwidth_bytes_per_s - 1) < 0.1
+    return alike and (known.arch, known.sms) == (card.arch, card.multiprocessor_count)
+
+
+def _bandwidth(card: GpuProperties) -> float:
+    """Bytes per second; 0 where the driver does not tell (virtual GPUs)."""
+    return 2 * card.memory_clock_rate_khz * 1e3 * card.global_memory_bus_width_bits / 8  # two transfers a clock
 
 
 def too_old(name: str, capability: tuple[int, int]) -> str:
@@ -78,9 +91,9 @@ def too_old(name: str, capability: tuple[int, int]) -> str:
 
 def _derived(card: GpuProperties) -> GpuSpec:
     architecture = _ARCHITECTURES[max(c for c in _ARCHITECTURES if c <= card.capability)]
-    clock_hz = card.clock_rate_khz * 1e3
+    clock_hz = 1e3 * (card.clock_rate_khz or _USUAL_CLOCK_KHZ)
     ops = 2 * architecture.tensor_cores * card.multiprocessor_count * clock_hz
-    bandwidth = 2 * card.memory_clock_rate_khz * 1e3 * card.global_memory_bus_width_bits / 8  # two transfers a clock
+    bandwidth = _bandwidth(card) or _USUAL_BANDWIDTH
     per_sm = card.max_shared_memory_per_multiprocessor_bytes
     per_block = card.max_shared_memory_per_block_optin_bytes
     l2_bytes_per_s = _L2_BYTES_PER_SM_CLOCK * card.multiprocessor_count * clock_hz

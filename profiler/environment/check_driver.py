@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.cuda_versions import OLDEST
 from profiler.devices.cuda_driver import DriverError
 from profiler.devices.cuda_errors import describe
 from profiler.environment.cuda_probe import LIBRARY, CudaAnswer
 from profiler.environment.findings import Finding, missing, note, ok
-
-OLDEST_DRIVER = (525, 60, 13)
-"""The first that loads what CUDA 12 compiles."""
 
 _VENDOR = "0x10de"
 _DISPLAY_CLASS = "0x03"
@@ -198,9 +196,9 @@ def check_offered(answer: CudaAnswer, bus_id: str, name: str, visible: str | Non
 def check_driver_version(driver: str) -> Finding | None:
     """None if the driver loads CUDA 12's code, or if its version is unknown."""
     version = tuple(int(part) for part in re.findall(r"\d+", driver))
-    if not version or version >= OLDEST_DRIVER:
+    oldest = OLDEST.linux
+    if not version or version >= tuple(int(part) for part in oldest.split(".")):
         return None
-    oldest = ".".join(map(str, OLDEST_DRIVER))
     return missing("driver", f"{driver} is too old: cubins of CUDA 12 need {oldest} or newer", INSTALL_DRIVER)
 
 

@@ -90,6 +90,11 @@ class CudaBackend:
     def compiler(self) -> str:
         return compiler_text(self._tools.compiler)
 
+    @property
+    def cuda_major(self) -> int:
+        """The compiler's CUDA, e.g. 12."""
+        return int(self._tools.compiler.identity.split()[1].split(".")[0])
+
     def prepare(self, folder: Path) -> Build:
         tools = self._tools
         from profiler.kernels.cuda.build import build

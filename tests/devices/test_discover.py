@@ -120,6 +120,12 @@ def test_opening() -> None:
         assert device.slug == "a100"
 
 
+def test_a_card_that_is_split_is_refused() -> None:
+    split = FakeGpu("NVIDIA H200", mig=True)
+    with pytest.raises(DeviceError, match="MIG mode"):
+        open_device(here(split).gpus[0], vendor(split))
+
+
 @pytest.mark.parametrize(
     ("name", "slug"),
     [

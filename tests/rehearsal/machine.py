@@ -14,6 +14,7 @@ from typing import Any
 
 from profiler import pipeline
 from profiler.cli import main
+from profiler.devices import discover
 from profiler.devices.discover import Vendor
 from profiler.devices.nvml import Nvml
 from profiler.environment import doctor
@@ -49,6 +50,6 @@ def _vendor(path: Path) -> Vendor:
 
 if __name__ == "__main__":
     vendor = _vendor(Path(sys.argv.pop(1)))
-    for module in (pipeline, doctor):
+    for module in (pipeline, doctor, discover):
         module.Vendor = lambda: vendor  # type: ignore[attr-defined]
     main()

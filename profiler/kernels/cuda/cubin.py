@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from profiler.cuda_versions import LEAST_DRIVERS
 from profiler.errors import CompilerError
 
 _ELF_ABI_VERSION = 8  # index of EI_ABIVERSION in the header's identification
-
-LEAST_DRIVERS: Mapping[int, str] = {7: "525.60.13", 8: "580.65.06"}
-"""The oldest Linux driver that loads a cubin of an ELF ABI.
-
-CUDA 12's compilers write ABI 7 for sm_75 to sm_90, CUDA 13's ABI 8. Within a major release of CUDA cubins load on all
-of its drivers: 525 and newer for CUDA 12.x, 580 and newer for 13.x (NVIDIA, CUDA Compatibility, section "Minor Version
-Compatibility", table 1; the releases are those of the CUDA 12.0 and 13.0 release notes).
-"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Cubin:
         if self.abi not in LEAST_DRIVERS:
             known = ", ".join(map(str, LEAST_DRIVERS))
             raise CompilerError(f"cubins of ELF ABI {self.abi} are not known here (known: {known}); use CUDA 12 or 13")
-        return LEAST_DRIVERS[self.abi]
+        return LEAST_DRIVERS[self.abi].linux
 
     def usage(self, entry: str) -> Usage:
         """What kernel ``entry`` needs, from the log. Raises `CompilerError` if the log does not say."""
