@@ -35,6 +35,7 @@ help: ## list the targets and their variables
 	@echo "Variables of kernels (default), besides MODEL, PRECISIONS, OUT and JSON:"
 	@echo "  GPU=t4             t4, a100 or h200; no such card is needed (auto stands for t4)"
 	@echo "  BATCH=8   CONFIGS=8   CUDA=12|13|nvcc|/path/to/cuda"
+	@echo "Variables of bundle, besides these: GPU=t4 (or cpu: this machine's kind)   CACHE=network   FILE=run.zip"
 	@echo "Variable of bench: ARGS=\"PART ... [OPTION ...]\", e.g. ARGS=\"builds --gpu a100\"; ARGS=--help lists them"
 
 profile: $(VENV)/.base $(EXTRA) $(CUDA_EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
