@@ -42,6 +42,7 @@ from profiler.kernels.pool_build import BuildPool
 from profiler.lut import store
 from profiler.lut.schema import LutRow, Source
 from profiler.measure import Run
+from profiler.measure.turns import MachineTurns
 from profiler.predictor.learned import LearnedModel
 from profiler.quantize.samples import sample_arguments
 from profiler.record import CacheMode, Conditions
@@ -50,7 +51,6 @@ from profiler.statistics import Summary, summarize
 from profiler.targets import GpuTarget, cuda_for_driver
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.tuner import Budget, Tuner
-from profiler.tuning.turns import MachineTurns
 from profiler.tuning.workbench import Workbench
 from profiler.units import format_duration
 from profiler.workload import DType, Epilogue, KernelSpec, Network, Op, Workload

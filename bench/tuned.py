@@ -19,13 +19,13 @@ from profiler.kernels.cpu.build import compiler_version
 from profiler.kernels.cpu.target import target_of
 from profiler.kernels.pool_build import BuildPool
 from profiler.measure import Run
+from profiler.measure.turns import MachineTurns
 from profiler.predictor.learned import LearnedModel
 from profiler.record import CacheMode, Conditions
 from profiler.space.config import parse_config
 from profiler.space.cpu import config_space
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.tuner import Budget, Tuner
-from profiler.tuning.turns import MachineTurns
 from profiler.tuning.workbench import Workbench
 from profiler.workload import KernelSpec
 

@@ -30,6 +30,7 @@ from profiler.lut.build import build as build_rows
 from profiler.lut.demand import Demand, demand
 from profiler.lut.table import network_table, prices
 from profiler.measure import Run, rules_of
+from profiler.measure.turns import MachineTurns
 from profiler.output_folder import require_writable
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor.learned import LearnedModel
@@ -38,7 +39,6 @@ from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, defa
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
 from profiler.tuning.tuner import Budget, Tuner
-from profiler.tuning.turns import MachineTurns
 from profiler.tuning.workbench import Builder, Workbench
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.statistics import Summary, summarize
@@ -25,6 +25,8 @@ RECORD_VERSION = 2
 """1: first version. 2: circumstances may hold ``power_w`` and ``floor_s``, fingerprints ``sustained`` and
 ``locked_sm_clock_mhz``."""
 STAGES = ("screen", "final")
+_LARGEST = 10**15
+"""No number is as large, in whatever unit."""
 
 
 class CacheMode(str, Enum):
@@ -71,8 +73,16 @@ class Fingerprint:
     locked_sm_clock_mhz: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("device", "device_name", "arch", "uuid", "driver", "compiler"):
+            require_text(name, getattr(self, name))
+        for name in ("ecc", "clocks_locked", "sustained"):
+            if getattr(self, name) is not None or name == "sustained":
+                require_bool(name, getattr(self, name))
         if self.power_limit_w is not None:
+            require_number("power_limit_w", self.power_limit_w)
             object.__setattr__(self, "power_limit_w", float(self.power_limit_w))  # 70 and 70.0 are one instrument
+        if self.locked_sm_clock_mhz is not None:
+            require_count("locked_sm_clock_mhz", self.locked_sm_clock_mhz, least=1)
 
     @property
     def digest(self) -> str:
@@ -98,8 +108,7 @@ class Conditions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cache_mode", CacheMode(self.cache_mode))
-        if self.threads < 1:
-            raise ValueError("threads must be at least 1")
+        require_count("threads", self.threads, least=1)
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,18 @@ class Circumstances:
     power_w: float | None = None
     floor_s: float | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "notes"):
+            if value is not None:
+                require_number(name, value, least=-_LARGEST if name == "temperature_c" else 0)
+        low, high, capped = self.sm_clock_mhz_low, self.sm_clock_mhz_high, self.power_capped_fraction
+        if low is not None and high is not None and low > high:
+            raise ValueError("sm_clock_mhz_low is above sm_clock_mhz_high")
+        if capped is not None and capped > 1:
+            raise ValueError("power_capped_fraction is above 1")
+        if not isinstance(self.notes, tuple) or not all(isinstance(note, str) for note in self.notes):
+            raise ValueError("the notes are no texts")
 
 
 @dataclass(frozen=True)
@@ -145,9 +166,16 @@ class Measurement:
     def __post_init__(self) -> None:
         _check_origin(self)
         if self.stage not in STAGES:
-            raise ValueError(f"stage '{self.stage}' is none of {', '.join(STAGES)}")
-        if not re.fullmatch(r"[0-9a-f]{64}", str(self.artifact_sha256)):
-            raise ValueError("artifact_sha256 is not a digest")
+            raise ValueError(f"stage {self.stage!r} is none of {', '.join(STAGES)}")
+        require_digest("artifact_sha256", self.artifact_sha256)
+        require_count("launches_per_sample", self.launches_per_sample, least=1)
+        require_count("discarded", self.discarded)
+        require_bool("native", self.native)
+        if not isinstance(self.circumstances, Circumstances):
+            raise ValueError("the circumstances are none")
+        for sample_s in self.samples_s:
+            require_number("a sample", sample_s)
+        summarize(self.samples_s)
 
     @property
     def summary(self) -> Summary:
@@ -171,14 +199,55 @@ class Failure:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", FailureKind(self.kind))
         _check_origin(self)
+        if not isinstance(self.message, str):
+            raise ValueError("message is not a text")
 
 
 def _check_origin(record: Measurement | Failure) -> None:
+    if not isinstance(record.spec, KernelSpec) or not isinstance(record.conditions, Conditions):
+        raise ValueError("spec or conditions are none")
+    for extent in fields(record.spec.workload)[1:]:
+        require_count(extent.name, getattr(record.spec.workload, extent.name))
+    for layout in ("input_layout", "output_layout"):
+        require_text(layout, getattr(record.spec, layout))
     for name in ("config", "fingerprint", "run_id", "tool_version"):
-        if not isinstance(getattr(record, name), str):
-            raise ValueError(f"{name} is not a text")
-    if isinstance(record.measured_at, bool) or not isinstance(record.measured_at, (int, float)):
-        raise ValueError("measured_at is not a number")
+        require_text(name, getattr(record, name))
+    require_number("measured_at", record.measured_at)
+
+
+def require_text(name: str, value: object) -> None:
+    """Raises `ValueError` for what is no text, or none that can be printed on a line."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{name} is not a text that can be printed")
+
+
+def require_digest(name: str, value: object) -> None:
+    """Raises `ValueError` for what is no sha256 in hex."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError(f"{name} is not a digest")
+
+
+def require_bool(name: str, value: object) -> None:
+    """Raises `ValueError` for what is neither true nor false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is neither true nor false")
+
+
+def require_count(name: str, value: object, least: int = 0) -> None:
+    """Raises `ValueError` for what is no integer of a possible size."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < _LARGEST:
+        raise ValueError(f"{name} is not a possible integer of at least {least}")
+
+
+def require_number(name: str, value: object, least: float = 0) -> None:
+    """Raises `ValueError` for what is no number of a possible size."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < _LARGEST:
+        raise ValueError(f"{name} is not a possible number")
+
+
+def escaped(text: str) -> str:
+    """For people: on one line, whatever characters a file has brought in."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 Record = Union[Measurement, Failure, Fingerprint]
@@ -200,9 +269,9 @@ def encode(record: Record) -> str:
 
 
 def decode(line: str, origin: str = "record") -> Record:
-    """Inverse of `encode`; raises `InvalidFile` naming ``origin``."""
+    """Inverse of `encode`; raises `InvalidFile` naming ``origin``, for values of a wrong kind too."""
     try:
-        body = json.loads(line)
+        body: dict[str, Any] = json.loads(line)
         version = body.pop("version")
         if isinstance(version, bool) or version not in range(1, RECORD_VERSION + 1):
             raise ValueError(f"unknown version (this is version {RECORD_VERSION})")
@@ -212,15 +281,20 @@ def decode(line: str, origin: str = "record") -> Record:
         if "conditions" in body:
             body["conditions"] = Conditions(**body["conditions"])
         if "circumstances" in body:
-            notes = tuple(body["circumstances"].pop("notes", ()))
-            body["circumstances"] = Circumstances(**body["circumstances"], notes=notes)
+            body["circumstances"] = _circumstances(body["circumstances"])
         if "samples_s" in body:
             body["samples_s"] = tuple(body["samples_s"])
-            summarize(body["samples_s"])
         record: Record = cls(**body)
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidWorkload) as error:
-        raise InvalidFile(f"{origin}: not a record of the profiler: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidWorkload) as error:
+        raise InvalidFile(f"{origin}: not a record of the profiler: {escaped(str(error))}") from None
     return record
+
+
+def _circumstances(body: dict[str, Any]) -> Circumstances:
+    notes = body.pop("notes", [])
+    if not isinstance(notes, list):
+        raise ValueError("the notes are no texts")
+    return Circumstances(**body, notes=tuple(notes))
 
 
 class Journal:

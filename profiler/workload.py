@@ -424,6 +424,9 @@ class Network:
         self._check_writers()
 
     def _check_names(self) -> None:
+        for name in (self.name, *(t.name for t in self.tensors), *(layer.name for layer in self.layers), *self.skipped):
+            if not isinstance(name, str) or not name.isprintable():
+                raise InvalidWorkload(f"the name {name!a} is not a text that can be printed; rename it in the model")
         known = {t.name for t in self.tensors}
         for label, names in (
             ("tensor", [t.name for t in self.tensors]),

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from profiler.record import (
     Record,
     decode,
     encode,
+    escaped,
 )
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
@@ -41,8 +42,10 @@ SPEC = KernelSpec(
 )
 FINGERPRINT = Fingerprint("cpu", "A CPU", "x86_64", "uuid", "", "tvm 0.27", power_limit_w=70.0, ecc=True)
 
-text = st.text(max_size=20)
+free_text = st.text(max_size=20)
+text = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), max_size=20)  # printable
 maybe = st.none() | st.floats(0, 1e6)
+clocks_mhz = st.tuples(st.floats(0, 3000), st.floats(0, 3000)).map(sorted) | st.just((None, None))
 conditions = st.builds(Conditions, threads=st.integers(1, 8), cache_mode=st.sampled_from(CacheMode))
 measurements = st.builds(
     Measurement,
@@ -59,7 +62,19 @@ measurements = st.builds(
     measured_at=st.floats(0, 2e9),
     tool_version=text,
     native=st.booleans(),
-    circumstances=st.builds(Circumstances, *[maybe] * 7, st.lists(text, max_size=2).map(tuple)),
+    circumstances=clocks_mhz.flatmap(
+        lambda clocks: st.builds(
+            Circumstances,
+            st.just(clocks[0]),
+            st.just(clocks[1]),
+            st.none() | st.floats(-50, 200),
+            maybe,
+            st.none() | st.floats(0, 1),
+            maybe,
+            maybe,
+            st.lists(free_text, max_size=2).map(tuple),
+        )
+    ),
 )
 failures = st.builds(
     Failure,
@@ -68,7 +83,7 @@ failures = st.builds(
     conditions=conditions,
     fingerprint=text,
     kind=st.sampled_from(FailureKind),
-    message=text,
+    message=free_text,
     run_id=text,
     measured_at=st.floats(0, 2e9),
     tool_version=text,
@@ -252,21 +267,91 @@ def test_two_processes_append_without_losing_or_tearing_lines(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("name", "values"),
     [
-        ("config", 5),
-        ("measured_at", "x"),
-        ("measured_at", True),
-        ("artifact_sha256", ""),
-        ("stage", "bogus"),
-        ("fingerprint", None),
-        ("run_id", 1),
+        ("config", (5, None, "a\nb", "\x1b[2J", "\ud800", ["c"])),
+        ("fingerprint", (None, "a\rb")),
+        ("run_id", (1, "x\ny")),
+        ("tool_version", (0.1, "\0")),
+        ("measured_at", ("x", True, None, -1.0, float("nan"), float("inf"), 1e300, 10**400)),
+        ("artifact_sha256", ("", None, "AB" * 32, "ab" * 32 + "\n", int("1" * 64))),
+        ("stage", ("bogus", None, ["final"], "final\n")),
+        ("launches_per_sample", (0, -1, 1.0, True, None, "1", 10**20)),
+        ("discarded", (None, -1, 0.5, False, "0", 10**20)),
+        ("native", (None, 1, "true")),
+        ("samples_s", (None, 1.0, "12", [True], [None], [0.0], [float("inf")], [1e300], [10**400], [[1.0]])),
+        ("circumstances", (None, [], "", {"notes": "a note"}, {"notes": [1]}, {"notes": None})),
+        ("conditions", (None, {"threads": True}, {"threads": 1.0}, {"threads": 10**20}, {"threads": "1"})),
+        ("spec", (None, [])),
+        ("odd\x1b\n", (1,)),
     ],
 )
-def test_a_field_of_the_wrong_kind_is_refused_with_its_line(tmp_path: Path, field: str, value: object) -> None:
-    body = json.loads(encode(measurement()))
-    body[field] = value
+def test_a_field_of_the_wrong_kind_is_refused_with_its_line(tmp_path: Path, name: str, values: list[object]) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text(json.dumps(body) + "\n")
-    with pytest.raises(InvalidFile, match=r"journal\.jsonl, line 1"):
-        list(Journal(path).read())
+    for value in values:
+        path.write_text(json.dumps({**json.loads(encode(measurement())), name: value}) + "\n")
+        with pytest.raises(InvalidFile, match=r"journal\.jsonl, line 1: not a record") as caught:
+            list(Journal(path).read())
+        assert str(caught.value).isprintable(), value
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Circumstances) if f.name != "notes"])
+@pytest.mark.parametrize("value", ["70", True, float("nan"), float("-inf"), [1.0]])
+def test_a_circumstance_of_the_wrong_kind(name: str, value: object) -> None:
+    with pytest.raises(InvalidFile):
+        decode(damaged(lambda b: b["circumstances"].update({name: value})))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sm_clock_mhz_low": 2.0, "sm_clock_mhz_high": 1.0}, {"power_capped_fraction": 1.1}, {"power_w": -1.0}],
+)
+def test_circumstances_that_cannot_be(changes: dict[str, float]) -> None:
+    with pytest.raises(InvalidFile):
+        decode(damaged(lambda b: b["circumstances"].update(changes)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device_name", "a\nb"),
+        ("uuid", None),
+        ("power_limit_w", "70"),
+        ("power_limit_w", float("nan")),
+        ("ecc", "yes"),
+        ("clocks_locked", 1),
+        ("sustained", None),
+        ("locked_sm_clock_mhz", 0),
+        ("locked_sm_clock_mhz", 585.5),
+    ],
+)
+def test_a_fingerprint_of_the_wrong_kind(name: str, value: object) -> None:
+    with pytest.raises(InvalidFile):
+        decode(json.dumps({**json.loads(encode(FINGERPRINT)), name: value}))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"in_channels": 10**20, "out_channels": 10**20}, {"input_layout": 5}, {"output_layout": "n\n"}]
+)
+def test_a_kernel_that_cannot_be(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidFile):
+        decode(damaged(lambda b: b["spec"].update(changes)))
+
+
+def test_a_failure_s_message_is_any_text() -> None:
+    failure = Failure(SPEC, "c", Conditions(), "f", FailureKind.CRASH, "two\nlines", "r", 1.0, "0.1")
+    assert decode(encode(failure)) == failure
+    for message in (None, 5):
+        with pytest.raises(InvalidFile):
+            decode(json.dumps({**json.loads(encode(failure)), "message": message}))
+
+
+def test_a_deep_line_is_no_record() -> None:
+    with pytest.raises(InvalidFile):
+        decode("[" * 100_000)
+
+
+@given(free_text)
+def test_what_is_escaped_is_on_one_line(raw: str) -> None:
+    assert escaped(raw).isprintable()
+    assert (escaped(raw) == raw) == raw.isprintable()

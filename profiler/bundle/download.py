@@ -52,9 +52,14 @@ def download(wanted: Wanted, gpu: bool) -> Wheels:
             packages.append("nvidia-ml-py")
             obstacle = _build_pycuda(folder, wanted)
             if obstacle:
-                notes.append(f"PyCUDA is not in the bundle: {obstacle}; on the box run: pip install pycuda")
+                notes.append(
+                    f"PyCUDA is not in the bundle: {obstacle}; where the box has none, make its wheel on a machine of "
+                    "that kind and Python: python -m profiler.environment.pycuda_wheel --wheel FOLDER"
+                )
             else:
                 packages.append(PYCUDA)
+                library = " ".join(platform.libc_ver()) or "this machine's C library"
+                notes.append(f"PyCUDA was built here: it loads where {library} or a newer one is")
         _pip(packages, wanted, folder)
         return Wheels({path.name: path.read_bytes() for path in sorted(folder.glob("*.whl"))}, tuple(notes))
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.bundle.box.results import Header, Results, parse
-from profiler.errors import InvalidFile
+from profiler.errors import FingerprintMismatch, InvalidFile, OutputError
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
+from profiler.lut.build import row_of
+from profiler.lut.schema import COLUMNS, LutRow, RowError
 from profiler.output_folder import require_writable
-from profiler.record import Failure, Measurement, encode
+from profiler.record import Failure, Fingerprint, Measurement, encode, escaped
 from profiler.tuning.database import TuningDatabase
 from profiler.workload import Workload
 
@@ -49,8 +53,9 @@ def load(path: Path, incomplete: bool = False) -> Results:
         ) from None
     if results.header is None:
         raise InvalidFile(f"{path}, line 1: not a result file of a bundle: it has no whole line")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", results.header.fingerprint.device):  # it names files
-        raise InvalidFile(f"{path}, line 1: '{results.header.fingerprint.device}' is not the name of a device")
+    fingerprint = results.header.fingerprint
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", fingerprint.device):  # it names files
+        raise InvalidFile(f"{path}, line 1: '{fingerprint.device}' is not the name of a device")
     cut = f"line {results.lines + 1}: it is cut short" if results.torn else ""
     if not cut and results.end is None:
         cut = f"line {results.lines}: the file ends here without its closing line"
@@ -59,21 +64,45 @@ def load(path: Path, incomplete: bool = False) -> Results:
             f"{path}, {cut}; copy it from the box again, or run the bundle again with the same -o, which goes on there "
             "(--incomplete takes what is verified)"
         )
+    _require_rows(path, results, fingerprint)
     return results
 
 
 def ingest(paths: Sequence[Path], out: Path, lut: Path | None = None, incomplete: bool = False) -> tuple[Ingested, ...]:
     """Verify all files, then add each one's records to ``out``/tuning_logs and its rows to ``out``/lut, or to ``lut``.
 
-    Raises `InvalidFile` for a file that is wrong, before anything is written, and `FingerprintMismatch` for a ``lut``
-    of another instrument.
+    Raises `InvalidFile` for a file that is wrong, and `FingerprintMismatch` for a ``lut`` of another instrument, before
+    anything is written.
     """
     loaded = [(path, load(path, incomplete)) for path in paths]
     for folder in (out / "tuning_logs", (lut.parent if lut else out / "lut")):
         require_writable(folder)
-    if lut is not None and lut.exists():
-        store.read(lut)
+    if lut is not None:
+        _require_one_instrument(lut, [results for _, results in loaded])
     return tuple(_add(path, results, out, lut) for path, results in loaded)
+
+
+def _require_one_instrument(lut: Path, files: Iterable[Results]) -> None:
+    """Of the files' rows and those of the LUT."""
+    instruments = {results.header.fingerprint: results for results in files if results.header}
+    rows = store.read(lut) if lut.exists() else ()
+    for fingerprint, results in instruments.items():
+        try:
+            rows = store.merge(rows, build_rows(results.records, fingerprint), instruments)
+        except FingerprintMismatch as error:
+            raise FingerprintMismatch(f"{lut}: {error}") from None
+
+
+def _require_rows(path: Path, results: Results, fingerprint: Fingerprint) -> None:
+    """Raises `InvalidFile` for a measurement from which no row can be made that can be read again."""
+    for measurement in (record for record in results.records if isinstance(record, Measurement)):
+        try:
+            LutRow.from_cells(dict(zip(COLUMNS, row_of(measurement, fingerprint).cells, strict=True)))
+        except RowError as error:
+            raise InvalidFile(
+                f"{path}: the measurement of {measurement.spec.key}, {measurement.config}, cannot be: "
+                f"{escaped(str(error))}"
+            ) from None
 
 
 def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
@@ -81,30 +110,52 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
     assert header is not None, "verified when it was loaded"
     fingerprint = header.fingerprint
     logs = out / "tuning_logs" / fingerprint.device
-    database = TuningDatabase(logs, fingerprint, header.conditions)
-    by_workload: dict[Workload, list[Measurement | Failure]] = {}
-    for record in results.records:
-        by_workload.setdefault(record.spec.workload, []).append(record)
-    added = 0
-    for workload, records in by_workload.items():
-        known = {encode(record) for record in database.records(workload)}
-        new = [record for record in dict.fromkeys(records) if encode(record) not in known]
-        database.append(workload, new)
-        added += len(new)
-    rows = build_rows((r for workload in by_workload for r in database.records(workload)), fingerprint)
-    if not rows:
-        lut = None
-    elif lut is None:
-        lut = store.save(out / "lut", fingerprint.device, fingerprint, rows)
-    else:
-        store.update(lut, rows, known=(fingerprint,))
+    with _locked(logs):
+        database = TuningDatabase(logs, fingerprint, header.conditions)
+        by_workload: dict[Workload, list[Measurement | Failure]] = {}
+        for record in results.records:
+            by_workload.setdefault(record.spec.workload, []).append(record)
+        old = {workload: database.records(workload) for workload in by_workload}
+        new = {workload: _new(records, old[workload]) for workload, records in by_workload.items()}
+        rows = build_rows((r for workload in by_workload for r in (*old[workload], *new[workload])), fingerprint)
+        target = lut or store.path_for(out / "lut", fingerprint.device, fingerprint.short)
+        if target.exists():
+            store.merge(store.read(target), rows, known=(fingerprint,))
+        for workload, records in new.items():  # what could be refused has been
+            database.append(workload, records)
+        if not rows:
+            lut = None
+        elif lut is None:
+            lut = store.save(out / "lut", fingerprint.device, fingerprint, rows)
+        else:
+            store.update(lut, rows, known=(fingerprint,))
     own = {record.spec for record in results.records}
     return Ingested(
         path=path,
         header=header,
         records=len(results.records),
-        added=added,
+        added=sum(map(len, new.values())),
         measured=sum(row.spec in own for row in rows),
         lut=lut,
         logs=logs,
     )
+
+
+def _new(
+    records: Iterable[Measurement | Failure], known: Iterable[Measurement | Failure]
+) -> tuple[Measurement | Failure, ...]:
+    texts = {encode(record) for record in known}
+    return tuple(record for record in dict.fromkeys(records) if encode(record) not in texts)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two that take in the same file at once: the second one finds what the first one has added."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".ingest.lock", "ab")  # noqa: SIM115 - closed below, outside of what is an OutputError
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; make it writable") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

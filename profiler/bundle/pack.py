@@ -24,7 +24,7 @@ from profiler.hardware import GPUS, host_cpu
 from profiler.kernels.cache import ArtifactCache
 from profiler.lut.demand import Role, demand
 from profiler.output_folder import require_writable
-from profiler.record import CacheMode, Conditions
+from profiler.record import CacheMode, Conditions, escaped
 from profiler.targets import CpuTarget, GpuTarget, Target, default_batch
 from profiler.workload import INT4, INT8, Network, Op, Precision
 
@@ -70,6 +70,8 @@ class BundleResult:
 
 def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleResult:
     """Build what the network can need and pack it. Raises `ProfilerError` for whatever the user can mend."""
+    if not request.out.name or (request.out.exists() and not request.out.is_file()):
+        raise OutputError(f"{request.out}: is no file; say which one to write with -o, e.g. run.zip")
     target = _target(request)
     gpu = isinstance(target, GpuTarget)
     batch = request.batch or default_batch(gpu)
@@ -77,6 +79,7 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
     folder = request.kernels / "kernels" / target.slug
     for needed in (folder, request.out.absolute().parent):
         require_writable(needed)
+    wheels = download(request.wheels, gpu) if request.wheels else None
     headline = (
         f"{network.name}, batch {network.batch}: {len(network.layers)} layers, "
         f"for {target.name} with {target.backend.compiler}"
@@ -89,7 +92,6 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
             f"no kernel of {network.name} could be built: {staged[0].demand.spec.key}: {staged[0].obstacle}"
         )
     manifest = _manifest(request, network, target, built)
-    wheels = download(request.wheels, gpu) if request.wheels else None
     content = {
         "__main__.py": _ENTRY.read_bytes(),
         MANIFEST: manifest.to_bytes(),
@@ -133,7 +135,9 @@ def _target(request: BundleRequest) -> Target:
     if request.threads > 1:
         raise DeviceError("threads are of a CPU; leave --threads out for a GPU")
     if slug not in GPUS:
-        raise DeviceError(f"kernels cannot be built for '{request.device}'; say --device cpu, {', '.join(GPUS)}")
+        raise DeviceError(
+            f"kernels cannot be built for '{escaped(request.device)}'; say --device cpu, {', '.join(GPUS)}"
+        )
     return GpuTarget(GPUS[slug], request.cuda)
 
 

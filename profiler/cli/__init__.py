@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 
 from profiler.errors import ProfilerError
+from profiler.record import escaped
 
 
 class Interrupted(Exception):
@@ -29,7 +30,7 @@ def main() -> None:
 
         app()
     except ProfilerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escaped(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except (Interrupted, KeyboardInterrupt):
         print("interrupted; what was measured or built is kept, the same command goes on from there", file=sys.stderr)

@@ -15,14 +15,16 @@ from rich.markup import escape
 
 from profiler.cli.arguments import parse_precisions
 from profiler.cli.bars import description, print_line, terminal_bars
+from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
-from profiler.record import CacheMode
+from profiler.record import CacheMode, escaped
 from profiler.units import format_duration
 from profiler.workload import KernelSpec
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from profiler.bundle.download import Wanted
     from profiler.bundle.ingest import Ingested
     from profiler.bundle.pack import BundleResult
     from profiler.bundle.stage import BuildPlan
@@ -62,11 +64,11 @@ def bundle(
         bool, typer.Option("--with-wheels", help="Carry NumPy (for a GPU also pynvml and PyCUDA) for a box without.")
     ] = False,
     python: Annotated[
-        str, typer.Option(help="Version of the box's Python, for --with-wheels.", show_default="this one's")
-    ] = f"{sys.version_info[0]}.{sys.version_info[1]}",
+        str | None, typer.Option(help="Version of the box's Python, for --with-wheels.", show_default="this one's")
+    ] = None,
     machine: Annotated[
-        str, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="this one's")
-    ] = platform.machine(),
+        str | None, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="this one's")
+    ] = None,
     skip_unsupported: Annotated[
         bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the output says so.")
     ] = False,
@@ -75,10 +77,13 @@ def bundle(
 
     There: python3 run.zip -o results.jsonl. Here again: ingest. Exit code 1 if a kernel could not be built.
     """
-    from profiler.bundle.download import Wanted
     from profiler.bundle.pack import BundleRequest
     from profiler.bundle.pack import bundle as make_bundle
 
+    if (python or machine) and not with_wheels:
+        raise ProfilerError(
+            "--python and --platform choose the wheels of --with-wheels; say that too, or leave them out"
+        )
     request = BundleRequest(
         model=model,
         device=device,
@@ -92,7 +97,7 @@ def bundle(
         threads=threads,
         kernels=kernels,
         skip_unsupported=skip_unsupported,
-        wheels=Wanted(python, machine) if with_wheels else None,
+        wheels=_wheels(python, machine) if with_wheels else None,
     )
     with _display() as progress:
         result = make_bundle(request, progress)
@@ -116,15 +121,22 @@ def ingest(
         _print_ingested(taken)
 
 
+def _wheels(python: str | None, machine: str | None) -> Wanted:
+    from profiler.bundle.download import Wanted
+
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Wanted(python or own, machine or platform.machine())
+
+
 def _print_bundle(result: BundleResult) -> None:
     manifest = result.manifest
     candidates = sum(len(kernel.candidates) for kernel in manifest.kernels)
     for line in result.missing[:_LISTED]:
-        typer.echo(f"no candidate: {line}")
+        typer.echo(f"no candidate: {escaped(line)}")
     if len(result.missing) > _LISTED:
         typer.echo(f"no candidate: {len(result.missing) - _LISTED} more")
     if result.skipped:
-        typer.echo(f"left out: {', '.join(result.skipped)}")
+        typer.echo(f"left out: {escaped(', '.join(result.skipped))}")
     for note in result.notes:
         typer.echo(note)
     typer.echo(

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from profiler.artifact import Artifact
 from profiler.devices.cuda_driver import GpuProperties
-from profiler.devices.cuda_timing import ATTEMPTS, BATCH_LAUNCHES, L2_SIZES, SPIN_LIMIT_S
+from profiler.devices.cuda_timing import ATTEMPTS, BATCH_LAUNCHES, L2_SIZES, SPIN_LIMIT_S, WAKE_LIMIT_S
 from profiler.devices.gpu_facts import GpuFacts
 from profiler.devices.gpu_state import GpuLimits, GpuState, compare
 from profiler.devices.kernel_process import KernelProcess
@@ -118,7 +118,7 @@ class CudaDevice:
         return self._process.load(artifact)
 
     def verify(self, handle: int) -> None:
-        answer, _ = self._process.ask(handle, {"request": "verify"})
+        answer, _ = self._process.ask(handle, {"request": "verify"}, self._time_limit_s + WAKE_LIMIT_S)
         self._launch_s[handle] = answer["elapsed_s"]
 
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
@@ -132,6 +132,9 @@ class CudaDevice:
         self._floors_s += answer["floors_s"]
         return tuple(memoryview(times).cast("d"))
 
+    def recheck(self, handle: int) -> None:
+        self._process.ask(handle, {"request": "recheck"})
+
     def throttling(self) -> Throttling | None:
         """Between the readings of NVML before and behind the last `time`."""
         return self._throttling
@@ -141,15 +144,15 @@ class CudaDevice:
         self._process.unload(handle)
 
     def circumstances(self) -> Circumstances:
-        """The clock is that of the SMs, counted behind each batch; low and high enclose the middle eight tenths."""
+        """The clock is that of the SMs, counted behind each batch; low and high are the extremes, as the samples taken
+        at them count too."""
         own = tuple(pid for pid in (os.getpid(), self._process.pid) if pid is not None)
         state = self._monitor.state(own)
-        clocks_mhz, self._clocks_mhz = sorted(self._clocks_mhz), []
+        clocks_mhz, self._clocks_mhz = self._clocks_mhz, []
         floors_s, self._floors_s = self._floors_s, []
-        tenth = len(clocks_mhz) // 10  # the first batches find an idle card
         return Circumstances(
-            sm_clock_mhz_low=clocks_mhz[tenth] if clocks_mhz else None,
-            sm_clock_mhz_high=clocks_mhz[-1 - tenth] if clocks_mhz else None,
+            sm_clock_mhz_low=min(clocks_mhz, default=None),
+            sm_clock_mhz_high=max(clocks_mhz, default=None),
             temperature_c=state.temperature_c,
             power_w=state.power_w,
             floor_s=statistics.median(floors_s) if floors_s else None,
@@ -167,12 +170,13 @@ class CudaDevice:
         return self._facts
 
     def _limit_s(self, handle: int, launches: int) -> float:
-        """How long so many launches may take, with all repetitions."""
+        """How long so many launches may take, with all repetitions, and with waking the card."""
         arguments_bytes = sum(arg.nbytes for arg in self._process.artifact(handle).args)
         prepared_s = (L2_SIZES * self.properties.l2_cache_bytes + arguments_bytes) / _SLOWEST_BYTES_PER_S
         launch_s = 10 * self._launch_s[handle] if handle in self._launch_s else self._time_limit_s
         batches = -(-launches // BATCH_LAUNCHES)
-        return self._time_limit_s + ATTEMPTS * (batches * SPIN_LIMIT_S + launches * (prepared_s + launch_s))
+        repeated_s = batches * SPIN_LIMIT_S + launches * (prepared_s + launch_s)
+        return self._time_limit_s + WAKE_LIMIT_S + ATTEMPTS * repeated_s
 
     def __enter__(self) -> CudaDevice:
         return self

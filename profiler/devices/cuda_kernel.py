@@ -6,10 +6,11 @@ Every `DriverError` becomes what it means (`cuda_errors`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
 from profiler.artifact import Artifact, Launch, Resources, Role
+from profiler.cuda_versions import LEAST_DRIVERS, OLDEST
 from profiler.devices.arguments import compare_output, output_index, wrong_output
 from profiler.devices.buffers import POISON
 from profiler.devices.cuda_driver import Bytes, CudaDriver, DriverError, GpuProperties
@@ -17,10 +18,6 @@ from profiler.devices.cuda_errors import failure
 from profiler.devices.cuda_memory import GpuArena
 from profiler.devices.protocol import KernelFailure
 from profiler.record import FailureKind
-
-LEAST_CUDA: Mapping[int, tuple[int, int]] = {7: (12, 0), 8: (13, 0)}
-"""The CUDA version that a driver must support to load a cubin of an ELF ABI; other ABIs are left to the driver."""
-_OLDEST_ABI = 7
 
 
 @contextmanager
@@ -45,18 +42,17 @@ class CudaKernel:
         self._output = output_index(artifact, packed)
         self._packed = {arg.name: packed[arg.name] for arg in artifact.args if arg.name in packed}
         self._driver = driver
-        with blamed("loading the code"):
-            self._module = driver.load(artifact.code)
-        try:
+        with ExitStack() as undo:
             with blamed("loading the code"):
+                self._module = driver.load(artifact.code)
+                undo.callback(_attempt, driver.unload, self._module)
                 self._function = driver.function(self._module, artifact.entry, self._launch.shared_bytes)
             with blamed(f"no memory for {sum(arg.nbytes for arg in artifact.args)} bytes of arguments"):
                 self._arena = GpuArena(driver, [arg.nbytes for arg in artifact.args])
+                undo.callback(_attempt, self._arena.free)
             with blamed():
                 self._begin, self._end = driver.event(), driver.event()
-        except BaseException:
-            driver.unload(self._module)
-            raise
+            undo.pop_all()
         self._launched = False
 
     @property
@@ -81,6 +77,12 @@ class CudaKernel:
         with blamed("reading back"):
             self._compare()
         return elapsed_s
+
+    def recheck(self) -> None:
+        """Compare every byte that the last launch left; nothing if there was none. Raises `KernelFailure`."""
+        if self._launched:
+            with blamed("reading back"):
+                self._compare()
 
     def close(self) -> None:
         """Give the memory back."""
@@ -120,6 +122,12 @@ class CudaKernel:
         compare_output(self.artifact, self._arena.read(self._output))
 
 
+def _attempt(undo: Callable[..., None], *arguments: object) -> None:
+    """Where something else has failed already, that counts and not what follows from it."""
+    with suppress(DriverError):
+        undo(*arguments)
+
+
 def check_fits(artifact: Artifact, gpu: GpuProperties) -> Launch:
     """How it is launched. Raises `KernelFailure` (LAUNCH) for what this GPU or its driver is known not to run."""
     launch, resources = artifact.launch, artifact.resources
@@ -153,11 +161,12 @@ def _foreign(artifact: Artifact, gpu: GpuProperties) -> str:
 
 
 def _too_new(resources: Resources, gpu: GpuProperties) -> str:
-    least = LEAST_CUDA.get(resources.cubin_abi)
-    if least is None or gpu.driver_version >= least:
+    """Of ABIs that are not in the table the driver is the judge."""
+    least = LEAST_DRIVERS.get(resources.cubin_abi)
+    if least is None or gpu.driver_version >= least.cuda:
         return ""
-    wanted, given = (".".join(map(str, version)) for version in (least, gpu.driver_version))
-    older = ", or compile with CUDA 12 (CUDA=12)" if gpu.driver_version >= LEAST_CUDA[_OLDEST_ABI] else ""
+    wanted, given = (".".join(map(str, version)) for version in (least.cuda, gpu.driver_version))
+    older = ", or compile with CUDA 12 (CUDA=12)" if gpu.driver_version >= OLDEST.cuda else ""
     return (
         f"the driver is too old for the kernel: it supports CUDA {given}, the cubin needs CUDA {wanted} "
         f"(driver {resources.least_driver} or newer); update the driver{older}"

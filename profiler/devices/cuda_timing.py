@@ -17,11 +17,17 @@ is told, never subtracted), and the SM clock is counted.
 
 The spinning kernel ends by itself after a while, or a mistake would block the GPU. What was timed then has launch gaps
 and does not count; the batch is repeated, and shorter.
+
+A card that had nothing to do runs at idle clocks, and takes a while of work to raise them. So it is kept busy before a
+kernel is timed (`Timer.wake`), and again when it had nothing to do since the last batch.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 from profiler.devices.cuda_driver import CudaDriver
@@ -37,7 +43,13 @@ SPIN_LIMIT_S = 0.2
 ATTEMPTS = 5
 """In a row, each half as long as the one before."""
 L2_SIZES = 3
+WAKE_LIMIT_S = 0.5
 _CLOCK_S = 100e-6
+_LOOK_EVERY_S = 0.005  # at the clock, while the card is woken
+_STEADY = 0.01  # two looks that differ by less
+_AWAKE = 0.5  # of the rated clock: no card idles there
+_RAMP_S = 0.1  # of work, after which a card that is still below that is taken to be held there (locked, capped)
+_IDLE_S = 0.05  # without work, after which a card may have gone to sleep
 
 
 class Timed(Protocol):
@@ -74,10 +86,15 @@ class _Nothing:
 
 
 class Timer:
-    """Times kernels on one GPU. Everything that it needs is made here, so that nothing is while the GPU spins."""
+    """Times kernels on one GPU. Everything that it needs is made here, so that nothing is while the GPU spins.
 
-    def __init__(self, driver: CudaDriver) -> None:
+    clock : seconds of host time.
+    """
+
+    def __init__(self, driver: CudaDriver, clock: Callable[[], float] = monotonic) -> None:
         self._driver = driver
+        self._host_s = clock
+        self._ended_s = -math.inf  # when the card had work last
         self._probes = Probes(driver)
         self._nothing = _Nothing(self._probes)
         self._events = [(driver.event(), driver.event()) for _ in range(BATCH_LAUNCHES + 1)]
@@ -90,12 +107,42 @@ class Timer:
         self._probes.touch(self._scratch, self._scratch_bytes)  # evicts what filling it left to be written
         driver.wait()
 
+    def wake(self) -> None:
+        """Keep the card busy until its clock is steady: two looks in a row agree, and not at an idle clock.
+
+        A card that idles agrees with itself as well; one that stays below `_AWAKE` is given `_RAMP_S` to leave it.
+        After `WAKE_LIMIT_S` of host time the clock is taken as it is. Raises `DriverError`.
+        """
+        awake_mhz = _AWAKE * self._driver.properties.clock_rate_khz / 1e3
+        begin_s, before_mhz = self._host_s(), 0.0
+        while True:
+            mhz = self._busy_mhz()
+            self._ended_s = self._host_s()
+            busy_s = self._ended_s - begin_s
+            steady = abs(mhz - before_mhz) <= _STEADY * mhz and (mhz >= awake_mhz or busy_s >= _RAMP_S)
+            if steady or busy_s >= WAKE_LIMIT_S:
+                return
+            before_mhz = mhz
+
+    def _busy_mhz(self) -> float:
+        """Clock of an SM after a little work."""
+        begin_s = self._host_s()
+        while self._host_s() - begin_s < _LOOK_EVERY_S:
+            self._probes.touch(self._scratch, self._scratch_bytes)
+            self._driver.wait()
+        self._probes.clock(_CLOCK_S)
+        return self._probes.clock_mhz()
+
     def time(self, kernel: Timed, launches: int, mode: CacheMode) -> Timing:
         """Raises `KernelFailure` (UNSTABLE) if batches cannot be kept free of launch gaps, and `DriverError`.
+
+        A card that had no work for a while is woken first; not for 0 launches.
 
         After a batch that could not be queued in time there are half as many launches in one: this driver's queue may
         be shorter than others', or the machine slower.
         """
+        if launches and self._host_s() - self._ended_s > _IDLE_S:
+            self.wake()
         timing, most, failed = Timing(), BATCH_LAUNCHES, 0
         while len(timing.times_s) < launches:
             batch = min(most, launches - len(timing.times_s))
@@ -128,6 +175,7 @@ class Timer:
         finally:
             self._probes.release()
         self._driver.wait()
+        self._ended_s = self._host_s()
 
     def _put(self, kernel: Timed, index: int, mode: CacheMode) -> None:
         if mode is not CacheMode.HOT:

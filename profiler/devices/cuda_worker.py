@@ -1,15 +1,16 @@
 """The process in which kernels run on a GPU: ``python -m profiler.devices.cuda_worker <PCI bus id> <pid of parent>``.
 
 How it speaks with its parent is in `worker_loop`. The greeting has the GPU's ``properties``. Requests: load (payload:
-the artifact), verify, time, unload.
+the artifact), verify, time, recheck, unload.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from time import monotonic
 
 from profiler.artifact import Artifact
 from profiler.devices.arguments import SampleArguments
@@ -25,15 +26,18 @@ from profiler.record import CacheMode
 
 
 class CudaBench:
-    """Kernels by handle on an open GPU. Raises `DeviceError` if not even the probe kernels run there."""
+    """Kernels by handle on an open GPU. clock : seconds of host time.
 
-    def __init__(self, driver: CudaDriver) -> None:
+    Raises `DeviceError` if not even the probe kernels run there.
+    """
+
+    def __init__(self, driver: CudaDriver, clock: Callable[[], float] = monotonic) -> None:
         self._driver = driver
         self._kernels: dict[int, CudaKernel] = {}
         self._arguments = SampleArguments()
         gpu = driver.properties
         try:
-            self._timer = Timer(driver)
+            self._timer = Timer(driver, clock)
         except DriverError as error:
             raise DeviceError(f"{gpu.name} ({gpu.pci_bus_id}) does not work: {describe(error)}") from None
 
@@ -43,24 +47,41 @@ class CudaBench:
 
     def operations(self) -> dict[str, Operation]:
         """What answers which request."""
-        return {"load": self._load, "verify": self._verify, "time": self._time, "unload": self._unload}
+        return {
+            "load": self._load,
+            "verify": self._verify,
+            "time": self._time,
+            "recheck": self._recheck,
+            "unload": self._unload,
+        }
 
+    @blamed()
     def _load(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
         artifact = Artifact.from_bytes(payload)
         self._kernels[request["handle"]] = CudaKernel(self._driver, artifact, self._arguments.of(artifact))
         return {}, b""
 
+    @blamed()
     def _verify(self, request: Header, _: bytes) -> tuple[Header, bytes]:
-        return {"elapsed_s": self._kernels[request["handle"]].verify()}, b""
+        """The kernel is about to be timed, so the card is woken here, in nobody's budget."""
+        elapsed_s = self._kernels[request["handle"]].verify()
+        self._timer.wake()
+        return {"elapsed_s": elapsed_s}, b""
 
+    @blamed()
     def _time(self, request: Header, _: bytes) -> tuple[Header, bytes]:
         """The payload has the seconds of each launch, as doubles."""
         kernel = self._kernels[request["handle"]]
         kernel.ready()
-        with blamed():
-            timing = self._timer.time(kernel, request["launches"], CacheMode(request["mode"]))
+        timing = self._timer.time(kernel, request["launches"], CacheMode(request["mode"]))
         return {"clocks_mhz": timing.clocks_mhz, "floors_s": timing.floors_s}, array("d", timing.times_s).tobytes()
 
+    @blamed()
+    def _recheck(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        self._kernels[request["handle"]].recheck()
+        return {}, b""
+
+    @blamed()
     def _unload(self, request: Header, _: bytes) -> tuple[Header, bytes]:
         self._kernels.pop(request["handle"]).close()
         return {}, b""

@@ -98,6 +98,9 @@ class HostDevice:
         _, elapsed_ns = self._process.ask(handle, request, limit_s)
         return tuple(ns * 1e-9 for ns in memoryview(elapsed_ns).cast("q"))
 
+    def recheck(self, handle: int) -> None:
+        self._process.ask(handle, {"request": "recheck"})
+
     def throttling(self) -> None:
         """What a CPU's clock did is in the circumstances; no cause is known."""
 

@@ -58,6 +58,13 @@ class Device(Protocol):
         """Seconds of each of so many launches in a row, the caches having been prepared ahead of each."""
         ...
 
+    def recheck(self, handle: int) -> None:
+        """Compare what the last timed launch left, without launching; `WRONG_OUTPUT` if a byte differs.
+
+        Passes where nothing is left of a launch, as in a process that took the place of another.
+        """
+        ...
+
     def throttling(self) -> Throttling | None:
         """What held the device back during the last `time`; None if it cannot tell."""
         ...

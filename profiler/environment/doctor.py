@@ -47,7 +47,12 @@ from profiler.targets import GpuTarget, cuda_for_driver
 def examine(
     device: str = "auto", out: Path = Path(), vendor: Vendor | None = None, machine: Machine | None = None
 ) -> Report:
-    """All findings for ``make profile GPU=<device> OUT=<out>``. Never fails for what is missing."""
+    """All findings for ``make profile GPU=<device> OUT=<out>``. Never fails for what is missing.
+
+    Raises `DeviceError` if ``device`` is no text of one line.
+    """
+    if not device.isprintable():
+        raise DeviceError(f"unknown device {device!a}")
     vendor, machine = vendor or Vendor(), machine or Machine()
     machine = replace(machine, ask_cuda=cache(machine.ask_cuda))
     with ExitStack() as stack:

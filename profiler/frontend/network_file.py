@@ -68,6 +68,8 @@ def load(path: Path, batch: int) -> Network:
         )
     except KeyError as error:
         raise InvalidFile(f"{path}: not a network file: {error} is missing") from None
+    except RecursionError:
+        raise InvalidFile(f"{path}: not a network file: it is nested too deeply") from None
     except (OSError, ValueError, TypeError, InvalidWorkload) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidFile(f"{path}: not a network file: {reason}") from None

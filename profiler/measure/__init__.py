@@ -28,8 +28,11 @@ Every sample is kept, but for two reasons to discard it, and both are counted. O
 something else must have run (`Summary.contaminated`). Then all samples of that kernel are taken once more, and if the
 second ones look no better a note says so.
 
+A kernel may be right once, launched by itself, and wrong in a row of launches: a `FINAL` measurement ends with a second
+look at every output, as the last timed launch left it (`Device.recheck`). One that differs makes the record a failure.
+
 - `window`: the loop. `rule`: when there are enough samples. `throttle`: waits and rests. `stability`: failures that are
-  the device's and not the kernel's.
+  the device's and not the kernel's. `turns`: whose turn it is on this machine.
 """
 
 from __future__ import annotations

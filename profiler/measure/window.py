@@ -69,6 +69,8 @@ def measure(
     All artifacts are loaded at the same time and sampled in turn; those that shall be compared belong into one call.
     What fails becomes a `Failure` and loses none of the others. A `Recorded` device hands its records on unchanged.
 
+    The stage ``final`` ends with a second look at every output, as the last timed launch left it (`Device.recheck`).
+
     Waits and rests (`throttle`) are no part of a kernel's budget; a device whose fingerprint says ``sustained`` gets no
     rests.
 
@@ -119,6 +121,8 @@ class _Window:
             for _ in range(self._rule.repeats):
                 self._repeat([c for c in candidates if c.index not in self._failures and _contaminated(c)])
             circumstances = self._device.circumstances()
+            if self._stage == "final":
+                self._recheck([c for c in candidates if c.index not in self._failures])
         finally:
             for candidate in candidates:
                 self._unload(candidate.handle)
@@ -197,6 +201,14 @@ class _Window:
             candidate.contaminated += len(candidate.samples_s)
             candidate.samples_s, candidate.spent_s, candidate.capped = [], 0.0, None
         self._rounds(candidates)
+
+    def _recheck(self, candidates: Sequence[_Candidate]) -> None:
+        """A kernel may be right once, launched by itself, and wrong in a row of launches."""
+        for candidate in candidates:
+            try:
+                self._device.recheck(candidate.handle)
+            except KernelFailure as failure:
+                self._fail(candidate.index, candidate.artifact, failure)
 
     def _time(self, candidate: _Candidate, launches: int) -> Batch:
         return self._throttle.take(

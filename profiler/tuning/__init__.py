@@ -3,7 +3,6 @@
 - `cost_model`  what the search needs to know of a model of latencies
 - `search`      which configs to try next
 - `database`    the journals ``tuning_logs/<device>/<workload>.jsonl``: what was tried, by whomever
-- `turns`       whose turn it is on this machine: compile together, measure alone
 - `workbench`   builds and measures batches, in turns
 - `events`      what a tuner tells while it works
 - `tuner`       the loop over kernels

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 from profiler.artifact import Artifact
 from profiler.devices.protocol import Device
 from profiler.measure import CPU_RULES, Rules, Run, StoppingRule, measure
+from profiler.measure.turns import NoTurns, Turns
 from profiler.predictor.prediction import FINAL_STAGE
 from profiler.record import Conditions, Failure, Measurement
 from profiler.space.config import ScheduleConfig
 from profiler.tuning.database import SCREEN_STAGE
-from profiler.tuning.turns import NoTurns, Turns
 from profiler.workload import KernelSpec
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from profiler.bundle.closure import PACKAGE, files, imports, modules
 from tests.bundle.old_python import newer_than_3_8
 
-ROOMS = {"errors", "units", "statistics", "workload", "hardware"}
+ROOMS = {"errors", "units", "statistics", "workload", "hardware", "cuda_versions"}
 ROOMS |= {"quantize", "artifact", "record", "devices", "measure"}
 FILES = files()
 SOURCES = sorted(name for name in FILES if name.endswith(".py"))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from profiler.bundle.box.results import End, Header, Reason, ResultsFile
 from profiler.cli import bundle_commands
-from profiler.errors import InvalidFile, ProfilerError
+from profiler.errors import InvalidFile, OutputError, ProfilerError
 from tests.bundle.examples import CONDITIONS, INSTRUMENT, measurement, spec
 
 app = typer.Typer()
@@ -55,7 +55,10 @@ def test_ingest_of_a_cut_file(results: Path, tmp_path: Path) -> None:
     [
         (["--device", "gtx1080"], "say --device cpu, t4"),
         (["--device", "t4", "--threads", "2"], "threads are of a CPU"),
+        (["--device", "t4\nx"], "'t4\\nx'"),
         (["--precisions", ","], "no precision given"),
+        (["--python", "3.8"], "--with-wheels"),
+        (["--platform", "x86_64"], "--with-wheels"),
         (["--with-wheels", "--python", "2.7"], "--python 2.7"),
         (["--with-wheels", "--platform", "riscv"], "--platform riscv"),
     ],
@@ -65,3 +68,11 @@ def test_bundle_refuses(options: list[str], part: str, tmp_path: Path) -> None:
         run("bundle", "resnet18", "-o", tmp_path / "run.zip", "--kernels", tmp_path, *options)
     assert part in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_bundle_refuses_what_is_no_file_ahead_of_any_work(tmp_path: Path) -> None:
+    for out in ("/", "/dev/null", tmp_path):
+        with pytest.raises(OutputError, match="is no file"):
+            run("bundle", "resnet18", "-o", out, "--kernels", tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert Path("/dev/null").is_char_device()

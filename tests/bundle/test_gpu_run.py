@@ -128,7 +128,7 @@ def test_a_kernel_that_crashes_is_a_failure_and_no_more(box: Box, packed: Bundle
 def test_another_card_is_refused(box: Box) -> None:
     assert "for Tesla T4 (t4), which is not here; found: NVIDIA A100" in box.refused(nvml=FakeNvml([A100]))
     assert "not for NVIDIA A100" in box.refused("--gpu", "0", nvml=FakeNvml([A100, T4]))
-    assert "no GPU 5" in box.refused("--gpu", "5", nvml=FakeNvml([T4]))
+    assert "no GPU '5'" in box.refused("--gpu", "5", nvml=FakeNvml([T4]))
 
 
 def test_no_driver_is_one_line(box: Box) -> None:

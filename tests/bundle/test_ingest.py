@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -14,7 +18,8 @@ from profiler.bundle.ingest import ingest
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.check import check
 from profiler.record import Failure, Fingerprint, Journal, Measurement, Record
-from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, measurement, spec
+from profiler.tuning.database import TuningDatabase
+from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, forged, measurement, spec
 
 RECORDS = (
     measurement(spec(), "c0", 3.0),
@@ -37,7 +42,8 @@ def write(path: Path, records: tuple[Record, ...], instrument: Fingerprint = INS
 
 
 def everything(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 def latencies(lut: Path) -> dict[tuple[str, str], float]:
@@ -102,8 +108,13 @@ def test_two_instruments_are_kept_apart(file: Path, tmp_path: Path) -> None:
     assert first.lut != taken.lut
     assert taken.lut is not None
     assert latencies(taken.lut) == {("8", "uint8"): 7.0}
-    with pytest.raises(FingerprintMismatch):
-        ingest([second], tmp_path / "out", tmp_path / "out/lut/cpu.csv")
+    before = everything(tmp_path)
+    for out in ("out", "new"):
+        with pytest.raises(FingerprintMismatch, match=r"lut/cpu\.csv: rows of two instruments"):
+            ingest([second], tmp_path / out, tmp_path / "out/lut/cpu.csv")
+    with pytest.raises(FingerprintMismatch, match=r"mine\.csv"):
+        ingest([file, second], tmp_path / "new", tmp_path / "mine.csv")
+    assert everything(tmp_path) == before
 
 
 def test_failures_alone_make_no_row(tmp_path: Path) -> None:
@@ -141,6 +152,74 @@ def test_a_cut_file_is_refused_but_for_its_verified_part(file: Path, tmp_path: P
     refused([file], out, "line 5: it is cut short", "same -o", "--incomplete")
     (taken,) = ingest([file], out, incomplete=True)
     assert (taken.records, taken.measured) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"discarded": None},
+        {"run_id": "x\ny"},
+        {"run_id": ""},
+        {"native": 1},
+        {"launches_per_sample": 0},
+        {"circumstances": {"sm_clock_mhz_low": "a text"}},
+        {"circumstances": {"notes": [5]}},
+    ],
+    ids=str,
+)
+def test_a_record_that_makes_no_row_is_refused_ahead_of_any_change(
+    file: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Though whoever wrote it has linked it well."""
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_bytes(forged(write(tmp_path / "one.jsonl", RECORDS[:1]).read_bytes(), "record", changes))
+    refused([file, wrong], tmp_path / "out", "wrong.jsonl")
+    ingest([file], tmp_path / "out")
+    refused([wrong], tmp_path / "out", "wrong.jsonl")
+    assert latencies(tmp_path / "out/lut/cpu.csv") == BEST_S
+
+
+def test_a_lut_that_is_damaged_is_found_ahead_of_any_change(file: Path, tmp_path: Path) -> None:
+    lut = tmp_path / "out" / "lut" / "cpu.csv"
+    lut.parent.mkdir(parents=True)
+    lut.write_text("no table")
+    refused([file], tmp_path / "out", "cpu.csv, line 1")
+
+
+def test_a_lut_beside_another_instrument_s_that_is_damaged_is_found_too(file: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", replace(INSTRUMENT, uuid="4567")
+    ingest([write(tmp_path / "other.jsonl", (measurement(spec(), "c0", instrument=other),), other)], out)
+    (out / "lut" / f"cpu-{INSTRUMENT.short}.csv").write_text("no table")
+    refused([file], out, f"cpu-{INSTRUMENT.short}.csv, line 1")
+
+
+def test_a_journal_that_is_damaged_is_found_ahead_of_any_change(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ingest([write(tmp_path / "one.jsonl", RECORDS[-1:])], out)
+    (journal,) = (out / "tuning_logs" / "cpu").glob("*.jsonl")
+    journal.write_text("no record\n")
+    refused([file], out, f"{journal.name}, line 1")
+
+
+def test_two_at_once_add_a_record_once(file: Path, tmp_path: Path) -> None:
+    """The second one waits until the first, which is held up within, is done."""
+    out, inside, go_on = tmp_path / "out", threading.Event(), threading.Event()
+    append = TuningDatabase.append
+
+    def held_up(database: TuningDatabase, *arguments: Any) -> None:
+        inside.set()
+        assert go_on.wait(60)
+        append(database, *arguments)
+
+    with mock.patch.object(TuningDatabase, "append", held_up), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ingest, [file], out)
+        assert inside.wait(60)
+        second = pool.submit(ingest, [file], out)
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        go_on.set()
+        assert [future.result(60)[0].added for future in (first, second)] == [6, 0]
+    assert len(records(out)) == len(RECORDS) + 2
 
 
 def test_a_device_that_is_a_path_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from profiler.bundle.box import machine
-from profiler.devices.discover import FoundDevice, Inventory
+from profiler.devices.discover import FoundDevice, Inventory, Vendor
 from profiler.errors import DeviceError
 from profiler.hardware import host_cpu
+from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import Conditions
 from tests.bundle.examples import kernel, manifest, spec
 
@@ -39,7 +40,10 @@ def test_a_chosen_card(selector: str) -> None:
         (None, (), ("for Tesla T4 (t4)", "not here", "no NVIDIA GPU: no driver")),
         (None, (H200,), ("for Tesla T4 (t4)", "not here", "NVIDIA H200 (h200, index 1)")),
         ("1", (T4, H200), ("for Tesla T4 (t4)", "not for NVIDIA H200")),
-        ("7", (T4,), ("no GPU 7",)),
+        ("7", (T4,), ("there is no GPU '7'", "by index or UUID", "Tesla T4 (t4, index 0)")),
+        ("t\x1b4\n", (T4,), ("there is no GPU 't\\x1b4\\n'",)),
+        ("", (T4,), ("there is no GPU ''",)),
+        ("gpu-", (T4, T4_TOO), ("2 GPUs begin with 'gpu-'",)),
     ],
 )
 def test_another_card_is_refused(selector: str | None, gpus: tuple[FoundDevice, ...], parts: tuple[str, ...]) -> None:
@@ -47,6 +51,26 @@ def test_another_card_is_refused(selector: str | None, gpus: tuple[FoundDevice, 
         machine.find(MANIFEST, selector, Inventory(CPU, gpus, "no driver"))
     assert all(part in str(caught.value) for part in parts), caught.value
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "reason"),
+    [("a_package_that_is_missing", "make its wheel on a machine of this kind"), ("json", "it is old")],
+)
+def test_why_a_card_cannot_be_measured_is_said_for_the_box(package: str, reason: str) -> None:
+    """Where neither make nor our package is."""
+    with pytest.raises(DeviceError, match=rf"Tesla T4 \(t4, index 0\) cannot be measured: .*{reason}") as caught:
+        machine.open_found(MANIFEST, replace(T4, obstacle="it is old"), Vendor(package=package), sustained=False)
+    assert "GPU=" not in str(caught.value)
+
+
+def test_turns_are_those_of_every_other_run() -> None:
+    with MachineTurns.of_gpu(T4.uuid).measuring():
+        with pytest.raises(NoTurn), machine.turns(T4).measuring(0.0):
+            pass
+        with machine.turns(T4_TOO).measuring(0.0):
+            pass
+    assert machine.turns(CPU).path == MachineTurns.of_cpu().path
 
 
 def test_a_cpu_of_the_same_kind_alone() -> None:

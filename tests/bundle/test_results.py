@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile, parse
 from profiler.errors import InvalidFile, OutputError
-from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, measurement, spec
+from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, forged, measurement, spec
 
 HEADER = Header("ab" * 32, "0.1.0", INSTRUMENT, CONDITIONS, "made up", 1, 2, {"python": "3.8.18"}, 1000.0)
 RECORDS = (
@@ -194,5 +194,56 @@ def test_one_run_writes_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_folder_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="is no file"):
         ResultsFile(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        ResultsFile(tmp_path / "file" / "results.jsonl")
+
+
+def test_a_device_is_no_file(tmp_path: Path) -> None:
+    """Reading one may never end."""
+    with pytest.raises(OutputError, match="/dev/zero: is no file"):
+        ResultsFile(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("header", "version", True),
+        ("header", "version", "2\n"),
+        ("header", "batch", None),
+        ("header", "batch", True),
+        ("header", "kernels", 0),
+        ("header", "kernels", "3"),
+        ("header", "network", "a\x1b[2J"),
+        ("header", "network", ["a"]),
+        ("header", "tool_version", None),
+        ("header", "manifest", "ab"),
+        ("header", "host", None),
+        ("header", "host", {"system": "a\nb"}),
+        ("header", "host", {"system": 5}),
+        ("header", "started_at", "now"),
+        ("header", "started_at", -1),
+        ("header", "conditions", {"threads": None}),
+        ("header", "conditions", None),
+        ("header", "fingerprint", {}),
+        ("header", "odd\x1b", 1),
+        ("end", "reason", "bored\n"),
+        ("end", "measurements", None),
+        ("end", "failures", -1),
+        ("end", "ended_at", True),
+        ("end", "odd\x1b", 1),
+        ("record", "discarded", None),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_though_the_chain_be_sound(
+    data: bytes, kind: str, name: str, value: object
+) -> None:
+    with pytest.raises(InvalidFile, match=r"file, line [126]: ") as caught:
+        parse(forged(data, kind, {name: value}), "file")
+    assert str(caught.value).isprintable()
+
+
+def test_a_forgery_without_a_change_is_the_file(data: bytes) -> None:
+    assert forged(data, "header", {}) == data

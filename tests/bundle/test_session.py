@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from profiler.artifact import Artifact
 from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.bar import Bar
 from profiler.bundle.box.manifest import Candidate, Manifest
 from profiler.bundle.box.results import End, Reason, Results, ResultsFile, parse
 from profiler.bundle.box.session import Budget, run
+from profiler.devices.protocol import Throttling
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
+from profiler.measure.turns import MachineTurns, NoTurn
+from profiler.record import CacheMode, Circumstances, Fingerprint
 from tests.bundle.examples import INSTRUMENT, FakeDevice, kernel, manifest, pack, spec
 
 KERNELS = (kernel(spec(8, 8), 5), kernel(spec(8, 4), 5), kernel(spec(16), 5, modelled_s=10.0))
@@ -31,8 +37,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def measured(archive: Archive, path: Path, device: FakeDevice, seconds: float = float("inf")) -> End:
+    budget = Budget(seconds, device.now_s, device.clock)
     with ResultsFile(path) as file:
-        return run(archive, device, file, Budget(seconds, device.now_s, device.clock), Bar(io.StringIO()))
+        return run(archive, device, MachineTurns(path.with_name("lock")), file, budget, Bar(io.StringIO()))
 
 
 def read(path: Path) -> Results:
@@ -105,22 +112,102 @@ def test_ctrl_c_is_written_and_the_run_goes_on(archive: Archive, path: Path) -> 
     assert kept == Counter(whole.asked)
 
 
-def test_a_device_that_gives_up_is_written(archive: Archive, path: Path) -> None:
+@pytest.mark.parametrize("error", [DeviceError("the GPU is lost"), ZeroDivisionError("a defect")])
+def test_a_device_that_gives_up_is_written(archive: Archive, path: Path, error: Exception) -> None:
     def lost() -> None:
-        raise DeviceError("the GPU is lost")
+        raise error
 
-    with pytest.raises(DeviceError, match="is lost"):
+    with pytest.raises(type(error), match=str(error)):
         measured(archive, path, FakeDevice(before=lost))
     end = read(path).end
     assert end is not None
     assert end.reason is Reason.FAILED
 
 
+def test_each_step_is_a_turn_of_its_own(archive: Archive, path: Path) -> None:
+    lock = path.with_name("lock")
+    free: list[bool] = []
+
+    def look() -> None:
+        with suppress(NoTurn), MachineTurns(lock).measuring(0.0):
+            free.append(True)
+        free.append(False)
+
+    measured(archive, path, FakeDevice(before=look))
+    assert set(free) == {False}
+    with MachineTurns(lock).measuring(0.0):
+        pass
+
+
+def test_somebody_else_s_turn_is_no_reason_to_miss_the_end(archive: Archive, path: Path) -> None:
+    device = FakeDevice()
+    with MachineTurns(path.with_name("lock")).measuring():
+        end = measured(archive, path, device, 0.1)
+        assert (end.reason, device.asked) == (Reason.BUDGET, [])
+
+
+@dataclass
+class HotDevice:
+    """Always slowed down; a batch takes a tenth of a second."""
+
+    slug: str = "t4"
+    now_s: float = 0.0
+    slept_s: list[float] = field(default_factory=list)
+
+    def fingerprint(self, compiler: str) -> Fingerprint:
+        return INSTRUMENT
+
+    def load(self, artifact: Artifact) -> int:
+        return 0
+
+    def verify(self, handle: int) -> None: ...
+
+    def recheck(self, handle: int) -> None: ...
+
+    def unload(self, handle: int) -> None: ...
+
+    def circumstances(self) -> Circumstances:
+        return Circumstances()
+
+    def close(self) -> None: ...
+
+    def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
+        self.now_s += 0.1
+        return (1e-3,) * launches
+
+    def throttling(self) -> Throttling:
+        return Throttling("heat")
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now_s += seconds
+
+
+def hot_run(archive: Archive, path: Path, device: HotDevice, seconds: float) -> Results:
+    budget = Budget(seconds, 0.0, lambda: device.now_s, device.sleep)
+    with ResultsFile(path) as file:
+        run(archive, device, MachineTurns(path.with_name("lock")), file, budget, Bar(io.StringIO()))
+    return read(path)
+
+
+def test_waits_for_a_cooler_card_end_with_the_budget(archive: Archive, path: Path) -> None:
+    """Without a budget a kernel is waited for 60 s, and all of a step for 180 s."""
+    device = HotDevice()
+    results = hot_run(archive, path, device, 20.0)
+    assert sum(device.slept_s) < 20
+    assert device.now_s < 30, "batches go on until no more is waited for"
+    assert results.end is not None
+    assert (results.end.reason, results.records) == (Reason.BUDGET, ()), "that it never cools down is not known"
+    with pytest.raises(DeviceError, match="cannot be measured now"):
+        hot_run(archive, path.with_name("other.jsonl"), HotDevice(), 1000.0)
+
+
 def test_failures_are_recorded_and_told(archive: Archive, path: Path) -> None:
     screen = io.StringIO()
     device = FakeDevice({(KERNELS[2].spec, "c0"): None})
     with ResultsFile(path) as file:
-        end = run(archive, device, file, Budget(clock=device.clock), Bar(screen))
+        turns = MachineTurns(path.with_name("lock"))
+        end = run(archive, device, turns, file, Budget(clock=device.clock), Bar(screen))
     assert end.failures == 1
     assert device.asked[1] == (KERNELS[2].spec, "c1", "final")
     assert f"failed (crash): {KERNELS[2].spec.key}: c0: SIGSEGV" in screen.getvalue()
@@ -156,7 +243,43 @@ def test_a_manifest_survives_its_file() -> None:
     assert (again, again.digest) == (made, made.digest)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"version": 2}', b"\xff", manifest(KERNELS).to_bytes()[:-5]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{}", b'{"version": 2}', b"\xff", b"[" * 100_000, manifest(KERNELS).to_bytes()[:-5]],
+    ids=lambda data: repr(data[:16]),
+)
 def test_no_manifest_is_one_line(data: bytes) -> None:
     with pytest.raises(InvalidFile, match="not the manifest of a bundle"):
         Manifest.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("version", True),
+        ("version", "1\n"),
+        ("network", "a\x1b[2J"),
+        ("device_name", None),
+        ("batch", 0),
+        ("batch", True),
+        ("features", [1]),
+        ("kernels", []),
+        ("draws", []),
+        ("odd\n", 1),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_one_line(name: str, value: object) -> None:
+    body = {**json.loads(manifest(KERNELS).to_bytes()), name: value}
+    with pytest.raises(InvalidFile, match="not the manifest of a bundle") as caught:
+        Manifest.from_bytes(json.dumps(body).encode())
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("config", 5), ("modelled_s", "1"), ("modelled_s", float("inf")), ("sha256", "../x")]
+)
+def test_a_candidate_with_a_wrong_value(name: str, value: object) -> None:
+    body = json.loads(manifest(KERNELS).to_bytes())
+    body["kernels"][0]["candidates"][0][name] = value
+    with pytest.raises(InvalidFile, match="not the manifest of a bundle"):
+        Manifest.from_bytes(json.dumps(body).encode())

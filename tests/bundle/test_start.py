@@ -40,6 +40,7 @@ def test_list(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([], "-o results.jsonl"),
         (["--nonsense"], "--nonsense"),
         (["-o"], "expected one argument"),
+        (["a\x1b[2J\nb"], "a\\x1b[2J\\nb"),
         (["--check", "--list"], "not allowed"),
         (["-o", "r.jsonl", "--budget", "soon"], "300s, 5m or 1h"),
         (["-o", "r.jsonl", "--gpu", "0"], "for a CPU"),

@@ -8,10 +8,12 @@ import os
 import platform
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from profiler.bundle import download
 from profiler.bundle.box import wheels
 from profiler.bundle.box.archive import MANIFEST, Archive
 from profiler.bundle.box.wheels import fits, require_packages
@@ -109,6 +111,17 @@ def test_no_wheels(tmp_path: Path, missing: str) -> None:
     assert f"pip install {missing}" in refusal(bundle(tmp_path / "run.zip", {}))
 
 
+def test_what_to_do_without_pycuda(tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip cannot install it without a toolkit."""
+    monkeypatch.setattr(wheels, "_missing", lambda gpu: ["numpy", "pynvml", "pycuda"])
+    text = refusal(bundle(tmp_path / "run.zip", {}))
+    assert "pip install numpy nvidia-ml-py)" in text
+    assert "python -m profiler.environment.pycuda_wheel --wheel FOLDER" in text
+    assert "--with-wheels --python" in text
+    monkeypatch.setattr(wheels, "_missing", lambda gpu: ["pycuda"])
+    assert "pip install" not in refusal(bundle(tmp_path / "run.zip", {}))
+
+
 def test_wheels_of_another_interpreter(tmp_path: Path, missing: str) -> None:
     archive = bundle(tmp_path / "run.zip", {f"{missing}-1-cp38-cp38-linux_{MACHINE}.whl": wheel_of(missing)})
     assert "is not for Python" in refusal(archive)
@@ -131,3 +144,16 @@ def test_a_numpy_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_impossible_wishes(python: str, machine: str) -> None:
     with pytest.raises(ProfilerError):
         Wanted(python, machine)
+
+
+@pytest.mark.parametrize("obstacle", ["", "no compiler"])
+def test_what_is_said_of_pycuda(monkeypatch: pytest.MonkeyPatch, obstacle: str) -> None:
+    """It is built here, so it needs a C library that is as new; pip alone does not build it on a box."""
+    asked: list[Sequence[str]] = []
+    monkeypatch.setattr(download, "_build_pycuda", lambda folder, wanted: obstacle)
+    monkeypatch.setattr(download, "_pip", lambda packages, wanted, folder: asked.append(packages))
+    (note,) = download.download(Wanted("3.12", MACHINE), gpu=True).notes
+    assert ("no compiler" in note, "--wheel FOLDER" in note) == (bool(obstacle),) * 2
+    assert ("loads where" in note) == (not obstacle)
+    assert "pip install" not in note
+    assert [len(packages) for packages in asked] == [2 if obstacle else 3]

@@ -61,6 +61,8 @@ BODIES = {
     "exits_with_0": "_exit(0);",
     "killed": "kill(getpid(), SIGKILL);",
     "wrong": "pool(a); ((int8_t*)a[1])[17] ^= 1;",
+    "tires": "static int calls; pool(a); if (++calls > 3) ((int8_t*)a[1])[17] ^= 1;",
+    "creeps": "static int calls; pool(a); if (++calls > 3) ((int8_t*)a[1])[2048] = calls;",
     "unfinished": "(void)a;",
     "accumulates": "int8_t* y = a[1]; int8_t old = y[9]; pool(a); y[9] += old;",
     "behind_output": "pool(a); ((int8_t*)a[1])[2048] ^= 1;",

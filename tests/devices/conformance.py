@@ -73,6 +73,17 @@ class DeviceConformance:
         device.time(handle, 3, CacheMode.HOT)
         device.verify(handle)
 
+    def test_recheck(self, device: Device, kernels: Kernels) -> None:
+        """A right kernel leaves the right output, however often it was launched, and after a second look as well."""
+        handle = device.load(kernels.right)
+        device.recheck(handle)  # nothing was launched
+        device.verify(handle)
+        device.recheck(handle)
+        for mode in CacheMode:
+            device.time(handle, 3, mode)
+            device.recheck(handle)
+        device.recheck(handle)
+
     def test_wrong_output(self, device: Device, kernels: Kernels) -> None:
         handle = device.load(kernels.wrong)
         with pytest.raises(KernelFailure) as caught:
@@ -106,6 +117,8 @@ class DeviceConformance:
             device.verify(handles[0])
         with pytest.raises(KeyError):
             device.time(handles[0], 1, CacheMode.HOT)
+        with pytest.raises(KeyError):
+            device.recheck(handles[0])
         with pytest.raises(KeyError):
             device.unload(handles[0])
         assert device.load(kernels.right) not in handles

@@ -5,7 +5,8 @@ right in every way (grid, threads, shared memory, the bytes of all arguments) wr
 performance model gives it. A launch that is not writes garbage. The probe kernels of the timed window are played.
 
 Time is two clocks in seconds: the host's advances with each call, the GPU's with each command of the stream, which
-begins when the one before has ended and the host has put it there. So a stream that runs dry has launch gaps.
+begins when the one before has ended and the host has put it there. So a stream that runs dry has launch gaps, and one
+that stays dry lets the clock of the SMs fall.
 
 What goes wrong on a GPU goes wrong here, by the driver's numbers: memory that is short or not there, code for another
 model, limits of a launch, what a `Scenario` asks for. A `Deadlock` is raised where a real GPU would stand still.
@@ -34,7 +35,7 @@ from profiler.space.gpu_model import analytic_latency_s
 from profiler.workload import KernelSpec
 
 from .fake_cuda_code import INVALID_IMAGE, read_cubin, read_ptx
-from .fake_cuda_scenario import IDLE_MHZ, Fault, Scenario
+from .fake_cuda_scenario import IDLE_AFTER_S, IDLE_MHZ, Fault, Scenario
 
 INVALID_VALUE, OUT_OF_MEMORY, NO_BINARY_FOR_GPU, NOT_FOUND = 1, 2, 209, 500
 ILLEGAL_ADDRESS, MISALIGNED_ADDRESS = 700, 716
@@ -56,12 +57,13 @@ class Deadlock(Exception):
 class FakeModule:
     """Loaded code: entries with their number of parameters (None where a cubin does not say).
 
-    launched_on : how its kernel was launched last, and what the host had written by then.
+    launched_on : how its kernel was launched last, and what the host had written by then. launches : of its kernel.
     """
 
     entries: Mapping[str, int | None]
     artifact: Artifact | None
     launched_on: tuple[object, ...] = ()
+    launches: int = 0
 
 
 @dataclass
@@ -137,7 +139,7 @@ class FakeCuda:
         self._pending: deque[tuple[float, Callable[[], None]]] = deque()
         self._spin: _Spin | None = None
         self._error = 0
-        self._probed = 0
+        self._awake_since_s = 0.0
         self._rng = np.random.default_rng(0)
 
     def learn(self, artifact: Artifact) -> None:
@@ -308,6 +310,8 @@ class FakeCuda:
             if not self._pending:
                 return
             put_at_s, run = self._pending.popleft()
+            if put_at_s - self.gpu_s > IDLE_AFTER_S:
+                self._awake_since_s = put_at_s
             self.gpu_s = max(self.gpu_s, put_at_s)
             run()
 
@@ -323,6 +327,12 @@ class FakeCuda:
         self._spin = None
         self._store(spin.outcome, np.array([outcome], "<u4"))
         return True
+
+    @property
+    def _mhz(self) -> float:
+        """Clock of the SMs."""
+        awake = self.gpu_s - self._awake_since_s >= self.scenario.ramp_s
+        return self.scenario.clock_mhz if awake else IDLE_MHZ
 
     def _find(self, address: int, nbytes: int) -> tuple[_Allocation, int]:
         for base, allocation in self._memory.items():
@@ -363,10 +373,8 @@ class FakeCuda:
 
     def play_clock(self, duration_ns: int, result: int) -> None:
         self.history.append(Ran("clock"))
+        cycles = round(duration_ns * self._mhz * 1e-3)
         self.gpu_s += duration_ns * 1e-9
-        self._probed += 1
-        mhz = IDLE_MHZ if self._probed <= self.scenario.idle_probes else self.scenario.clock_mhz
-        cycles = round(duration_ns * mhz * 1e-3)
         self._store(result, np.array([duration_ns, cycles], "<u8"))
 
     def play_nothing(self, _: int) -> None:
@@ -377,6 +385,9 @@ class FakeCuda:
         artifact = module.artifact
         assert artifact is not None, "the fake was not told what this kernel computes"
         self.history.append(Ran(artifact.entry, given))
+        module.launches += 1
+        if module.launches <= fault.right_launches:
+            fault = Fault()
         if fault.hang:
             signal.pause()
         if fault.code:
@@ -391,6 +402,7 @@ class FakeCuda:
             output = next(v for v, arg in zip(views, artifact.args, strict=True) if arg.name == "output")
             assert output is not None
             output[fault.flip] ^= 1
+            module.launched_on = ()  # the next launch writes all of it again
         if fault.writes_at is not None:
             name, offset = fault.writes_at
             beside = self._load(given[names.index(name)] + offset, 1)
@@ -431,7 +443,7 @@ class FakeCuda:
             config = parse_config(artifact.config)
             assert isinstance(config, get_args(GpuConfig))
             usual_s = analytic_latency_s(artifact.spec, config, GPUS[self.scenario.gpu])
-        slower = GPUS[self.scenario.gpu].clock_hz / (self.scenario.clock_mhz * 1e6)
+        slower = GPUS[self.scenario.gpu].clock_hz / (self._mhz * 1e6)
         return usual_s * slower * (1 + self.scenario.noise * float(self._rng.standard_normal()))
 
 

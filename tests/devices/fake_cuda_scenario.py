@@ -11,6 +11,8 @@ from profiler.devices.cuda_driver import GpuProperties
 from profiler.hardware import GPUS
 
 IDLE_MHZ = 300.0
+IDLE_AFTER_S = 0.03
+"""Without work, after which the card lowers its clock to that."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class Fault:
 
     code : the launch ends in this error. hang : it never ends. flip : this byte of its output is wrong. writes_at :
     offset of a byte that it overwrites, from the beginning of the argument that it names, which may lie outside.
+    right_launches : so many launches are right, before it does any of that.
     """
 
     code: int = 0
     hang: bool = False
     flip: int | None = None
     writes_at: tuple[str, int] | None = None
+    right_launches: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Scenario:
 
     gpu : key of `GPUS`. faults : by `Artifact.sha256`, or by config. start_code : the first call fails with it.
     kernel_s : what every kernel takes; by default what the performance model says. call_s : of the host, per command.
-    idle_probes : so many times the clock is probed before the card has raised it from `IDLE_MHZ`.
+    ramp_s : of work in a row, before the card has raised its clock from `IDLE_MHZ`.
     """
 
     gpu: str = "t4"
@@ -46,7 +50,7 @@ class Scenario:
     noise: float = 0.005
     kernel_s: float | None = None
     start_code: int = 0
-    idle_probes: int = 0
+    ramp_s: float = 0.0
     faults: Mapping[str, Fault] = field(default_factory=dict)
 
     @property

@@ -31,7 +31,7 @@ def start(path: Path, *pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]
     for given in pci_bus_id:
         scenario = replace(scenario, pci_bus_id=given)
     driver = FakeCuda(scenario)
-    bench = CudaBench(driver)
+    bench = CudaBench(driver, lambda: driver.host_s)
     operations = bench.operations()
     load = operations["load"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from profiler.devices.nvml import Nvml
 from profiler.devices.protocol import Device, KernelFailure, Throttling
 from profiler.errors import DeviceError
 from profiler.measure import measure
-from profiler.record import CacheMode, Conditions, FailureKind, Measurement
+from profiler.record import CacheMode, Conditions, Failure, FailureKind, Measurement
 
 from . import cuda_sources
 from .conformance import QUICK, RUN, DeviceConformance, Kernels
@@ -140,7 +141,18 @@ def test_a_hang_is_killed(opened: Callable[..., CudaDevice]) -> None:
     bad, scenario = faulty(conv(), Fault(hang=True))
     failure = failure_of(opened(scenario, time_limit_s=1.0), bad)
     assert failure.kind is FailureKind.TIMEOUT
-    assert "no answer within 1 s" in failure.message
+    assert "no answer within 1.5 s (verify)" in failure.message
+
+
+def test_a_hang_while_timed(opened: Callable[..., CudaDevice]) -> None:
+    """Waking the card, and 5 times a batch of 0.2 s at most with what belongs to its launches, may come on top."""
+    bad, scenario = faulty(conv(), Fault(hang=True, right_launches=1))
+    device = opened(scenario, time_limit_s=0.5)
+    handle = device.load(bad)
+    device.verify(handle)
+    with pytest.raises(KernelFailure, match=r"no answer within 2(\.0\d)? s \(time\)") as caught:
+        device.time(handle, 1, CacheMode.HOT)
+    assert caught.value.kind is FailureKind.TIMEOUT
 
 
 def test_killed_between_calls(opened: Callable[..., CudaDevice]) -> None:
@@ -149,6 +161,7 @@ def test_killed_between_calls(opened: Callable[..., CudaDevice]) -> None:
     for handle in handles:
         assert device.worker_pid is not None
         os.kill(device.worker_pid, signal.SIGKILL)
+        device.recheck(handle)  # in the new worker nothing is left of a launch
         assert len(device.time(handle, 3, CacheMode.NETWORK)) == 3  # without having been verified by this worker
     device.verify(handles[0])
 
@@ -301,15 +314,60 @@ def test_measured(opened: Callable[..., CudaDevice]) -> None:
     assert device.circumstances().floor_s is None  # since the last call nothing was timed
 
 
-@pytest.mark.parametrize(("batches", "low_mhz"), [(9, 300.0), (12, 1350.0)])
-def test_a_tenth_of_the_clocks_may_be_strange(opened: Callable[..., CudaDevice], batches: int, low_mhz: float) -> None:
-    """The first one finds an idle card. (The worker's own first probe is nobody's.)"""
-    device = opened(Scenario(clock_mhz=1350.0, idle_probes=2))
+def test_a_card_that_slept_is_woken_first(opened: Callable[..., CudaDevice]) -> None:
+    """A cheap screening must not take the idle clock for the kernel's; and the idle clock is nobody's circumstance."""
+    device = opened(Scenario(clock_mhz=1350.0, ramp_s=0.08, kernel_s=40e-6, noise=0.0))
+    records = measure(device, [conv(), split_conv()], Conditions(1, CacheMode.HOT), QUICK, "screen", RUN)
+    for record in records:
+        assert isinstance(record, Measurement)
+        assert record.samples_s == pytest.approx([40e-6 * 1590 / 1350] * len(record.samples_s))
+        seen = record.circumstances
+        assert (seen.sm_clock_mhz_low, seen.sm_clock_mhz_high) == (1350.0, 1350.0)
+
+
+def test_the_lowest_clock_is_told(opened: Callable[..., CudaDevice]) -> None:
+    """However few batches ran at it: here a card that takes longer to wake than anyone waits for."""
+    device = opened(Scenario(clock_mhz=1350.0, ramp_s=0.2, kernel_s=1e-3))
     handle = device.load(conv())
-    for _ in range(batches):
-        device.time(handle, 1, CacheMode.HOT)
+    device.verify(handle)
+    medians_s = [statistics.median(device.time(handle, 10, CacheMode.HOT)) for _ in range(40)]
+    assert sum(s > 2e-3 for s in medians_s) in range(1, 4)
     seen = device.circumstances()
-    assert (seen.sm_clock_mhz_low, seen.sm_clock_mhz_high) == (low_mhz, 1350.0)
+    assert (seen.sm_clock_mhz_low, seen.sm_clock_mhz_high) == (300.0, 1350.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(flip=17, right_launches=3), "the first is byte 17"),
+        (Fault(writes_at=("counters", 0), right_launches=3), "left its argument 'counters' other than zero"),
+        (Fault(writes_at=("output", -1), right_launches=3), "outside of its argument 'output'"),
+    ],
+)
+def test_wrong_after_some_launches(opened: Callable[..., CudaDevice], fault: Fault, said: str) -> None:
+    bad, scenario = faulty(split_conv(), fault)
+    device = opened(scenario)
+    handle = device.load(bad)
+    device.verify(handle)
+    device.time(handle, 2, CacheMode.NETWORK)
+    device.recheck(handle)
+    device.time(handle, 1, CacheMode.NETWORK)
+    with pytest.raises(KernelFailure) as caught:
+        device.recheck(handle)
+    assert caught.value.kind is FailureKind.WRONG_OUTPUT
+    assert said in caught.value.message
+
+
+def test_a_final_measurement_looks_at_the_output_again(opened: Callable[..., CudaDevice]) -> None:
+    """What is right once and wrong in a row of launches gets no time into a table."""
+    bad, scenario = faulty(conv(), Fault(flip=17, right_launches=5))
+    device, conditions = opened(scenario), Conditions(1, CacheMode.NETWORK)
+    screened = measure(device, [bad, split_conv()], conditions, QUICK, "screen", RUN)
+    assert all(isinstance(record, Measurement) for record in screened)
+    failure, right = measure(device, [bad, split_conv()], conditions, QUICK, "final", RUN)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.WRONG_OUTPUT
+    assert isinstance(right, Measurement)
 
 
 def test_throttling_is_that_of_the_last_batch(opened: Callable[..., CudaDevice]) -> None:

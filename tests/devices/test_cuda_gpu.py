@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from profiler.devices.cuda import CudaDevice
@@ -152,6 +153,45 @@ def test_circumstances_of_a_measurement(shared: CudaDevice) -> None:
     assert seen.sm_clock_mhz_high is not None
     most_mhz = 1.05 * shared.properties.clock_rate_khz / 1e3
     assert 100 < seen.sm_clock_mhz_low <= seen.sm_clock_mhz_high < most_mhz
+
+
+def free_bytes(device: CudaDevice) -> int:
+    """Of the card's memory, as NVML sees it."""
+    pynvml.nvmlInit()
+    try:
+        card = pynvml.nvmlDeviceGetHandleByUUID(device.fingerprint("cc").uuid)
+        return int(pynvml.nvmlDeviceGetMemoryInfo(card).free)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+NOISE_BYTES = 32 << 20
+"""What the driver may keep of its own, and others on the card may take meanwhile."""
+
+
+def test_unloaded_kernels_leave_no_memory_behind() -> None:
+    """Each of them takes more than 1 MiB."""
+    with open_gpu() as device:
+        kernel = artifact("uses_workspace", device.properties.arch)
+        for number in range(201):
+            handle = device.load(kernel)
+            device.verify(handle)
+            device.unload(handle)
+            if number == 0:
+                free_before = free_bytes(device)
+        assert abs(free_bytes(device) - free_before) < NOISE_BYTES
+
+
+def test_crashes_leave_no_memory_behind() -> None:
+    """Nor does any context, of some hundred MiB, outlive its process."""
+    with open_gpu() as device:
+        free_before, pids = [], set()
+        for _ in range(6):
+            assert failure_of(device, "illegal_address").kind is FailureKind.CRASH
+            free_before.append(free_bytes(device))
+            pids.add(device.worker_pid)
+        assert len(pids) == 6
+        assert max(free_before) - min(free_before) < NOISE_BYTES
 
 
 def test_every_body_is_tried() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from profiler.artifact import ArgSpec, Role
 from profiler.devices.arguments import SampleArguments
+from profiler.devices.cuda_driver import DriverError
 from profiler.devices.cuda_kernel import CudaKernel, check_fits, runs_on
 from profiler.devices.cuda_memory import ALIGNMENT, GUARD_BYTES, GpuArena
 from profiler.devices.protocol import KernelFailure
@@ -127,3 +129,28 @@ def test_what_fails_to_load_leaves_nothing_behind(driver: FakeCuda) -> None:
     loaded.verify()
     loaded.close()
     assert (driver.used_bytes, driver.loaded) == (0, [])
+
+
+def refuses(code: int) -> Any:
+    def refuse(*_: object) -> None:
+        raise DriverError(code, "cuTest")
+
+    return refuse
+
+
+@pytest.mark.compile
+def test_no_event_leaves_no_memory_behind(driver: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "event", refuses(2))
+    with pytest.raises(KernelFailure, match="OUT_OF_MEMORY"):
+        CudaKernel(driver, conv(), SampleArguments().of(conv()))
+    assert (driver.used_bytes, driver.loaded) == (0, [])
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("undone", ["unload", "free"])
+def test_the_first_failure_is_told(driver: FakeCuda, monkeypatch: pytest.MonkeyPatch, undone: str) -> None:
+    """Not what follows from it, when what was there is given back: a context that is lost refuses that too."""
+    monkeypatch.setattr(driver, "event", refuses(2))
+    monkeypatch.setattr(driver, undone, refuses(700))
+    with pytest.raises(KernelFailure, match="OUT_OF_MEMORY"):
+        CudaKernel(driver, conv(), SampleArguments().of(conv()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -45,7 +46,10 @@ def driver() -> FakeCuda:
 
 @pytest.fixture
 def timer(driver: FakeCuda) -> Timer:
-    return Timer(driver)
+    """Of a card that is awake."""
+    timer = Timer(driver, lambda: driver.host_s)
+    timer.wake()
+    return timer
 
 
 @pytest.fixture
@@ -132,6 +136,73 @@ def test_the_clock_is_counted(mhz: float) -> None:
     probes = Probes(driver)
     probes.clock(100e-6)
     assert probes.clock_mhz() == pytest.approx(mhz, rel=1e-4)
+
+
+BATCH = ["spin", *TIMED, *TIMED, "clock"]
+WOKEN = 2 * [*FLUSH, "clock"]
+"""Two looks that agree, each behind some touches in a row, which are written once here."""
+
+
+def without_repetitions(done: Sequence[str]) -> list[str]:
+    """Of what flushes L2."""
+    return [name for name, before in zip(done, ["", *done], strict=False) if [name] != FLUSH or name != before]
+
+
+def test_a_card_without_work_is_woken(driver: FakeCuda, timer: Timer, kernel: Kernel) -> None:
+    """Not behind a short pause, and not for nothing."""
+    for _ in range(3):
+        assert window(driver, timer, kernel, 1, CacheMode.HOT) == BATCH
+        driver.host_s += 0.04
+    driver.host_s += 0.02
+    assert window(driver, timer, kernel, 0, CacheMode.HOT) == []
+    assert without_repetitions(window(driver, timer, kernel, 1, CacheMode.HOT)) == WOKEN + BATCH
+
+
+def test_a_new_timer_knows_no_card_that_is_awake(driver: FakeCuda, kernel: Kernel) -> None:
+    timer = Timer(driver, lambda: driver.host_s)
+    assert without_repetitions(window(driver, timer, kernel, 1, CacheMode.HOT)) == WOKEN + BATCH
+
+
+@pytest.mark.parametrize("ramp_s", [0.0, 0.01, 0.05, 0.09])
+def test_it_is_kept_busy_until_its_clock_is_up(ramp_s: float) -> None:
+    """Although two looks at an idle card agree."""
+    driver = FakeCuda(Scenario(ramp_s=ramp_s))
+    timer = Timer(driver, lambda: driver.host_s)
+    for pause_s in (0.0, 1.0):
+        driver.host_s += pause_s
+        begin_s = driver.host_s
+        timer.wake()
+        assert driver.host_s - begin_s == pytest.approx(max(0.01, ramp_s), abs=11e-3)
+        probes = Probes(driver)
+        probes.clock(100e-6)
+        assert probes.clock_mhz() == pytest.approx(1590, rel=1e-3)
+
+
+def test_a_card_that_is_held_at_a_low_clock() -> None:
+    """Locked, or by its power limit: nothing is to be waited for, but that cannot be known at once."""
+    driver = FakeCuda(Scenario(clock_mhz=585.0))
+    begin_s = driver.host_s
+    Timer(driver, lambda: driver.host_s).wake()
+    assert driver.host_s - begin_s == pytest.approx(0.1, abs=10e-3)
+
+
+def test_a_clock_that_is_never_steady(driver: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it for long."""
+    timer, readings = Timer(driver, lambda: driver.host_s), itertools.cycle([1500.0, 1530.0])
+
+    def unsteady_mhz(_: Probes) -> float:
+        driver.wait()
+        return next(readings)
+
+    monkeypatch.setattr(Probes, "clock_mhz", unsteady_mhz)
+    begin_s = driver.host_s
+    timer.wake()
+    assert driver.host_s - begin_s == pytest.approx(cuda_timing.WAKE_LIMIT_S, abs=10e-3)
+
+
+def test_looks_at_the_clock_while_waking_are_no_batches(timer: Timer, driver: FakeCuda, kernel: Kernel) -> None:
+    driver.host_s += 1.0
+    assert len(timer.time(kernel, 1, CacheMode.HOT).clocks_mhz) == 1
 
 
 def test_a_batch_that_was_held_up_is_repeated_in_halves(driver: FakeCuda, timer: Timer, kernel: Kernel) -> None:

@@ -21,10 +21,11 @@ from profiler.devices.host_worker import choose_cpus
 from profiler.devices.protocol import Device, KernelFailure
 from profiler.errors import DeviceError
 from profiler.hardware import host_cpu
-from profiler.record import CacheMode, FailureKind
+from profiler.measure import measure
+from profiler.record import CacheMode, Conditions, Failure, FailureKind, Measurement
 
 from .c_kernels import artifact, needs_compiler
-from .conformance import DeviceConformance, Kernels
+from .conformance import QUICK, RUN, DeviceConformance, Kernels
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,36 @@ def test_wrong_outputs(shared: HostDevice, body: str, said: str) -> None:
     failure = failure_of(shared, body)
     assert failure.kind is FailureKind.WRONG_OUTPUT
     assert said in failure.message.replace("2047", "2048")  # a poisoned byte may be right by chance
+
+
+@pytest.mark.parametrize(("body", "said"), [("tires", "byte 17"), ("creeps", "outside of its argument 'output'")])
+def test_wrong_after_some_launches(shared: HostDevice, body: str, said: str) -> None:
+    handle = shared.load(artifact(body))
+    shared.verify(handle)
+    shared.time(handle, 2, CacheMode.HOT)
+    shared.recheck(handle)
+    shared.time(handle, 2, CacheMode.HOT)
+    with pytest.raises(KernelFailure, match=said) as caught:
+        shared.recheck(handle)
+    assert caught.value.kind is FailureKind.WRONG_OUTPUT
+
+
+def test_a_final_measurement_looks_at_the_output_again(shared: HostDevice) -> None:
+    kernels = [artifact("right"), artifact("tires")]
+    screened = measure(shared, kernels, Conditions(1, CacheMode.HOT), QUICK, "screen", RUN)
+    assert all(isinstance(record, Measurement) for record in screened)
+    right, failure = measure(shared, kernels, Conditions(1, CacheMode.HOT), QUICK, "final", RUN)
+    assert isinstance(right, Measurement)
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.WRONG_OUTPUT
+
+
+def test_a_new_worker_has_nothing_to_look_at(shared: HostDevice) -> None:
+    handle = shared.load(artifact())
+    shared.verify(handle)
+    assert shared.worker_pid is not None
+    os.kill(shared.worker_pid, signal.SIGKILL)
+    shared.recheck(handle)
 
 
 @pytest.mark.parametrize("body", ["right", "prints", "uses_workspace", "aligned", "slow"])

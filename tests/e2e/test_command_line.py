@@ -154,3 +154,13 @@ def test_version(command: Command) -> None:
     from profiler import __version__
 
     assert command(["--version"]).out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("device", ["t4\nx", "\x1b[31mt4"])
+@pytest.mark.parametrize("name", ["profile", "doctor", "bundle", "kernels"])
+def test_an_argument_cannot_write_to_the_terminal(command: Command, name: str, device: str) -> None:
+    answer = command([name, "--device", device])
+    assert answer.code == 2
+    assert answer.err.isascii()
+    assert answer.err.count("\n") == 1
+    assert all(c.isprintable() for c in answer.err.rstrip("\n"))

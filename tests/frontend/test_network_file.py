@@ -24,14 +24,26 @@ def test_round_trip(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", "null", '{"version": 2}', '{"version": 1, "name": "x"}', "\x00", '{"version": 1'],
-    ids=range(8),
+    ["", "[]", "{}", "null", '{"version": 2}', '{"version": 1, "name": "x"}', "\x00", '{"version": 1', "[" * 100_000],
+    ids=range(9),
 )
 def test_what_is_no_network_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
     with pytest.raises(InvalidFile, match=r"bad\.json: not a network file"):
         load_network(str(path), 1)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "\ud800", None, 7])
+def test_names_that_cannot_be_printed_are_refused(tmp_path: Path, name: object) -> None:
+    body = json.loads(network_file.to_text(load_network("resnet18", 1)))
+    path = tmp_path / "bad.json"
+    for change in (lambda: body.update(name=name), lambda: body["layers"][3].update(name=name)):
+        change()
+        path.write_text(json.dumps(body))
+        with pytest.raises(InvalidFile, match=r"bad\.json: not a network file: the name .* is not a text"):
+            load_network(str(path), 1)
+        body["name"] = "fine"
 
 
 def test_outputs_survive(tmp_path: Path) -> None:

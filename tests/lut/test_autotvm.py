@@ -192,7 +192,10 @@ def first_record() -> dict[str, Any]:
         json.dumps({**first_record(), "config": None}),
         json.dumps({**first_record(), "result": [["fast"], 0, 1.0, 1.6e9]}),
         json.dumps({**first_record(), "result": [[1e-4], 0, 1.0, float("nan")]}),
+        json.dumps({**first_record(), "result": [["1e-4"], 0, 1.0, 1.6e9]}),
+        json.dumps({**first_record(), "result": [[1e-4], 0, 1.0, True]}),
         json.dumps({**first_record(), "tvm_version": "0.7\n"}),
+        json.dumps({**first_record(), "input": ["cuda\x1b[2J", "x", [], {}]}),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, broken: str) -> None:
@@ -200,6 +203,44 @@ def test_a_broken_line_is_named(tmp_path: Path, broken: str) -> None:
     log.write_text("# a log\n" + json.dumps(first_record()) + "\n" + broken.replace("\n", "") + "\n")
     with pytest.raises(InvalidFile, match=r"broken\.log, line 3: "):
         import_autotvm(log, "t4", CITATION)
+
+
+@pytest.mark.parametrize("cost", [True, False, float("nan"), float("inf"), 1e308, 3600.1, -1e-4, 0])
+def test_a_cost_that_is_no_time_is_passed_over(tmp_path: Path, cost: object) -> None:
+    log = tmp_path / "costs.log"
+    body = first_record()
+    lines = [body, {**body, "result": [[1e-9, cost], 0, 1.0, 1.6e9]}]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    imported = import_autotvm(log, "t4", CITATION)
+    assert imported.passed_over == (PassedOver("no possible time", 1, 2),)
+    assert [row.latency_median_s for row in imported.rows] == [1.1e-4]
+
+
+def test_what_a_log_says_is_told_on_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "hostile.log"
+    body = first_record()
+    args = [["TENSOR", [1], "int\x1b[2J"], ["TENSOR", [1], "int8"], 1, 0, 1, "int32"]
+    log.write_text(json.dumps({**body, "input": ["cuda", body["input"][1], args, {}]}) + "\n")
+    with pytest.raises(InvalidFile, match="no record that gives a row") as caught:
+        import_autotvm(log, "t4", CITATION)
+    assert str(caught.value).isprintable()
+    with pytest.raises(DeviceError) as unknown:
+        import_autotvm(log, "t4\n\x1b[2J", CITATION)
+    assert str(unknown.value).isprintable()
+
+
+def test_a_kernel_too_large_to_be_read_again_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "large.log"
+    body = first_record()
+    huge = 10**20
+    args = [["TENSOR", [huge, 4], "int8"], ["TENSOR", [8, 4], "int8"], None, "int32"]
+    log.write_text(json.dumps({**body, "input": ["cuda", "dense_int8.cuda", args, {}]}) + "\n")
+    with pytest.raises(InvalidFile, match=r"large\.log, line 1: batch"):
+        import_autotvm(log, "t4", CITATION)
+
+
+def test_a_gpu_s_name_in_capitals() -> None:
+    assert sample(" T4 ") == sample("t4")
 
 
 def test_a_log_that_was_cut_off_is_refused(tmp_path: Path) -> None:

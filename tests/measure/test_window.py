@@ -14,7 +14,7 @@ import pytest
 from profiler.artifact import ArgSpec, Artifact, Check, Role
 from profiler.devices.protocol import KernelFailure, Throttling
 from profiler.errors import DeviceError
-from profiler.measure import FINAL, SCREEN, Run, StoppingRule, measure
+from profiler.measure import FINAL, GPU_RULES, SCREEN, Run, StoppingRule, measure
 from profiler.measure.throttle import CALL_WAITS_S, KERNEL_WAITS_S, MOST_REST
 from profiler.quantize.packing import Packing
 from profiler.record import (
@@ -63,6 +63,7 @@ def constant(launch_s: float) -> Callable[[], Durations]:
 class FakeDevice:
     """Kernels by config: how long their launches take, or at which call they fail. Keeps a diary.
 
+    overhead_s, call_s : what lies between the launches, and what a call of `time` costs besides.
     held_back : what held the card back, by the config that was timed, its begin and end; None if it cannot tell.
     """
 
@@ -70,6 +71,7 @@ class FakeDevice:
     overhead_s: float = 0.0
     failing: dict[tuple[str, str], FailureKind] = field(default_factory=dict)
     broken_at: str = ""
+    call_s: float = 0.0
     held_back: Callable[[str, float, float], Throttling | None] = lambda config, begin_s, end_s: None
     sustained: bool = False
     slept_s: list[float] = field(default_factory=list)
@@ -105,9 +107,12 @@ class FakeDevice:
         self._note("time", config, launches)
         times_s = tuple(itertools.islice(durations, launches))
         begin_s = self.now_s
-        self.now_s += sum(times_s) + self.overhead_s * launches
+        self.now_s += sum(times_s) + self.overhead_s * launches + self.call_s
         self.timed = (config, begin_s, self.now_s)
         return times_s
+
+    def recheck(self, handle: int) -> None:
+        self._note("recheck", self.loaded[handle][0])
 
     def throttling(self) -> Throttling | None:
         return self.held_back(*self.timed)
@@ -246,6 +251,27 @@ def test_cost_of_the_presets(launch_s: float, overhead_s: float, rule: StoppingR
     assert len(record.samples_s) <= rule.max_samples
 
 
+@pytest.mark.parametrize(
+    ("rule", "call_s", "launches"),
+    [
+        (GPU_RULES.screen, 3e-3, 100),  # they fill the 2 ms of a sample
+        (GPU_RULES.final, 3e-3, 300),  # and the 6 ms; 37 ms of a sample's share of the budget would bear 307
+        (GPU_RULES.screen, 0.0, 100),
+        (GPU_RULES.final, 0.0, 300),
+        (GPU_RULES.screen, 15e-3, GPU_RULES.screen.least_launches),  # whatever the budget says
+        (FINAL, 0.0, 165),  # a share of 20 ms, at 120 us a launch, one of which does not count
+        (SCREEN, 0.0, 40),
+    ],
+)
+def test_what_a_call_costs_is_no_launchs_cost(rule: StoppingRule, call_s: float, launches: int) -> None:
+    """A kernel of 20 us, and 100 us between its launches, as L2 is flushed there."""
+    device = FakeDevice({"a": constant(20e-6)}, overhead_s=1e-4, call_s=call_s)
+    (record,) = measured(run(device, "a", rule))
+    assert record.launches_per_sample == launches
+    assert len(record.samples_s) >= rule.least_samples
+    assert device.now_s <= rule.budget_s + 0.02 * rule.budget_s + 2 * (call_s + 1.2e-4 * (launches + 1))
+
+
 def test_slow_kernels_get_the_least_samples() -> None:
     device = FakeDevice({"a": constant(0.3)})
     (screened,) = measured(run(device, "a", SCREEN, "screen"))
@@ -274,6 +300,27 @@ def test_failures_are_records_and_lose_nobody() -> None:
     assert not device.loaded
 
 
+def test_outputs_are_looked_at_again_in_the_end() -> None:
+    """Of every kernel that has samples, behind all of them and before it is unloaded; not of a candidate's."""
+    device = FakeDevice(
+        {c: constant(1e-4) for c in "abcd"},
+        failing={
+            ("recheck", "b"): FailureKind.WRONG_OUTPUT,
+            ("time", "c"): FailureKind.CRASH,
+        },
+    )
+    records = run(device, "abcd")
+    kinds = [record.kind if isinstance(record, Failure) else None for record in records]
+    assert kinds == [None, FailureKind.WRONG_OUTPUT, FailureKind.CRASH, None]
+    assert device.calls("recheck") == ["a", "b", "d"]
+    assert [call for call, _, _ in device.diary][-6:] == 3 * ["recheck"] + 3 * ["unload"]
+    assert not device.loaded
+    device.diary.clear()
+    screened = run(device, "abcd", stage="screen")
+    assert isinstance(screened[1], Measurement)
+    assert device.calls("recheck") == []
+
+
 def test_a_kernel_that_fails_in_the_rounds() -> None:
     device = FakeDevice({c: constant(1e-4) for c in "ab"})
     original = device.time
@@ -287,6 +334,7 @@ def test_a_kernel_that_fails_in_the_rounds() -> None:
     first, second = run(device, "ab")
     assert isinstance(first, Failure)
     assert first.kind is FailureKind.TIMEOUT
+    assert device.calls("recheck") == ["b"]
     assert isinstance(second, Measurement)
     assert len(second.samples_s) == 4
     assert not device.loaded
@@ -327,7 +375,7 @@ def test_contamination_that_stays_is_noted_and_bounded() -> None:
     assert (screened.discarded, len(screened.samples_s)) == (0, 9)
 
 
-@pytest.mark.parametrize("call", ["load", "verify", "time"])
+@pytest.mark.parametrize("call", ["load", "verify", "time", "recheck"])
 def test_a_broken_device_is_no_record(call: str) -> None:
     device = FakeDevice({"a": constant(1e-4)}, broken_at=call)
     with pytest.raises(DeviceError, match="gone"):

@@ -150,6 +150,9 @@ class SimulatedDevice:
         share = hash_share(artifact.config, self.samples[artifact.config]) - 0.5
         return (latency_s * (1 + self.world.noise * share),) * min(launches, 9)  # a burst may be of millions
 
+    def recheck(self, handle: int) -> None:
+        pass
+
     def throttling(self) -> None:
         return None
 

@@ -10,13 +10,13 @@ import pytest
 from profiler.devices.host import HostDevice
 from profiler.hardware import host_cpu
 from profiler.measure import Run
+from profiler.measure.turns import MachineTurns
 from profiler.predictor.learned import LearnedModel
 from profiler.record import Conditions
 from profiler.space.cpu import config_space
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.search import StopReason
 from profiler.tuning.tuner import Budget, Tuner
-from profiler.tuning.turns import MachineTurns
 from profiler.tuning.workbench import Workbench
 from profiler.workload import Op, Workload
 from tests.tuning.simulation import conv

@@ -6,13 +6,16 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from profiler.bundle.box.manifest import Manifest
-from profiler.devices.discover import FoundDevice, Inventory, Vendor, find_device, open_device
+from profiler.bundle.box.wheels import PYCUDA_ADVICE
+from profiler.devices.discover import FoundDevice, Inventory, Vendor, open_device
 from profiler.devices.gpu_monitor import GpuMonitor
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, host_cpu
+from profiler.measure.turns import MachineTurns
 
 
 def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> FoundDevice:
@@ -31,7 +34,7 @@ def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> Foun
             raise DeviceError(f"the kernels have {threads} threads, but only {cpus} CPUs may be used")
         return inventory.cpu
     if selector is not None:
-        found = find_device(selector, inventory).device
+        found = _chosen(selector, inventory)
         if found.slug != manifest.device:
             raise DeviceError(f"this bundle is for {manifest.device_name} ({manifest.device}), not for {found.text}")
         return found
@@ -43,11 +46,33 @@ def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> Foun
     return next((gpu for gpu in fitting if not gpu.obstacle), fitting[0])
 
 
+def _chosen(selector: str, inventory: Inventory) -> FoundDevice:
+    """The GPU of that index, or of the UUID that begins so."""
+    wanted = selector.strip().lower()
+    matches = [
+        gpu
+        for gpu in inventory.gpus
+        if (gpu.index == int(wanted) if wanted.isdecimal() else wanted and gpu.uuid.lower().startswith(wanted))
+    ]
+    if len(matches) != 1:
+        how_many = f"{len(matches)} GPUs begin with" if matches else "there is no GPU"
+        raise DeviceError(f"--gpu: {how_many} {selector!r}; choose one by index or UUID; found: {inventory.text}")
+    return matches[0]
+
+
+def turns(found: FoundDevice) -> MachineTurns:
+    """Those of all runs of a user that measure it."""
+    return MachineTurns.of_gpu(found.uuid) if found.is_gpu else MachineTurns.of_cpu()
+
+
 def open_found(manifest: Manifest, found: FoundDevice, vendor: Vendor, sustained: bool) -> Device:
     """Ready to load kernels; the caller closes it. ``sustained`` : a GPU without rests, under its power cap.
 
     Raises `DeviceError` for one that cannot be measured, or whose architecture is not that of the kernels.
     """
+    if found.obstacle:
+        obstacle = found.obstacle if find_spec(vendor.package) else PYCUDA_ADVICE
+        raise DeviceError(f"{found.text} cannot be measured: {obstacle}")
     device = open_device(found, vendor, sustained=sustained)
     try:
         arch = device.fingerprint(manifest.compiler).arch

@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from profiler.errors import InvalidFile, InvalidWorkload
-from profiler.record import Conditions
+from profiler.record import (
+    Conditions,
+    escaped,
+    require_bool,
+    require_count,
+    require_digest,
+    require_number,
+    require_text,
+)
 from profiler.workload import KernelSpec
 
 MANIFEST_VERSION = 1
@@ -22,6 +30,11 @@ class Candidate:
     config: str
     modelled_s: float
     sha256: str
+
+    def __post_init__(self) -> None:
+        require_text("config", self.config)
+        require_number("modelled_s", self.modelled_s)
+        require_digest("sha256", self.sha256)
 
     @property
     def path(self) -> str:
@@ -42,6 +55,9 @@ class Kernel:
     candidates: tuple[Candidate, ...]
 
     def __post_init__(self) -> None:
+        require_bool("mixed", self.mixed)
+        if not all(isinstance(layer, str) for layer in self.layers):
+            raise ValueError(f"a layer of {self.spec.key} is not a text")
         if not self.candidates:
             raise ValueError(f"{self.spec.key} has no candidate")
         if len({candidate.config for candidate in self.candidates}) < len(self.candidates):
@@ -60,6 +76,10 @@ class Draw:
     spec: KernelSpec
     seed: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        require_count("seed", self.seed)
+        require_digest("sha256", self.sha256)
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,15 @@ class Manifest:
     kernels: tuple[Kernel, ...]
     draws: tuple[Draw, ...]
 
+    def __post_init__(self) -> None:
+        for name in ("tool_version", "device", "device_name", "arch", "machine", "least_driver", "compiler", "network"):
+            require_text(name, getattr(self, name))
+        for feature in self.features:
+            require_text("a feature", feature)
+        require_count("batch", self.batch, least=1)
+        if not self.draws or not {draw.spec for draw in self.draws} <= {kernel.spec for kernel in self.kernels}:
+            raise ValueError("there is no draw, or one is of no kernel")
+
     @property
     def is_gpu(self) -> bool:
         return not self.machine
@@ -107,15 +136,17 @@ class Manifest:
         try:
             body = json.loads(data)
             version = body.pop("version")
-            if version != MANIFEST_VERSION:
-                raise ValueError(f"version {version} is not supported (this is version {MANIFEST_VERSION})")
+            if isinstance(version, bool) or version != MANIFEST_VERSION:
+                raise ValueError(f"version {version!r} is not supported (this is version {MANIFEST_VERSION})")
             body["features"] = tuple(body["features"])
             body["conditions"] = Conditions(**body["conditions"])
             body["kernels"] = tuple(_kernel(kernel) for kernel in body["kernels"])
             body["draws"] = tuple(Draw(**{**d, "spec": KernelSpec.from_dict(d["spec"])}) for d in body["draws"])
             return Manifest(**body)
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidWorkload) as error:
-            raise InvalidFile(f"{origin}: not the manifest of a bundle: {error}; bundle it again") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidWorkload) as error:
+            raise InvalidFile(
+                f"{origin}: not the manifest of a bundle: {escaped(str(error))}; bundle it again"
+            ) from None
 
 
 def _kernel(body: Mapping[str, Any]) -> Kernel:

@@ -18,7 +18,20 @@ from typing import Any
 
 from profiler.bundle.box import chain
 from profiler.errors import InvalidFile, OutputError
-from profiler.record import Conditions, Failure, Fingerprint, Measurement, Record, decode, encode
+from profiler.record import (
+    Conditions,
+    Failure,
+    Fingerprint,
+    Measurement,
+    Record,
+    decode,
+    encode,
+    escaped,
+    require_count,
+    require_digest,
+    require_number,
+    require_text,
+)
 
 RESULTS_VERSION = 1
 
@@ -47,6 +60,17 @@ class Header:
     host: Mapping[str, str]
     started_at: float
 
+    def __post_init__(self) -> None:
+        require_digest("manifest", self.manifest)
+        for name in ("tool_version", "network"):
+            require_text(name, getattr(self, name))
+        for name in ("batch", "kernels"):
+            require_count(name, getattr(self, name), least=1)
+        for name, text in self.host.items():
+            require_text("what the host is", name)
+            require_text(name, text)
+        require_number("started_at", self.started_at)
+
 
 @dataclass(frozen=True)
 class End:
@@ -59,6 +83,9 @@ class End:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", Reason(self.reason))
+        for name in ("measurements", "failures"):
+            require_count(name, getattr(self, name))
+        require_number("ended_at", self.ended_at)
 
 
 @dataclass(frozen=True)
@@ -100,8 +127,8 @@ def parse(data: bytes, origin: str | Path) -> Results:
             else:
                 end = None
                 records.append(_record(content, header))
-        except (ValueError, KeyError, TypeError, InvalidFile) as error:
-            raise InvalidFile(f"{origin}, line {number}: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidFile) as error:
+            raise InvalidFile(f"{origin}, line {number}: {escaped(str(error))}") from None
     size = len(data) - len(rest)
     return Results(header, tuple(records), end, link, size, len(lines), bool(rest))
 
@@ -117,6 +144,8 @@ class ResultsFile:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():  # reading a device may never end
+                raise OutputError(f"{path}: is no file; choose another one with -o")
             self._file = open(path, "a+b")  # noqa: SIM115 - closed by `close`
         except OSError as error:
             raise self._unwritable(error) from None
@@ -188,8 +217,8 @@ def _plain(record: Record) -> Mapping[str, Any]:
 def _header(content: Mapping[str, Any]) -> Header:
     body = dict(content)
     version = body.pop("version")
-    if version != RESULTS_VERSION:
-        raise ValueError(f"version {version} is not supported (this is version {RESULTS_VERSION})")
+    if isinstance(version, bool) or version != RESULTS_VERSION:
+        raise ValueError(f"version {version!r} is not supported (this is version {RESULTS_VERSION})")
     fingerprint = decode(json.dumps(body["fingerprint"]))
     if not isinstance(fingerprint, Fingerprint):
         raise ValueError("the header has no fingerprint")

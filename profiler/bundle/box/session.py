@@ -20,10 +20,11 @@ from profiler.bundle.box.manifest import Manifest
 from profiler.bundle.box.plan import Ledger, Pace, Phase, Step
 from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile
 from profiler.devices.protocol import Device
-from profiler.errors import FingerprintMismatch, InvalidFile, ProfilerError
+from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.measure import Run, measure, rules_of
 from profiler.measure.stability import of_the_device, require_stable
-from profiler.record import Failure, Fingerprint, Measurement
+from profiler.measure.turns import MachineTurns, NoTurn
+from profiler.record import Failure, Fingerprint, Measurement, escaped
 
 _LABELS = {Phase.FIRST: "first measurements", Phase.SCREEN: "candidates", Phase.LAST: "the fastest once more"}
 
@@ -32,15 +33,20 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Budget:
-    """``seconds`` of wall time (infinite: no limit) since ``begin_s`` of the ``clock``."""
+    """``seconds`` of wall time (infinite: no limit) since ``begin_s`` of the ``clock``. ``sleep`` waits so many."""
 
     seconds: float = math.inf
     begin_s: float = 0.0
     clock: Clock = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def left_s(self) -> float:
         return self.seconds - (self.clock() - self.begin_s)
+
+    def wait(self, seconds: float) -> None:
+        """Not beyond what is left."""
+        self.sleep(min(seconds, max(0.0, self.left_s)))
 
 
 class _Pacer:
@@ -64,8 +70,8 @@ class _Pacer:
         return self._spent_s[stage] / count if count else usual_s
 
 
-def run(archive: Archive, device: Device, file: ResultsFile, budget: Budget, bar: Bar) -> End:
-    """Measure what the file does not hold yet, and say how it ended.
+def run(archive: Archive, device: Device, turns: MachineTurns, file: ResultsFile, budget: Budget, bar: Bar) -> End:
+    """Measure what the file does not hold yet, in turns with other runs, and say how it ended.
 
     Whatever ends it, the file is closed by its last line. Raises `InvalidFile` and `FingerprintMismatch` for a file of
     another bundle or instrument, which is left as it is, and whatever the device raises when it cannot work at all.
@@ -79,13 +85,13 @@ def run(archive: Archive, device: Device, file: ResultsFile, budget: Budget, bar
     ledger = Ledger(record for record in results.records if not of_the_device(record))
     if results.end is not None and plan.finished(manifest.kernels, ledger):
         return results.end
-    session = _Session(archive, device, file, budget, bar, ledger, results)
+    session = _Session(archive, device, turns, file, budget, bar, ledger, results)
     try:
         reason = session.measure_all()
     except KeyboardInterrupt:
         file.end(session.end(Reason.INTERRUPTED))
         raise
-    except ProfilerError:
+    except Exception:  # a defect too: what was measured is as sound as before
         file.end(session.end(Reason.FAILED))
         raise
     end = session.end(reason)
@@ -98,6 +104,7 @@ class _Session:
         self,
         archive: Archive,
         device: Device,
+        turns: MachineTurns,
         file: ResultsFile,
         budget: Budget,
         bar: Bar,
@@ -106,6 +113,7 @@ class _Session:
     ) -> None:
         self._archive = archive
         self._device = device
+        self._turns = turns
         self._file = file
         self._budget = budget
         self._bar = bar
@@ -124,32 +132,46 @@ class _Session:
     def measure_all(self) -> Reason:
         kernels = self._archive.manifest.kernels
         while True:
-            step = plan.next_step(
-                self._groups, self._ledger, self._pacer.pace, self._budget.left_s, self._budget.seconds
-            )
-            if step is None:
+            records = self._take_turn()
+            if records is None:
                 return Reason.COMPLETE if plan.finished(kernels, self._ledger) else Reason.BUDGET
-            self._show(step)
-            begin = self._budget.clock()
-            records = self._measure(step)
-            self._pacer.learn(step, self._budget.clock() - begin)
             self._file.append(records)
             self._keep(records)
             require_stable(records)
+
+    def _take_turn(self) -> tuple[Measurement | Failure, ...] | None:
+        """What a step has given, planned when the wait for the turn was over. None if there is nothing left to do, or
+        no time for it."""
+        budget = self._budget
+        try:
+            with self._turns.measuring(max(0.0, budget.left_s)):
+                step = plan.next_step(self._groups, self._ledger, self._pacer.pace, budget.left_s, budget.seconds)
+                if step is None:
+                    return None
+                self._show(step)
+                begin = budget.clock()
+                records = self._measure(step)
+        except NoTurn:
+            return None
+        self._pacer.learn(step, budget.clock() - begin)
+        cut_short = budget.left_s <= 0  # so were the waits for a stable device: that it was none is not said
+        return tuple(record for record in records if not (cut_short and of_the_device(record)))
 
     def _measure(self, step: Step) -> tuple[Measurement | Failure, ...]:
         artifacts = [self._archive.artifact(candidate) for _, candidate in step.candidates]
         rules = rules_of(self._archive.manifest.is_gpu)
         rule = rules.screen if step.phase is Phase.SCREEN else rules.final
         conditions = self._archive.manifest.conditions
-        return measure(self._device, artifacts, conditions, rule, step.phase.stage, self._run)
+        stage = step.phase.stage
+        return measure(self._device, artifacts, conditions, rule, stage, self._run, sleep=self._budget.wait)
 
     def _keep(self, records: tuple[Measurement | Failure, ...]) -> None:
         self._ledger.add(records)
         for record in records:
             if isinstance(record, Failure):
                 self._failures += 1
-                self._bar.line(f"failed ({record.kind.value}): {record.spec.key}: {record.config}: {record.message}")
+                message = escaped(record.message)
+                self._bar.line(f"failed ({record.kind.value}): {record.spec.key}: {record.config}: {message}")
             else:
                 self._measurements += 1
 

@@ -16,6 +16,7 @@ from profiler.bundle.box.bar import Bar
 from profiler.bundle.box.results import End, Reason
 from profiler.bundle.box.wheels import require_packages
 from profiler.errors import ProfilerError
+from profiler.record import escaped
 
 if TYPE_CHECKING:
     from profiler.devices.discover import Vendor
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str], bundle: Path | None = None, vendor: Vendor | 
         sys.stdout.flush()
         return code
     except ProfilerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escaped(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
@@ -59,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
             prog="python3 run.zip",
             description="Measure the kernels of this bundle, verified bit for bit, into a file to take home.",
             epilog="The same command goes on where an ended or killed one stopped. At home: "
-            "python -m profiler ingest results.jsonl",
+            "make ingest FILE=results.jsonl",
         )
         parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="where the results go, e.g. results.jsonl")
         parser.add_argument("--budget", metavar="TIME", help="end within this time: 300s, 5m, 1h")
@@ -95,7 +96,9 @@ def _list(archive: Archive) -> None:
     print(_headline(archive))
     for kernel in manifest.kernels:
         count = len(kernel.candidates)
-        print(f"{count:4d} candidate{'s' if count > 1 else ' '}  {kernel.spec.key}  ({', '.join(kernel.layers)})")
+        print(
+            f"{count:4d} candidate{'s' if count > 1 else ' '}  {kernel.spec.key}  ({escaped(', '.join(kernel.layers))})"
+        )
 
 
 def _check(archive: Archive, options: argparse.Namespace, vendor: Vendor | None) -> int:
@@ -131,7 +134,7 @@ def _measure(
     results = ResultsFile(options.out.absolute())
     with results as file, machine.open_found(manifest, found, vendor, options.sustained) as device:
         try:
-            end = session.run(archive, device, file, budget, bar)
+            end = session.run(archive, device, machine.turns(found), file, budget, bar)
         finally:
             bar.clear()
     _report(options.out, end)
@@ -149,9 +152,9 @@ def _headline(archive: Archive) -> str:
 
 def _report(path: Path, end: End) -> None:
     reasons = {
-        Reason.COMPLETE: "all is measured",
+        Reason.COMPLETE: "nothing else is left to measure" if end.failures else "all is measured",
         Reason.BUDGET: "the time is spent; the same command goes on from there",
     }
     failed = f", {end.failures} failed" if end.failures else ""
     print(f"{path}: {end.measurements} measurements{failed}; {reasons.get(end.reason, end.reason.value)}")
-    print(f"at home: python -m profiler ingest {path.name}")
+    print(f"at home: make ingest FILE={path.name}")

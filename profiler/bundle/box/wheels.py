@@ -18,6 +18,11 @@ from pathlib import Path
 from profiler.bundle.box.archive import Archive
 from profiler.errors import DeviceError, InvalidFile, OutputError
 
+PYCUDA_ADVICE = (
+    "PyCUDA comes as source, which pip builds only where the CUDA toolkit is: make its wheel on a machine of this kind "
+    "and Python, with the profiler's `python -m profiler.environment.pycuda_wheel --wheel FOLDER`, and install that"
+)
+
 
 def require_packages(archive: Archive) -> None:
     """Make the packages that measuring needs importable, here and in the worker process.
@@ -32,15 +37,18 @@ def require_packages(archive: Archive) -> None:
         import numpy  # noqa: F401 - a wheel for another C library is found, and fails here
     except ImportError as error:
         reason = (str(error).strip().splitlines() or ["it does not say why"])[-1]
-        raise DeviceError(f"NumPy does not load in {sys.executable}: {reason}; install another release of it") from None
+        raise DeviceError(
+            f"NumPy does not load in {sys.executable}: {reason}; install another release of it, or copy the bundle to "
+            "a folder whose programs may run"
+        ) from None
 
 
 def _bring(archive: Archive, missing: Sequence[str]) -> None:
     """Unpack the wheels and put them on the path."""
-    install = f"install {_listed(missing)} for {sys.executable} ({_packages(missing)})"
+    install = _advice(missing)
     if not archive.wheels:
         raise DeviceError(
-            f"{_listed(missing)} cannot be imported: {install}, or make the bundle with --with-wheels "
+            f"{_listed(missing)} cannot be imported: {install}; or pack the bundle with --with-wheels "
             f"--python {sys.version_info[0]}.{sys.version_info[1]}"
         )
     foreign = [name for name in archive.wheels if not fits(name, sys.version_info[:2], platform.machine())]
@@ -83,9 +91,12 @@ def _listed(modules: Sequence[str]) -> str:
     return " and ".join(modules)
 
 
-def _packages(modules: Sequence[str]) -> str:
+def _advice(modules: Sequence[str]) -> str:
+    """How to have them here."""
     names = {"pynvml": "nvidia-ml-py"}
-    return "pip install " + " ".join(names.get(module, module) for module in modules)
+    plain = [names.get(module, module) for module in modules if module != "pycuda"]
+    steps = [f"install {' and '.join(plain)} for {sys.executable} (pip install {' '.join(plain)})"] if plain else []
+    return "; ".join([*steps, PYCUDA_ADVICE] if "pycuda" in modules else steps)
 
 
 def _unpacked(archive: Archive) -> Path:

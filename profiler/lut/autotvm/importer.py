@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,9 +11,12 @@ from profiler.errors import DeviceError, InvalidFile
 from profiler.hardware import GPUS, GpuSpec
 from profiler.lut.autotvm.log import LogRecord, NotUsable, lines, parse
 from profiler.lut.autotvm.tasks import kernel_of
-from profiler.lut.schema import LutRow, RowError, Source
-from profiler.record import CacheMode, Conditions, Fingerprint
+from profiler.lut.schema import COLUMNS, LutRow, RowError, Source
+from profiler.record import CacheMode, Conditions, Fingerprint, escaped
 from profiler.workload import KernelSpec
+
+LONGEST_S = 3600.0
+"""No kernel takes longer; what says so is no measurement."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def import_autotvm(log: Path, device: str, citation: str, padded_inputs: bool = 
             record = parse(text, origin)
             spec = _spec(record, gpu, padded_inputs)
         except NotUsable as why:
-            reason = str(why)
+            reason = escaped(str(why))
             before = passed.get(reason, PassedOver(reason, 0, number))
             passed[reason] = PassedOver(reason, before.records + 1, before.first_line)
             continue
@@ -90,14 +92,14 @@ def own_log(log: Path) -> str:
         digest = hashlib.sha256(log.read_bytes()).hexdigest()
     except OSError as error:
         raise InvalidFile(f"{log}: cannot be read: {error.strerror}") from None
-    return f"AutoTVM log {log.name}, sha256 {digest[:16]}"
+    return f"AutoTVM log {escaped(log.name)}, sha256 {digest[:16]}"
 
 
 def _gpu(device: str) -> GpuSpec:
     try:
-        return GPUS[device]
+        return GPUS[device.strip().lower()]
     except KeyError:
-        raise DeviceError(f"unknown GPU '{device}'; known are: {', '.join(GPUS)}") from None
+        raise DeviceError(f"unknown GPU '{escaped(device)}'; known are: {', '.join(GPUS)}") from None
 
 
 def _spec(record: LogRecord, gpu: GpuSpec, padded_inputs: bool) -> KernelSpec:
@@ -110,7 +112,7 @@ def _spec(record: LogRecord, gpu: GpuSpec, padded_inputs: bool) -> KernelSpec:
         if named.get(option, "unknown") not in ("unknown", own):
             raise NotUsable(f"target of another GPU ({option} {named[option]})")
     spec = kernel_of(record.task, record.args, padded_inputs)
-    if not record.costs_s or not all(math.isfinite(cost) and cost > 0 for cost in record.costs_s):
+    if not record.costs_s or not all(0 < cost <= LONGEST_S for cost in record.costs_s):
         raise NotUsable("no possible time")
     return spec
 
@@ -131,7 +133,7 @@ def _row(
     spec: KernelSpec, record: LogRecord, instrument: Fingerprint, citation: str, gpu: GpuSpec, origin: str
 ) -> LutRow:
     try:
-        return LutRow(
+        row = LutRow(
             spec=spec,
             conditions=Conditions(cache_mode=CacheMode.HOT),
             source=Source.PUBLISHED,
@@ -147,5 +149,6 @@ def _row(
             config=f"{record.task}:{record.config}",
             citation=citation,
         )
+        return LutRow.from_cells(dict(zip(COLUMNS, row.cells, strict=True)))  # what is not read again is not written
     except RowError as error:
-        raise InvalidFile(f"{origin}: {error}; delete the line, or fetch the log again") from None
+        raise InvalidFile(f"{origin}: {escaped(str(error))}; delete the line, or fetch the log again") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,22 +85,33 @@ def parse(line: str, origin: str) -> LogRecord:
             task=_text(task),
             args=tuple(args),
             config=config,
-            costs_s=tuple(float(cost) for cost in costs),
-            timestamp=float(timestamp),
+            costs_s=tuple(map(_seconds, costs)),
+            timestamp=_number(timestamp),
             tvm_version=_text(body.get("tvm_version", "of unknown version")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InvalidFile(f"{origin}: not a record of AutoTVM; delete the line, or fetch the log again") from None
-    if error_no != 0:
-        known = isinstance(error_no, int) and 0 < error_no < len(ERRORS)
+    if isinstance(error_no, bool) or error_no != 0:
+        known = type(error_no) is int and 0 < error_no < len(ERRORS)
         raise NotUsable(f"failed: {ERRORS[error_no] if known else f'error {error_no}'}")
     return record
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.isprintable():
         raise TypeError(f"{value!r} is not a text")
     return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _seconds(cost: object) -> float:
+    """NaN for what is no time though it be a value."""
+    return math.nan if isinstance(cost, bool) else _number(cost)
 
 
 def _value(value: object) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from profiler.errors import ProfilerError
+
+_LOOK_EVERY_S = 0.05
+
+
+class NoTurn(ProfilerError):
+    """Somebody else's turn lasted longer than could be waited."""
 
 
 class Turns(Protocol):
@@ -47,17 +55,24 @@ class MachineTurns:
         """Until the turn ends nobody measures the CPU."""
         return _turn(self.path, fcntl.LOCK_SH)
 
-    def measuring(self) -> AbstractContextManager[None]:
-        """Until the turn ends nobody else measures the device; if it is the CPU, nobody compiles."""
-        return _turn(self._measured, fcntl.LOCK_EX)
+    def measuring(self, limit_s: float = math.inf) -> AbstractContextManager[None]:
+        """Until the turn ends nobody else measures the device; if it is the CPU, nobody compiles.
+
+        Entering it raises `NoTurn` if others have it for longer than ``limit_s``.
+        """
+        return _turn(self._measured, fcntl.LOCK_EX, limit_s)
 
 
 def _lock(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"lowbit-profiler-{os.getuid()}-{name}.lock"
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise ProfilerError("no folder takes temporary files: set TMPDIR to one that can be written") from None
+    return folder / f"lowbit-profiler-{os.getuid()}-{name}.lock"
 
 
 @contextmanager
-def _turn(path: Path, kind: int) -> Iterator[None]:
+def _turn(path: Path, kind: int, limit_s: float = math.inf) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -66,10 +81,26 @@ def _turn(path: Path, kind: int) -> Iterator[None]:
             "set TMPDIR to a folder that can be written"
         ) from None
     try:
-        fcntl.flock(descriptor, kind)
+        if math.isinf(limit_s):
+            fcntl.flock(descriptor, kind)
+        else:
+            _lock_within(descriptor, kind, limit_s, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_within(descriptor: int, kind: int, limit_s: float, path: Path) -> None:
+    end_s = time.monotonic() + limit_s
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                raise NoTurn(f"{path}: another run has the device; wait for its end") from None
+            time.sleep(min(_LOOK_EVERY_S, left_s))
 
 
 class NoTurns:

@@ -8,16 +8,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from profiler.errors import ProfilerError
-from profiler.tuning.turns import MachineTurns
+from profiler.measure.turns import MachineTurns, NoTurn
 
 _OTHER = """
 import sys
 from pathlib import Path
-from profiler.tuning.turns import MachineTurns
+from profiler.measure.turns import MachineTurns
 with getattr(MachineTurns(Path(sys.argv[1])), sys.argv[2])():
     print("in", flush=True)
     sys.stdin.readline()
@@ -90,3 +91,19 @@ def test_compiling_for_a_gpu_disturbs_the_cpu_alone(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(ProfilerError, match="set TMPDIR"), MachineTurns(tmp_path / "missing" / "lock").compiling():
         pass
+
+
+def test_somebody_else_s_turn_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with MachineTurns(path).measuring():
+        with pytest.raises(NoTurn, match="another run has the device"), MachineTurns(path).measuring(0.0):
+            pass
+        with pytest.raises(NoTurn), MachineTurns(path).measuring(0.01):
+            pass
+    with MachineTurns(path).measuring(0.0):
+        assert not Other(path, "measuring").has_turn(0.3)
+
+
+def test_no_folder_for_locks() -> None:
+    with mock.patch("tempfile.gettempdir", side_effect=FileNotFoundError), pytest.raises(ProfilerError, match="TMPDIR"):
+        MachineTurns.of_cpu()
