@@ -254,10 +254,10 @@ def test_cost_of_the_presets(launch_s: float, overhead_s: float, rule: StoppingR
 @pytest.mark.parametrize(
     ("rule", "call_s", "launches"),
     [
-        (GPU_RULES.screen, 3e-3, 100),  # they fill the 2 ms of a sample
-        (GPU_RULES.final, 3e-3, 300),  # and the 6 ms; 37 ms of a sample's share of the budget would bear 307
-        (GPU_RULES.screen, 0.0, 100),
-        (GPU_RULES.final, 0.0, 300),
+        (GPU_RULES.screen, 3e-3, 50),  # they fill the 1 ms of a sample
+        (GPU_RULES.final, 3e-3, 100),  # and the 2 ms
+        (GPU_RULES.screen, 0.0, 50),
+        (GPU_RULES.final, 0.0, 100),
         (GPU_RULES.screen, 15e-3, GPU_RULES.screen.least_launches),  # whatever the budget says
         (FINAL, 0.0, 165),  # a share of 20 ms, at 120 us a launch, one of which does not count
         (SCREEN, 0.0, 40),

@@ -18,6 +18,7 @@ from profiler.devices import discover
 from profiler.devices.discover import Vendor
 from profiler.devices.nvml import Nvml
 from profiler.environment import doctor
+from profiler.measure import Rules, StoppingRule
 from tests.devices.fake_cuda import Scenario
 from tests.devices.fake_cuda_worker import worker_command
 from tests.devices.fake_nvml import FakeGpu, FakeNvml
@@ -28,28 +29,40 @@ PRESENT = "json"
 
 @dataclass(frozen=True)
 class Machine:
-    """GPUs as NVML shows them (arguments of `FakeGpu`), and how the driver behaves on each of them."""
+    """GPUs as NVML shows them (arguments of `FakeGpu`), and how the driver behaves on each of them.
+
+    ``quick``: kernels are sampled less than on a real card. The pretended one is slow, being Python, and its times are
+    only modelled.
+    """
 
     gpus: tuple[dict[str, Any], ...] = ({"name": "Tesla T4"},)
     scenario: Scenario = field(default_factory=Scenario)
+    quick: bool = True
 
     def command(self, folder: Path, *arguments: str) -> list[str]:
         """Runs the profiler there; the description is written into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         worker = worker_command(self.scenario, folder / "scenario.json")
         path = folder / "machine.json"
-        path.write_text(json.dumps({"gpus": self.gpus, "worker": worker}))
+        path.write_text(json.dumps({"gpus": self.gpus, "worker": worker, "quick": self.quick}))
         return [sys.executable, "-m", "tests.rehearsal.machine", str(path), *arguments]
 
 
-def _vendor(path: Path) -> Vendor:
-    described = json.loads(path.read_text())
+_SCREEN = StoppingRule(sample_s=1e-4, min_samples=6, max_samples=6, target=0.1, budget_s=0.02)
+_FINAL = StoppingRule(sample_s=1e-4, min_samples=8, max_samples=12, target=0.02, budget_s=0.1, least_samples=7)
+QUICK = Rules(_SCREEN, _FINAL)
+
+
+def _vendor(described: Any) -> Vendor:
     fake = FakeNvml(gpus=[FakeGpu(**gpu) for gpu in described["gpus"]])
     return Vendor(Nvml(load=lambda: fake), tuple(described["worker"]), PRESENT)
 
 
 if __name__ == "__main__":
-    vendor = _vendor(Path(sys.argv.pop(1)))
+    described = json.loads(Path(sys.argv.pop(1)).read_text())
+    vendor = _vendor(described)
+    if described["quick"]:
+        pipeline.rules_of = lambda gpu: QUICK
     for module in (pipeline, doctor, discover):
         module.Vendor = lambda: vendor  # type: ignore[attr-defined]
     main()

@@ -110,6 +110,13 @@ def test_a_second_run_measures_and_builds_nothing(rehearsed: tuple[Box, Outcome]
     assert after == before
 
 
+def test_sampled_as_on_a_real_card(built: Place) -> None:
+    outcome = Box(built, Machine(quick=False)).profile("--trials", "1", model=built.dense)
+    assert outcome.code == 0, outcome.err
+    (row,) = read(built.out / "lut" / "t4.csv")
+    assert row.samples >= 30
+
+
 def test_killed_and_started_again(built: Place) -> None:
     box = Box(built)
     process = box.start()
