@@ -2,18 +2,22 @@
 
 The rooms, lowest first; a room imports only from those above it in this list (tests/test_architecture.py):
 
-- `errors`, `units`, `workload`, `hardware`, `statistics`: words, numbers, facts
+- `errors`, `units`, `workload`, `hardware`, `cuda_versions`, `statistics`, `output_folder`: words, numbers, facts
 - `quantize`     integer semantics in NumPy: oracle, packing, samples
 - `artifact`, `record`: a compiled kernel; what was measured
 - `frontend`     models to networks
 - `space`        schedule configs, their validity, the analytic model
 - `kernels`      templates and compilation (the only room that knows TVM)
-- `devices`      what runs kernels: the host CPU, recorded measurements
+- `devices`      what runs kernels: the host CPU, NVIDIA's GPUs, recorded measurements
 - `lut`          the latency lookup table
 - `measure`      the timed window
 - `predictor`    regression on records (the only room that knows scikit-learn)
+- `targets`      what kernels are built for: compiler, valid configs, facts of the device
 - `tuning`       search, journals, tuner
-- `pipeline`     the stages as functions of files
+- `environment`  what this machine has and lacks: the doctor; PyCUDA built from source
+- `kernel_library`: the kernels of a network for a GPU, without one
+- `bundle`       compile here, measure there, bring the records back
+- `pipeline`     the stages as functions of files; `doubts`: what should make a reader doubt a table
 - `cli`          the command line
 """
 
