@@ -13,7 +13,7 @@ from profiler.artifact import Artifact
 from profiler.devices.protocol import Device, KernelFailure, Recorded
 from profiler.measure.rule import StoppingRule
 from profiler.measure.throttle import KERNEL_WAITS_S, Batch, Patience, Throttle
-from profiler.record import Circumstances, Conditions, Failure, Measurement
+from profiler.record import Circumstances, Conditions, Failure, FailureKind, Measurement
 from profiler.statistics import summarize
 
 _STEADY = 0.05  # two warm-up bursts that differ by less are steady
@@ -183,11 +183,12 @@ class _Window:
             for candidate in turn:
                 try:
                     batch = self._time(candidate, candidate.uncounted + candidate.launches)
+                    sample_s = _sample_s(batch.times_s[candidate.uncounted :])
                 except KernelFailure as failure:
                     self._fail(candidate.index, candidate.artifact, failure)
                     continue
                 candidate.spent_s += batch.wall_s
-                candidate.samples_s.append(statistics.fmean(batch.times_s[candidate.uncounted :]))
+                candidate.samples_s.append(sample_s)
                 candidate.slowed += batch.discarded
                 if batch.power_capped is not None:
                     candidate.capped = (candidate.capped or 0) + batch.power_capped
@@ -261,3 +262,12 @@ class _Window:
 
 def _contaminated(candidate: _Candidate) -> bool:
     return summarize(candidate.samples_s).contaminated
+
+
+def _sample_s(times_s: Sequence[float]) -> float:
+    """Seconds per launch. Raises `KernelFailure` for what no clock should say."""
+    sample_s = statistics.fmean(times_s)
+    if not sample_s > 0:
+        text = f"the device's clock gave {sample_s:g} s for a launch, the mean of {len(times_s)}"
+        raise KernelFailure(FailureKind.UNSTABLE, text)
+    return sample_s

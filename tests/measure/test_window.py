@@ -531,3 +531,12 @@ def test_samples_that_are_taken_once_more_are_capped_anew() -> None:
     assert record.discarded == 4
     assert record.circumstances.power_capped_fraction is not None
     assert record.circumstances.power_capped_fraction < 1.0
+
+
+def test_a_clock_that_says_nothing_is_no_latency() -> None:
+    device = FakeDevice({"a": constant(0.0), "b": constant(1e-5)})
+    failed, fine = run(device, "ab", SCREEN)
+    assert isinstance(failed, Failure)
+    assert failed.kind is FailureKind.UNSTABLE
+    assert "0 s for a launch" in failed.message
+    assert isinstance(fine, Measurement)
