@@ -64,7 +64,7 @@ devices: $(VENV)/.base ## list what can be measured on this machine
 lut-check: $(VENV)/.base ## say what is wrong with the LUT file LUT=...
 	@$(RUN) lut check "$(LUT)" $(FLAGS)
 
-test: preflight-tests $(VENV)/.dev ## run the tests
+test: preflight-tests $(VENV)/.dev $(if $(findstring gpu,$(ARGS)),$(CUDA_EXTRA)) ## run the tests
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
 test-pycuda: preflight-tests $(VENV)/.dev ## build PyCUDA and run the tests of our use of it, on a stand-in for the driver
