@@ -121,7 +121,12 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
         with _builder(target, request.out) as builder:
             tuner = Tuner(
                 bench=Workbench(
-                    device, builder, request.conditions, run, _turns(choice.device), rules_of(choice.device.is_gpu)
+                    device,
+                    builder,
+                    request.conditions,
+                    run,
+                    MachineTurns.of_device(choice.device),
+                    rules_of(choice.device.is_gpu),
                 ),
                 space=target.space,
                 model=LearnedModel(target.device, target.threads),
@@ -188,10 +193,6 @@ def _builder(target: Target, out: Path) -> Iterator[Builder]:
             yield CachedBuilds(pool, target.backend, ArtifactCache(out / "kernels" / target.slug))
         else:
             yield pool
-
-
-def _turns(device: FoundDevice) -> MachineTurns:
-    return MachineTurns.of_gpu(device.uuid) if device.is_gpu else MachineTurns.of_cpu()
 
 
 def _budget(trials: int | None) -> Budget:

@@ -24,7 +24,8 @@ from profiler.workload import KernelSpec
 RECORD_VERSION = 2
 """1: first version. 2: circumstances may hold ``power_w`` and ``floor_s``, fingerprints ``sustained`` and
 ``locked_sm_clock_mhz``."""
-STAGES = ("screen", "final")
+SCREEN_STAGE, FINAL_STAGE = "screen", "final"
+STAGES = (SCREEN_STAGE, FINAL_STAGE)
 _LARGEST = 10**15
 """No number is as large, in whatever unit."""
 
@@ -252,6 +253,13 @@ def escaped(text: str) -> str:
 
 Record = Union[Measurement, Failure, Fingerprint]
 """What a line of a journal holds. A journal starts with the `Fingerprint` that its records refer to by digest."""
+
+
+def of_the_device(record: Record) -> bool:
+    """Whether a failure says something of the device that day and nothing of the kernel, which another run may well
+    measure."""
+    return isinstance(record, Failure) and record.kind is FailureKind.UNSTABLE
+
 
 _TYPES: Mapping[str, type] = {"measurement": Measurement, "failure": Failure, "fingerprint": Fingerprint}
 

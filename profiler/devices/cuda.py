@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Protocol
@@ -48,28 +47,26 @@ class Monitor(Protocol):
 class CudaDevice:
     """One GPU, a `protocol.Device`.
 
-    slug : names its files. pci_bus_id : which GPU, e.g. ``0000:3b:00.0``. monitor : of the same GPU; closed with this.
+    slug : names its files. command : starts the worker on that GPU. monitor : of the same GPU; closed with this.
     sustained : whether it is measured under its power cap on purpose. locked_sm_clock_mhz : at which the caller holds
     its clock. Both go to the fingerprint and change nothing here. time_limit_s : the longest that one launch may take.
-    command : how the worker is started.
     """
 
     def __init__(
         self,
         slug: str,
-        pci_bus_id: str,
+        command: Sequence[str],
         monitor: Monitor,
         sustained: bool = False,
         locked_sm_clock_mhz: int | None = None,
         time_limit_s: float = 10.0,
-        command: Sequence[str] | None = None,
     ) -> None:
         self._slug = slug
         self._monitor = monitor
         self._sustained = sustained
         self._locked_sm_clock_mhz = locked_sm_clock_mhz
         self._time_limit_s = time_limit_s
-        self._process = KernelProcess(command or worker_command(pci_bus_id), time_limit_s)
+        self._process = KernelProcess(command, time_limit_s)
         self._facts: GpuFacts | None = None
         self._properties: GpuProperties | None = None
         self._launch_s: dict[int, float] = {}  # by handle, since it was verified
@@ -185,8 +182,3 @@ class CudaDevice:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def worker_command(pci_bus_id: str) -> tuple[str, ...]:
-    """How the worker is started; the parent's process id is appended."""
-    return (sys.executable, "-m", "profiler.devices.cuda_worker", pci_bus_id)

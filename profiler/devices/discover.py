@@ -140,11 +140,10 @@ def open_device(
     vendor = vendor or Vendor()
     return CudaDevice(
         device.slug,
-        device.pci_bus_id,
+        (*vendor.worker, device.pci_bus_id),
         _monitor(device, vendor),
         sustained=sustained,
         locked_sm_clock_mhz=locked_sm_clock_mhz,
-        command=(*vendor.worker, device.pci_bus_id),
     )
 
 

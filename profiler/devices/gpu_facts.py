@@ -43,8 +43,6 @@ class GpuFacts:
         limit_w, usual_w = self.power_limit_w, self.default_power_limit_w
         if limit_w is not None and usual_w is not None and limit_w < usual_w:
             found.append(f"the power limit is {limit_w:g} W, below the card's default of {usual_w:g} W")
-        if self.mig:
-            found.append("MIG is on: a part of the card was measured")
         if self.persistence is False:
             found.append("persistence mode is off")
         return (*found, *(f"not readable: {text}" for text in self.unreadable))

@@ -16,6 +16,7 @@ from profiler.artifact import Artifact
 from profiler.devices.protocol import KernelFailure
 from profiler.errors import DeviceError, NotRecorded
 from profiler.record import (
+    FINAL_STAGE,
     CacheMode,
     Circumstances,
     Conditions,
@@ -101,7 +102,7 @@ class ReplayDevice:
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
         """The next recorded sample, once for each launch; of the final measurement where there is one."""
         kernel = self._kernels[handle]
-        final = self._measured(kernel.artifact, lambda r: r.conditions.cache_mode is mode and r.stage == "final")
+        final = self._measured(kernel.artifact, lambda r: r.conditions.cache_mode is mode and r.stage == FINAL_STAGE)
         measurement = final or self._measured(kernel.artifact, lambda r: r.conditions.cache_mode is mode)
         if measurement is None:
             raise NotRecorded(f"{_named(kernel.artifact)}: no record with {mode.value} cache")

@@ -64,8 +64,8 @@ def check_settings(facts: GpuFacts, index: int) -> Iterator[Finding]:
         text = f"compute mode is {facts.compute_mode}: a run fails while anybody else computes on the card"
         yield note("mode", text, mode_remedy)
     if facts.mig:
-        text = "MIG is on: an instance is measured, which is less than the card"
-        yield note("MIG", text, f"sudo nvidia-smi -i {index} -mig 0")
+        text = "the card is split (MIG mode), and only whole cards are measured"
+        yield missing("MIG", text, f"sudo nvidia-smi -i {index} -mig 0")
 
 
 def check_state(facts: GpuFacts, state: GpuState) -> Iterator[Finding]:

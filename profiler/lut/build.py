@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 from profiler.errors import InvalidFile
 from profiler.lut.schema import LutRow, Source
-from profiler.record import Conditions, Failure, FailureKind, Fingerprint, Measurement, Record, encode
+from profiler.record import FINAL_STAGE, Conditions, Failure, Fingerprint, Measurement, Record, encode, of_the_device
 from profiler.workload import KernelSpec
-
-FINAL = "final"
-"""The stage of the measurements that enter a LUT."""
 
 
 def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, ...]:
@@ -27,9 +24,9 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
     for record in records:
         if isinstance(record, Fingerprint):
             instruments.add(record.digest)
-        elif isinstance(record, Measurement) and record.stage == FINAL:
+        elif isinstance(record, Measurement) and record.stage == FINAL_STAGE:
             finals.append(record)
-        elif isinstance(record, Failure) and record.kind is not FailureKind.UNSTABLE:
+        elif isinstance(record, Failure) and not of_the_device(record):
             failed.add((record.spec, record.conditions, record.fingerprint, record.config))
     latest: dict[tuple[KernelSpec, Conditions, str], Measurement] = {}
     for measurement in finals:

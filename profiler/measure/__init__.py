@@ -31,8 +31,8 @@ second ones look no better a note says so.
 A kernel may be right once, launched by itself, and wrong in a row of launches: a `FINAL` measurement ends with a second
 look at every output, as the last timed launch left it (`Device.recheck`). One that differs makes the record a failure.
 
-- `window`: the loop. `rule`: when there are enough samples. `throttle`: waits and rests. `stability`: failures that are
-  the device's and not the kernel's. `turns`: whose turn it is on this machine.
+- `window`: the loop. `rule`: when there are enough samples. `throttle`: waits and rests. `stability`: when it is
+  the device that cannot be measured. `turns`: whose turn it is on this machine.
 """
 
 from __future__ import annotations

@@ -1,16 +1,11 @@
-"""Failures that say something of the device that day, and nothing of the kernel."""
+"""When to stop, because it is the device that cannot be measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from profiler.errors import DeviceError
-from profiler.record import Failure, FailureKind, Measurement, Record
-
-
-def of_the_device(record: Record) -> bool:
-    """Whether the device was unstable: another run may well measure what this one could not."""
-    return isinstance(record, Failure) and record.kind is FailureKind.UNSTABLE
+from profiler.record import Failure, Measurement, of_the_device
 
 
 def require_stable(records: Sequence[Measurement | Failure]) -> None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from profiler.devices.discover import FoundDevice
 from profiler.errors import ProfilerError
 
 _LOOK_EVERY_S = 0.05
@@ -50,6 +51,11 @@ class MachineTurns:
     def of_gpu(uuid: str) -> MachineTurns:
         """Those of a card. Compiling does not disturb it."""
         return MachineTurns(_lock("cpu"), _lock(re.sub("[^0-9A-Za-z-]", "", uuid)))
+
+    @staticmethod
+    def of_device(device: FoundDevice) -> MachineTurns:
+        """Those of a device of this machine."""
+        return MachineTurns.of_gpu(device.uuid) if device.is_gpu else MachineTurns.of_cpu()
 
     def compiling(self) -> AbstractContextManager[None]:
         """Until the turn ends nobody measures the CPU."""

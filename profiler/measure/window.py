@@ -13,7 +13,7 @@ from profiler.artifact import Artifact
 from profiler.devices.protocol import Device, KernelFailure, Recorded
 from profiler.measure.rule import StoppingRule
 from profiler.measure.throttle import KERNEL_WAITS_S, Batch, Patience, Throttle
-from profiler.record import Circumstances, Conditions, Failure, FailureKind, Measurement
+from profiler.record import FINAL_STAGE, Circumstances, Conditions, Failure, FailureKind, Measurement
 from profiler.statistics import summarize
 
 _STEADY = 0.05  # two warm-up bursts that differ by less are steady
@@ -121,7 +121,7 @@ class _Window:
             for _ in range(self._rule.repeats):
                 self._repeat([c for c in candidates if c.index not in self._failures and _contaminated(c)])
             circumstances = self._device.circumstances()
-            if self._stage == "final":
+            if self._stage == FINAL_STAGE:
                 self._recheck([c for c in candidates if c.index not in self._failures])
         finally:
             for candidate in candidates:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler.record import Measurement
+from profiler.record import FINAL_STAGE, Measurement
 from profiler.workload import KernelSpec
 
 Array = npt.NDArray[np.float64]
-
-FINAL_STAGE = "final"
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.errors import InvalidFile, OutputError
-from profiler.measure.stability import of_the_device
-from profiler.predictor.prediction import FINAL_STAGE
-from profiler.record import Conditions, Failure, Fingerprint, Journal, Measurement
+from profiler.record import FINAL_STAGE, Conditions, Failure, Fingerprint, Journal, Measurement, of_the_device
 from profiler.workload import KernelSpec, Workload
-
-SCREEN_STAGE = "screen"
 
 
 @dataclass

@@ -12,10 +12,8 @@ from profiler.artifact import Artifact
 from profiler.devices.protocol import Device
 from profiler.measure import CPU_RULES, Rules, Run, StoppingRule, measure
 from profiler.measure.turns import NoTurns, Turns
-from profiler.predictor.prediction import FINAL_STAGE
-from profiler.record import Conditions, Failure, Measurement
+from profiler.record import FINAL_STAGE, SCREEN_STAGE, Conditions, Failure, Measurement
 from profiler.space.config import ScheduleConfig
-from profiler.tuning.database import SCREEN_STAGE
 from profiler.workload import KernelSpec
 
 if TYPE_CHECKING:

@@ -66,11 +66,11 @@ def test_why_a_card_cannot_be_measured_is_said_for_the_box(package: str, reason:
 
 def test_turns_are_those_of_every_other_run() -> None:
     with MachineTurns.of_gpu(T4.uuid).measuring():
-        with pytest.raises(NoTurn), machine.turns(T4).measuring(0.0):
+        with pytest.raises(NoTurn), MachineTurns.of_device(T4).measuring(0.0):
             pass
-        with machine.turns(T4_TOO).measuring(0.0):
+        with MachineTurns.of_device(T4_TOO).measuring(0.0):
             pass
-    assert machine.turns(CPU).path == MachineTurns.of_cpu().path
+    assert MachineTurns.of_device(CPU).path == MachineTurns.of_cpu().path
 
 
 def test_a_cpu_of_the_same_kind_alone() -> None:

@@ -94,10 +94,9 @@ def fake_device(
     fake = FakeNvml(gpus=[card])
     return CudaDevice(
         "t4",
-        "0000:00:1E.0",
+        worker_command(scenario, folder / "scenario.json"),
         GpuMonitor(Nvml(load=lambda: fake), card.uuid),
         sustained=sustained,
         locked_sm_clock_mhz=locked_sm_clock_mhz,
         time_limit_s=time_limit_s,
-        command=worker_command(scenario, folder / "scenario.json"),
     )

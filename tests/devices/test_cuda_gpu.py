@@ -15,7 +15,7 @@ import pynvml
 import pytest
 
 from profiler.devices.cuda import CudaDevice
-from profiler.devices.discover import discover
+from profiler.devices.discover import Vendor, discover
 from profiler.devices.gpu_monitor import GpuMonitor
 from profiler.devices.nvml import Nvml
 from profiler.devices.protocol import Device, KernelFailure
@@ -34,7 +34,8 @@ def open_gpu(time_limit_s: float = 10.0) -> CudaDevice:
     if not usable:
         pytest.fail(f"the gpu tests need a GPU; found: {here.text}")
     gpu = usable[0]
-    return CudaDevice(gpu.slug, gpu.pci_bus_id, GpuMonitor(Nvml(), gpu.uuid), time_limit_s=time_limit_s)
+    command = (*Vendor().worker, gpu.pci_bus_id)
+    return CudaDevice(gpu.slug, command, GpuMonitor(Nvml(), gpu.uuid), time_limit_s=time_limit_s)
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def test_a_card_as_it_should_be_gives_no_cause_for_doubt() -> None:
 
 def test_a_partitioned_card() -> None:
     with_mig, without = FakeNvml(gpus=[FakeGpu(mig=True)]), FakeNvml(gpus=[FakeGpu(mig=False)])
-    assert any("MIG is on" in note for note in monitor(with_mig).facts().notes)
+    assert monitor(with_mig).facts().mig
     assert not monitor(without).facts().mig
 
 

@@ -15,7 +15,6 @@ from profiler.devices.gpu_monitor import GpuMonitor
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, host_cpu
-from profiler.measure.turns import MachineTurns
 
 
 def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> FoundDevice:
@@ -58,11 +57,6 @@ def _chosen(selector: str, inventory: Inventory) -> FoundDevice:
         how_many = f"{len(matches)} GPUs begin with" if matches else "there is no GPU"
         raise DeviceError(f"--gpu: {how_many} {selector!r}; choose one by index or UUID; found: {inventory.text}")
     return matches[0]
-
-
-def turns(found: FoundDevice) -> MachineTurns:
-    """Those of all runs of a user that measure it."""
-    return MachineTurns.of_gpu(found.uuid) if found.is_gpu else MachineTurns.of_cpu()
 
 
 def open_found(manifest: Manifest, found: FoundDevice, vendor: Vendor, sustained: bool) -> Device:

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Tuple
 
 from profiler.bundle.box.manifest import Candidate, Kernel
-from profiler.record import Failure, Measurement
+from profiler.record import FINAL_STAGE, SCREEN_STAGE, Failure, Measurement
 from profiler.workload import KernelSpec, Workload
 
 SIDE_BY_SIDE = 8
@@ -39,7 +39,7 @@ class Phase(str, Enum):
     @property
     def stage(self) -> str:
         """As in `Measurement`."""
-        return "screen" if self is Phase.SCREEN else "final"
+        return SCREEN_STAGE if self is Phase.SCREEN else FINAL_STAGE
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Known:
             return
         median_s = record.summary.median_s
         self.times_s.setdefault(record.config, median_s)
-        if record.stage == "final":
+        if record.stage == FINAL_STAGE:
             self.finals[record.config] = median_s
 
     def tried(self, candidate: Candidate) -> bool:

@@ -22,9 +22,9 @@ from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFil
 from profiler.devices.protocol import Device
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.measure import Run, measure, rules_of
-from profiler.measure.stability import of_the_device, require_stable
+from profiler.measure.stability import require_stable
 from profiler.measure.turns import MachineTurns, NoTurn
-from profiler.record import Failure, Fingerprint, Measurement, escaped
+from profiler.record import FINAL_STAGE, SCREEN_STAGE, STAGES, Failure, Fingerprint, Measurement, escaped, of_the_device
 
 _LABELS = {Phase.FIRST: "first measurements", Phase.SCREEN: "candidates", Phase.LAST: "the fastest once more"}
 
@@ -53,8 +53,8 @@ class _Pacer:
     """Learns how long a candidate takes."""
 
     def __init__(self) -> None:
-        self._spent_s = {"final": 0.0, "screen": 0.0}
-        self._candidates = {"final": 0, "screen": 0}
+        self._spent_s = dict.fromkeys(STAGES, 0.0)
+        self._candidates = dict.fromkeys(STAGES, 0)
 
     def learn(self, step: Step, spent_s: float) -> None:
         self._spent_s[step.phase.stage] += spent_s
@@ -63,7 +63,7 @@ class _Pacer:
     @property
     def pace(self) -> Pace:
         usual = Pace()
-        return Pace(self._mean_s("final", usual.final_s), self._mean_s("screen", usual.screen_s))
+        return Pace(self._mean_s(FINAL_STAGE, usual.final_s), self._mean_s(SCREEN_STAGE, usual.screen_s))
 
     def _mean_s(self, stage: str, usual_s: float) -> float:
         count = self._candidates[stage]

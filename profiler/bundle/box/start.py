@@ -120,6 +120,7 @@ def _measure(
     from profiler.bundle.box.draws import require_draws
     from profiler.bundle.box.results import ResultsFile
     from profiler.devices.discover import Vendor, discover
+    from profiler.measure.turns import MachineTurns
 
     manifest, vendor = archive.manifest, vendor or Vendor()
     require_draws(manifest)
@@ -134,7 +135,7 @@ def _measure(
     results = ResultsFile(options.out.absolute())
     with results as file, machine.open_found(manifest, found, vendor, options.sustained) as device:
         try:
-            end = session.run(archive, device, machine.turns(found), file, budget, bar)
+            end = session.run(archive, device, MachineTurns.of_device(found), file, budget, bar)
         finally:
             bar.clear()
     _report(options.out, end)
