@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,10 +36,9 @@ from profiler.errors import DeviceError, InvalidConfig, InvalidFile, ProfilerErr
 from profiler.frontend import load_network
 from profiler.kernels.cache import ArtifactCache
 from profiler.kernels.cached_build import CachedBuilds
-from profiler.kernels.pool_build import BuildPool
 from profiler.lut import store
 from profiler.lut.schema import LutRow, Source
-from profiler.measure import Run
+from profiler.measure import GPU_RULES, Run
 from profiler.measure.turns import MachineTurns
 from profiler.predictor.learned import LearnedModel
 from profiler.quantize.samples import sample_arguments
@@ -269,8 +266,8 @@ def _tuned(
     card = device.properties
     target = GpuTarget(spec_of(card), cuda_for_driver(card.driver_version))
     run = Run(f"bench-{int(time.time())}-{uuid.uuid4().hex[:8]}", __version__, target.backend.compiler)
-    with _builder(target, request.out) as builder:
-        bench = Workbench(device, builder, HOT, run, turns)
+    with CachedBuilds(target.backend, ArtifactCache(request.out / "kernels" / target.slug)) as builder:
+        bench = Workbench(device, builder, HOT, run, turns, GPU_RULES)
         with bench.compiling():
             artifacts = {artifact.spec: artifact for artifact in bench.build(list(known.items())).artifacts}
         unknown = [spec for spec in specs if spec not in artifacts]
@@ -288,12 +285,6 @@ def _tuned(
     reasons = {r.spec: why_none(r, target) for r in results}
     skipped = {s: Skipped(s, f"ours: no kernel, {reasons[s]}") for s in unknown if s not in artifacts}
     return artifacts, skipped
-
-
-@contextmanager
-def _builder(target: GpuTarget, out: Path) -> Iterator[CachedBuilds]:
-    with BuildPool(target.backend, max(1, min(8, len(os.sched_getaffinity(0))))) as pool:
-        yield CachedBuilds(pool, target.backend, ArtifactCache(out / "kernels" / target.slug))
 
 
 def _compare(

@@ -42,6 +42,9 @@ from profiler.tuning.tuner import Budget, Tuner
 from profiler.tuning.workbench import Builder, Workbench
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
+MOST_WORKERS = 8
+"""That compile: a batch of candidates has no more."""
+
 
 @dataclass(frozen=True)
 class ProfileRequest:
@@ -187,11 +190,12 @@ def _target(device: HostDevice | CudaDevice, request: ProfileRequest) -> Target:
 @contextmanager
 def _builder(target: Target, out: Path) -> Iterator[Builder]:
     """A GPU's kernels are kept: `make kernels` may have built them before, and a run that goes on finds its own."""
-    workers = max(1, min(8, len(os.sched_getaffinity(0))))
-    with BuildPool(target.backend, workers) as pool:
-        if isinstance(target, GpuTarget):
-            yield CachedBuilds(pool, target.backend, ArtifactCache(out / "kernels" / target.slug))
-        else:
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    if isinstance(target, GpuTarget):
+        with CachedBuilds(target.backend, ArtifactCache(out / "kernels" / target.slug), workers) as builds:
+            yield builds
+    else:
+        with BuildPool(target.backend, workers) as pool:
             yield pool
 
 

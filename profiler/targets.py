@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from profiler.cuda_versions import LEAST_DRIVERS, OLDEST
@@ -147,8 +148,9 @@ class GpuTarget:
         """Of the compiler. Raises `ToolchainError` if there is none."""
         return self.backend.cuda_major
 
-    @property
+    @cached_property
     def backend(self) -> CudaBackend:
+        """One for all, since finding its tools starts programs."""
         return CudaBackend(self.gpu, self.cuda)
 
     def space(self, spec: KernelSpec) -> Sequence[ScheduleConfig]:

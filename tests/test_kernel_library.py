@@ -16,10 +16,11 @@ from profiler.artifact import Artifact, Check, Launch, Resources
 from profiler.errors import DeviceError, OutputError, ProfilerError, UnsupportedModel
 from profiler.frontend import network_file
 from profiler.hardware import GPUS, GpuSpec
-from profiler.kernel_library import stage
+from profiler.kernel_library.candidates import BuildPlan, Progress, Tried
 from profiler.kernel_library.choice import choose
 from profiler.kernel_library.result import BuiltKernel
-from profiler.kernel_library.stage import BuildPlan, KernelsRequest, Progress, Tried, build_kernels
+from profiler.kernel_library.stage import KernelsRequest, build_kernels
+from profiler.kernels import cached_build
 from profiler.kernels.pool_build import BuildFailure
 from profiler.kernels.toolchain import ToolchainError
 from profiler.lut.demand import demand
@@ -142,7 +143,7 @@ class _Pool:
     def __enter__(self) -> _Pool:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         pass
 
     def stream(
@@ -156,7 +157,7 @@ class _Pool:
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Compiler:
     fake = Compiler()
     monkeypatch.setattr(targets, "CudaBackend", fake.backend)
-    monkeypatch.setattr(stage, "BuildPool", fake.pool)
+    monkeypatch.setattr(cached_build, "BuildPool", fake.pool)
     return fake
 
 

@@ -1,9 +1,8 @@
 """Compile here, measure there, bring the records back.
 
     home                                      the box                                 home
-    model -> stage -> pack -> run.zip  ==>   python3 run.zip -o results.jsonl  ==>   ingest -> tuning_logs/, lut/
+    model -> pack -> run.zip  ==>   python3 run.zip -o results.jsonl  ==>   ingest -> tuning_logs/, lut/
 
-- `stage`   the kernels of a network and their best modelled candidates, from the cache or compiled
 - `pack`    the zip: `box` with exactly the modules that it needs, the artifacts, the manifest, wheels on request
 - `closure` which modules those are, read from the imports
 - `download` the wheels

@@ -11,16 +11,18 @@ from math import prod
 from pathlib import Path
 
 from profiler import __version__
+from profiler.artifact import Artifact
 from profiler.bundle.box.archive import MANIFEST, WHEELS
 from profiler.bundle.box.draws import arguments_sha256
 from profiler.bundle.box.machine import version
 from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
 from profiler.bundle.closure import PACKAGE, files
 from profiler.bundle.download import Wanted, download
-from profiler.bundle.stage import Progress, Staged, stage
 from profiler.errors import DeviceError, OutputError, ProfilerError
 from profiler.frontend import load_network
 from profiler.hardware import GPUS, host_cpu
+from profiler.kernel_library.candidates import Candidates, Progress, build_candidates
+from profiler.kernel_library.choice import Candidate as Choice
 from profiler.kernels.cache import ArtifactCache
 from profiler.lut.demand import Role, demand
 from profiler.output_folder import require_writable
@@ -80,23 +82,19 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
     for needed in (folder, request.out.absolute().parent):
         require_writable(needed)
     wheels = download(request.wheels, gpu) if request.wheels else None
-    headline = (
-        f"{network.name}, batch {network.batch}: {len(network.layers)} layers, "
-        f"for {target.name} with {target.backend.compiler}"
-    )
     demands = demand(network, request.precisions, mixed=request.mixed)
-    staged = stage(headline, demands, target, request.configs, ArtifactCache(folder), progress or Progress())
-    built = [one for one in staged if one.built]
+    cache = ArtifactCache(folder)
+    kernels = build_candidates(network, demands, target, request.configs, cache, _keep, progress or Progress()).kernels
+    built = [kernel for kernel in kernels if kernel.built]
     if not built:
-        raise ProfilerError(
-            f"no kernel of {network.name} could be built: {staged[0].demand.spec.key}: {staged[0].obstacle}"
-        )
+        first = kernels[0]
+        raise ProfilerError(f"no kernel of {network.name} could be built: {first.demand.spec.key}: {first.obstacle}")
     manifest = _manifest(request, network, target, built)
     content = {
         "__main__.py": _ENTRY.read_bytes(),
         MANIFEST: manifest.to_bytes(),
         **{name: path.read_bytes() for name, path in files().items()},
-        **{f"artifacts/{a.sha256}.lbk": a.to_bytes() for one in built for _, a in one.built},
+        **{f"artifacts/{a.sha256}.lbk": a.to_bytes() for kernel in built for _, a in kernel.built},
         **{WHEELS + name: data for name, data in (wheels.files if wheels else {}).items()},
     }
     write(request.out, content)
@@ -104,10 +102,18 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
         path=request.out,
         size_bytes=request.out.stat().st_size,
         manifest=manifest,
-        missing=tuple(f"{one.demand.spec.key}: {one.obstacle}" for one in staged if not one.built),
+        missing=tuple(f"{kernel.demand.spec.key}: {kernel.obstacle}" for kernel in kernels if not kernel.built),
         skipped=network.skipped,
         notes=wheels.notes if wheels else (),
     )
+
+
+_Kept = tuple[Choice, Artifact]
+
+
+def _keep(candidate: Choice, artifact: Artifact, path: Path) -> _Kept:
+    """All of it: it is packed."""
+    return candidate, artifact
 
 
 def write(path: Path, content: Mapping[str, bytes]) -> None:
@@ -141,8 +147,8 @@ def _target(request: BundleRequest) -> Target:
     return GpuTarget(GPUS[slug], request.cuda)
 
 
-def _manifest(request: BundleRequest, network: Network, target: Target, built: Sequence[Staged]) -> Manifest:
-    artifacts = [artifact for one in built for _, artifact in one.built]
+def _manifest(request: BundleRequest, network: Network, target: Target, built: Sequence[Candidates[_Kept]]) -> Manifest:
+    artifacts = [artifact for kernel in built for _, artifact in kernel.built]
     gpu = isinstance(target, GpuTarget)
     return Manifest(
         tool_version=__version__,
@@ -156,23 +162,23 @@ def _manifest(request: BundleRequest, network: Network, target: Target, built: S
         conditions=Conditions(target.threads, request.cache_mode),
         network=network.name,
         batch=network.batch,
-        kernels=tuple(_kernel(one) for one in built),
+        kernels=tuple(map(_kernel, built)),
         draws=_draws(built),
     )
 
 
-def _kernel(staged: Staged) -> Kernel:
+def _kernel(kernel: Candidates[_Kept]) -> Kernel:
     return Kernel(
-        spec=staged.demand.spec,
-        layers=staged.demand.layers,
-        mixed=staged.demand.role is Role.MIXED,
-        candidates=tuple(Candidate(a.config, candidate.modelled_s, a.sha256) for candidate, a in staged.built),
+        spec=kernel.demand.spec,
+        layers=kernel.demand.layers,
+        mixed=kernel.demand.role is Role.MIXED,
+        candidates=tuple(Candidate(a.config, candidate.modelled_s, a.sha256) for candidate, a in kernel.built),
     )
 
 
-def _draws(built: Iterable[Staged]) -> tuple[Draw, ...]:
+def _draws(built: Iterable[Candidates[_Kept]]) -> tuple[Draw, ...]:
     """Of the smallest kernel of each operator, the smallest first."""
-    smallest: dict[Op, Staged] = {}
+    smallest: dict[Op, Candidates[_Kept]] = {}
     for one in sorted(built, key=lambda one: (prod(one.demand.spec.workload.input_shape), one.demand.spec.key)):
         smallest.setdefault(one.demand.spec.workload.op, one)
     return tuple(

@@ -1,4 +1,4 @@
-"""What `kernels` shows on standard error while it compiles: a bar on a terminal, a few lines elsewhere."""
+"""What `kernels` and `bundle` show on standard error while they compile: a bar on a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from profiler.cli.bars import description, print_line, terminal_bars
-from profiler.kernel_library.stage import BuildPlan, Tried
-from profiler.kernel_library.stage import Progress as Report
+from profiler.kernel_library.candidates import BuildPlan, Tried
+from profiler.kernel_library.candidates import Progress as Report
 from profiler.units import format_duration
 
 _LINE_EVERY_S = 10.0
@@ -19,7 +19,7 @@ _LINE_EVERY_S = 10.0
 
 @contextmanager
 def build_display() -> Iterator[Report]:
-    """A report that `build_kernels` fills, shown for as long as the context lasts."""
+    """A report that `build_candidates` fills, shown for as long as the context lasts."""
     with terminal_bars() as bars:
         display = _Lines() if bars is None else _Bar(bars)
         yield Report(display.planned, display.tried)
@@ -30,7 +30,7 @@ def _headline(plan: BuildPlan) -> str:
     known = f", {plan.cached} of them known" if plan.cached else ""
     return (
         f"{network.name}, batch {network.batch}: {len(network.layers)} layers, {plan.kernels} distinct kernels, "
-        f"{plan.candidates} candidates{known}, for {plan.gpu.name} with {plan.compiler}"
+        f"{plan.candidates} candidates{known}, for {plan.target_name} with {plan.compiler}"
     )
 
 

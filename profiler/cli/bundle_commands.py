@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import platform
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from profiler.cli.arguments import parse_precisions
-from profiler.cli.bars import description, print_line, terminal_bars
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.record import CacheMode, escaped
-from profiler.units import format_duration
-from profiler.workload import KernelSpec
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from profiler.bundle.download import Wanted
     from profiler.bundle.ingest import Ingested
     from profiler.bundle.pack import BundleResult
-    from profiler.bundle.stage import BuildPlan
-    from profiler.bundle.stage import Progress as Report
 
 _LINE_EVERY_S = 10.0
 _LISTED = 3  # kernels without a candidate that are named
@@ -79,6 +68,7 @@ def bundle(
     """
     from profiler.bundle.pack import BundleRequest
     from profiler.bundle.pack import bundle as make_bundle
+    from profiler.cli.build_progress import build_display
 
     if (python or machine) and not with_wheels:
         raise ProfilerError(
@@ -99,7 +89,7 @@ def bundle(
         skip_unsupported=skip_unsupported,
         wheels=_wheels(python, machine) if with_wheels else None,
     )
-    with _display() as progress:
+    with build_display() as progress:
         result = make_bundle(request, progress)
     _print_bundle(result)
     if result.missing:
@@ -155,52 +145,3 @@ def _print_ingested(taken: Ingested) -> None:
         f"{taken.measured} of {header.kernels} kernels; {taken.added} of {taken.records} records are new, "
         f"in {taken.logs}; LUT: {taken.lut or 'no row'}"
     )
-
-
-@contextmanager
-def _display() -> Iterator[Report]:
-    """A report that `pack.bundle` fills: a bar on a terminal, a line in a while elsewhere."""
-    from profiler.bundle.stage import Progress as Report
-
-    with terminal_bars() as bars:
-        display = _Lines() if bars is None else _Bar(bars)
-        yield Report(display.planned, display.tried)
-
-
-def _headline(plan: BuildPlan) -> str:
-    known = f", {plan.cached} of them known" if plan.cached else ""
-    return f"{plan.headline}, {plan.kernels} distinct kernels, {plan.candidates} candidates{known}"
-
-
-class _Bar:
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task = bars.add_task("reading the model", total=None)
-
-    def planned(self, plan: BuildPlan) -> None:
-        self._bars.console.print(escape(_headline(plan)))
-        self._bars.update(self._task, total=plan.candidates, completed=plan.cached, description="starting the compiler")
-
-    def tried(self, spec: KernelSpec, failure: str) -> None:
-        if failure:
-            self._bars.console.print(f"[yellow]{escape(f'failed: {spec.key}: {failure}')}[/yellow]")
-        self._bars.update(self._task, advance=1, description=description(spec.key, self._bars))
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self._total = self._done = 0
-        self._begin = self._last = time.monotonic()
-
-    def planned(self, plan: BuildPlan) -> None:
-        self._total, self._done = plan.candidates, plan.cached
-        print_line(_headline(plan))
-
-    def tried(self, spec: KernelSpec, failure: str) -> None:
-        self._done += 1
-        if failure:
-            print_line(f"failed: {spec.key}: {failure}")
-        now = time.monotonic()
-        if now - self._last >= _LINE_EVERY_S or self._done == self._total:
-            self._last = now
-            print_line(f"[{self._done}/{self._total}, {format_duration(now - self._begin)}] {spec.key}")

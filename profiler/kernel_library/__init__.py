@@ -1,6 +1,7 @@
 """The kernels of a network for a GPU, built into a folder: no card is needed, and nothing is measured.
 
-- `stage`   network -> kernels that it can need -> configs of each -> artifacts, from the cache or compiled
-- `choice`  which of the valid configs are built
-- `result`  what a run hands back, without the packages that made it
+- `stage`       network -> kernels that it can need -> configs of each -> artifacts, from the cache or compiled
+- `candidates`  the configs of each kernel as artifacts, for a target of any kind; bundles use it too
+- `choice`      which of the valid configs are built
+- `result`      what a run hands back, without the packages that made it
 """

@@ -1,8 +1,10 @@
-"""A build pool that first looks whether a kernel was built before."""
+"""Builds that look first whether a kernel was built before."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
 
 from profiler.artifact import Artifact
 from profiler.kernels.backend import Backend
@@ -11,29 +13,61 @@ from profiler.kernels.pool_build import BuildFailure, BuildPool
 from profiler.space.config import ScheduleConfig
 from profiler.workload import KernelSpec
 
+Request = tuple[KernelSpec, ScheduleConfig]
+
 
 class CachedBuilds:
-    """What ``pool`` builds with ``backend`` goes into the cache, and what is there is not built again."""
+    """What ``backend`` compiles goes into the cache, and what is there is not compiled again.
 
-    def __init__(self, pool: BuildPool, backend: Backend, cache: ArtifactCache) -> None:
-        self._pool = pool
+    workers : compile at a time; None: one per CPU. Use as a context manager: it ends them.
+    """
+
+    def __init__(self, backend: Backend, cache: ArtifactCache, workers: int | None = None) -> None:
         self._backend = backend
         self._cache = cache
-        cache.remove_leftovers()
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._pool: BuildPool | None = None  # made when something must be compiled
+        self._keys: dict[Request, str] = {}
 
-    def build(self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]) -> list[Artifact | BuildFailure]:
-        """The results are in the order of the requests. Raises `OutputError` if the folder cannot be written."""
-        keys = [self._backend.key(spec, config) for spec, config in requests]
-        results: dict[int, Artifact | BuildFailure] = {}
-        for index, (spec, _) in enumerate(requests):
-            artifact = self._cache.get(spec, keys[index])
-            if artifact is not None:
-                results[index] = artifact
+    def find(self, requests: Sequence[Request]) -> dict[int, Artifact]:
+        """Those that the cache has, by their index in ``requests``."""
+        found = ((index, self._cache.get(request[0], self.key(request))) for index, request in enumerate(requests))
+        return {index: artifact for index, artifact in found if artifact is not None}
+
+    def compile(self, requests: Sequence[Request]) -> Iterator[tuple[int, Artifact | BuildFailure]]:
+        """Compile all; results as they come, each with the index of its request, and in the cache by then.
+
+        Raises `ToolchainError` without a compiler and `OutputError` for a folder that cannot be written.
+        """
+        if not requests:
+            return
+        if self._pool is None:
+            self._cache.remove_leftovers()
+            self._pool = BuildPool(self._backend, self._workers)
+        for index, result in self._pool.stream(requests):
+            if isinstance(result, Artifact):
+                self._cache.put(self.key(requests[index]), result)
+            yield index, result
+
+    def build(self, requests: Sequence[Request]) -> list[Artifact | BuildFailure]:
+        """Find or compile all; the results are in the order of the requests. Errors as those of `compile`."""
+        results: dict[int, Artifact | BuildFailure] = {**self.find(requests)}
         missing = [index for index in range(len(requests)) if index not in results]
-        if missing:
-            for position, result in self._pool.stream([requests[index] for index in missing]):
-                index = missing[position]
-                if isinstance(result, Artifact):
-                    self._cache.put(keys[index], result)
-                results[index] = result
+        for position, result in self.compile([requests[index] for index in missing]):
+            results[missing[position]] = result
         return [results[index] for index in range(len(requests))]
+
+    def key(self, request: Request) -> str:
+        """In the cache."""
+        if request not in self._keys:
+            self._keys[request] = self._backend.key(*request)
+        return self._keys[request]
+
+    def __enter__(self) -> CachedBuilds:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.close()

@@ -72,7 +72,7 @@ class BuildPool:
         arguments = [sys.executable, "-m", "profiler.kernels.build_worker", folder]
         self._new_worker = partial(_Worker, arguments, folder, backend)
         self._count = workers
-        self._workers: list[_Worker] = []  # started by the first request: a run that knows everything needs none
+        self._workers: list[_Worker] = []  # as many as requests need: a run that knows everything needs none
 
     def __enter__(self) -> BuildPool:
         return self
@@ -96,7 +96,7 @@ class BuildPool:
         self, requests: Sequence[tuple[KernelSpec, ScheduleConfig]]
     ) -> Iterator[tuple[int, Artifact | BuildFailure]]:
         """Compile all; results as they come, each with the index of its request. It may be left early."""
-        self._start_workers()
+        self._start_workers(len(requests))
         waiting = deque(enumerate(BuildRequest(spec, config) for spec, config in requests))
         again: set[int] = set()
         busy: dict[_Worker, tuple[int, BuildRequest, float]] = {}
@@ -123,8 +123,8 @@ class BuildPool:
                 worker.stop()
                 self._workers.remove(worker)
 
-    def _start_workers(self) -> None:
-        new = [self._new_worker() for _ in range(self._count - len(self._workers))]
+    def _start_workers(self, wanted: int) -> None:
+        new = [self._new_worker() for _ in range(min(self._count, wanted) - len(self._workers))]
         self._workers += new
         for worker in new:
             worker.await_ready()

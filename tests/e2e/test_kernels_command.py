@@ -17,7 +17,7 @@ from profiler import targets
 from profiler.artifact import Artifact
 from profiler.frontend import load_network
 from profiler.hardware import GPUS, GpuSpec
-from profiler.kernel_library import stage
+from profiler.kernels import cached_build
 from profiler.kernels.cuda.wheel import Wheel
 from profiler.kernels.pool_build import BuildFailure, BuildPool
 from profiler.lut.demand import demand
@@ -94,7 +94,7 @@ def test_the_second_run_builds_nothing(built: Place, command: Command, monkeypat
         raise AssertionError("a pool was started")
 
     before = _artifacts(built)
-    monkeypatch.setattr(stage, "BuildPool", nothing)
+    monkeypatch.setattr(cached_build, "BuildPool", nothing)
     answer = command(_kernels(built))
     assert answer.code == 0, answer.err
     assert _artifacts(built) == before
@@ -188,7 +188,7 @@ def test_configs_that_cannot_be_built(place: Place, command: Command, monkeypatc
                 else:
                     yield index, BuildFailure(spec, to_text(config), FailureKind.COMPILE, "too [ugly]\nby far")
 
-    monkeypatch.setattr(stage, "BuildPool", Moody)
+    monkeypatch.setattr(cached_build, "BuildPool", Moody)
     answer = command(_kernels(place, model=place.dense))
     assert answer.code == 1
     title, *heading, int8, int4 = answer.out.splitlines()[:5]
