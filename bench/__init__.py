@@ -10,5 +10,5 @@ On demand, since they need two LUTs, or a GPU:
 
 - `repeat`   two LUTs of the same kernels: how well a measurement repeats
 - `int_mm`   our tuned INT8 products against `torch._int_mm` on the same card, interleaved, one ratio per layer
-- `torch_product`  torch's side of it
+- `gemm_layers`  which layers those are. `torch_product`  torch's side of it
 """

@@ -13,7 +13,7 @@ import math
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.gemm_layers import HOT, gemm_of, gemm_specs, known_configs
 from bench.torch_product import LAUNCHES, TorchProduct, TorchRefusal, TorchTimer, load_torch, torch_index
 from profiler import __version__
 from profiler.artifact import Artifact
@@ -32,17 +33,17 @@ from profiler.devices.gpu_monitor import GpuMonitor
 from profiler.devices.gpu_spec import spec_of
 from profiler.devices.protocol import Device, KernelFailure
 from profiler.doubts import why_none
-from profiler.errors import DeviceError, InvalidConfig, InvalidFile, ProfilerError
+from profiler.errors import DeviceError, InvalidFile, ProfilerError
 from profiler.frontend import load_network
 from profiler.kernels.cache import ArtifactCache
 from profiler.kernels.cached_build import CachedBuilds
 from profiler.lut import store
-from profiler.lut.schema import LutRow, Source
+from profiler.lut.schema import LutRow
 from profiler.measure import GPU_RULES, Run
 from profiler.measure.turns import MachineTurns
 from profiler.predictor.learned import LearnedModel
 from profiler.quantize.samples import sample_arguments
-from profiler.record import CacheMode, Conditions
+from profiler.record import CacheMode
 from profiler.space.config import ScheduleConfig, parse_config
 from profiler.statistics import Summary, summarize
 from profiler.targets import GpuTarget, cuda_for_driver
@@ -50,62 +51,12 @@ from profiler.tuning.database import TuningDatabase
 from profiler.tuning.tuner import Budget, Tuner
 from profiler.tuning.workbench import Workbench
 from profiler.units import format_duration
-from profiler.workload import DType, Epilogue, KernelSpec, Network, Op, Workload
+from profiler.workload import KernelSpec
 
-HOT = Conditions(1, CacheMode.HOT)
 SAMPLE_S = 0.006
 WARM_UP_ROUNDS = 2
 _CLOCK_STEP_S = 1e-6  # two events so near each other may bear one time
 _LEAST_ROUNDS = 6  # fewer have no 95% interval
-
-
-@dataclass(frozen=True)
-class Gemm:
-    """A product of (m, k) and (k, n)."""
-
-    m: int
-    k: int
-    n: int
-
-    @property
-    def text(self) -> str:
-        return f"{self.m}x{self.k}x{self.n}"
-
-
-def gemm_of(workload: Workload) -> Gemm | None:
-    """The matrix product that a layer is, batch and pixels together as rows; None if it is none."""
-    w = workload
-    plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.groups) == (1, 1, 1, 1, 1) and not w.has_padding
-    if w.op not in (Op.CONV2D, Op.DENSE) or not plain:
-        return None
-    return Gemm(w.batch * w.in_height * w.in_width, w.in_channels, w.out_channels)
-
-
-def gemm_specs(network: Network) -> tuple[KernelSpec, ...]:
-    """A kernel per distinct layer of the network that is a matrix product: int8 in, int32 out, as torch has it."""
-    workloads = dict.fromkeys(layer.workload for layer in network.layers if gemm_of(layer.workload) is not None)
-    return tuple(KernelSpec(w, DType.INT8, DType.INT32, DType.INT8, epilogue=Epilogue.NONE) for w in workloads)
-
-
-def known_configs(rows: Iterable[LutRow], specs: Sequence[KernelSpec]) -> dict[KernelSpec, ScheduleConfig]:
-    """The configs of measured rows that do the same work: workload, 8 bits in, int32 out. Rows with hot caches are
-    preferred, then faster ones."""
-    by_workload: dict[Workload, list[LutRow]] = {}
-    for row in rows:
-        spec = row.spec
-        same_work = (spec.input_dtype.bits, spec.weight_dtype, spec.output_dtype) == (8, DType.INT8, DType.INT32)
-        if row.source is Source.MEASURED and same_work:
-            by_workload.setdefault(spec.workload, []).append(row)
-    found = {}
-    for spec in specs:
-        candidates = by_workload.get(spec.workload, [])
-        if candidates:
-            best = min(candidates, key=lambda row: (row.conditions != HOT, row.latency_median_s))
-            try:
-                found[spec] = parse_config(best.config)
-            except InvalidConfig:
-                continue  # it is tuned, as any kernel that the LUT does not have
-    return found
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from bench.gemm_layers import Gemm, gemm_of, gemm_specs, known_configs
 from bench.int_mm import (
     HOT,
     Beside,
     Comparison,
-    Gemm,
     IntMmRequest,
     Skipped,
     bench_int_mm,
-    gemm_of,
-    gemm_specs,
     in_turn,
-    known_configs,
     launches,
 )
 from bench.torch_product import TorchProduct, TorchRefusal, TorchTimer, exact_product, load_torch, torch_index
