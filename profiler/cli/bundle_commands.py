@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.cli.arguments import parse_precisions
+from profiler.cli.arguments import Batch, Cuda, Model, SkipUnsupported, parse_precisions
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.record import CacheMode, escaped
@@ -30,22 +30,18 @@ def register(app: typer.Typer) -> None:
 
 
 def bundle(
-    model: Annotated[str, typer.Argument(help="As for profile.")] = "resnet18",
+    model: Model = "resnet18",
     device: Annotated[
         str, typer.Option("--device", "-d", help=f"{', '.join(GPUS)} (no such card is needed here), or cpu: this kind.")
     ] = "t4",
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("run.zip"),
     configs: Annotated[int, typer.Option(min=1, max=100_000, help="Candidates of each kernel.")] = 8,
-    batch: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Images at once; by default 1 on a CPU, 8 on a GPU.")
-    ] = None,
+    batch: Batch = None,
     precisions: Annotated[str, typer.Option(help="Comma-separated.")] = "int8,int4",
     mixed: Annotated[
         bool, typer.Option(help="Also kernels whose input and output differ in precision, and conversions.")
     ] = True,
-    cuda: Annotated[
-        str, typer.Option(help="Compiler: 12 or 13 (NVRTC from PyPI), nvcc (from PATH), or the path of a CUDA root.")
-    ] = "12",
+    cuda: Cuda = "12",
     cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a CPU's kernel.")] = 1,
     kernels: Annotated[Path, typer.Option(help="Folder that gets kernels/<device>/, for the next time.")] = Path(),
@@ -58,9 +54,7 @@ def bundle(
     machine: Annotated[
         str | None, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="this one's")
     ] = None,
-    skip_unsupported: Annotated[
-        bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the output says so.")
-    ] = False,
+    skip_unsupported: SkipUnsupported = False,
 ) -> None:
     """Pack a network's kernels into one file that measures them where only NumPy (and PyCUDA, pynvml) are installed.
 

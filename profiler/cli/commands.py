@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from profiler import __version__
 from profiler.cli import Interrupted, bundle_commands, json_text, tables
-from profiler.cli.arguments import parse_precisions
+from profiler.cli.arguments import Batch, Cuda, Model, SkipUnsupported, parse_precisions
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.lut.autotvm.importer import import_autotvm, own_log
@@ -42,12 +42,7 @@ lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=
 app.add_typer(lut_app)
 bundle_commands.register(app)
 
-_MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
-Model = Annotated[str, typer.Argument(help=_MODEL_HELP)]
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
-SkipUnsupported = Annotated[
-    bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the output says so.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -72,9 +67,7 @@ def profile(
     device: Annotated[
         str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
     ] = "auto",
-    batch: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Images at once; by default 1 on a CPU, 8 on a GPU.")
-    ] = None,
+    batch: Batch = None,
     precisions: Annotated[
         str, typer.Option(help="Comma-separated; the first one is what the others are compared with.")
     ] = "int8,int4",
@@ -143,9 +136,7 @@ def kernels(
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images at once.")] = 8,
     precisions: Annotated[str, typer.Option(help="Comma-separated.")] = "int8,int4",
     configs: Annotated[int, typer.Option(min=1, max=100_000, help="Schedule configs built of each kernel.")] = 8,
-    cuda: Annotated[
-        str, typer.Option(help="Compiler: 12 or 13 (NVRTC from PyPI), nvcc (from PATH), or the path of a CUDA root.")
-    ] = "12",
+    cuda: Cuda = "12",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets kernels/<device>/.")] = Path(),
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Also kernels whose input and output differ in precision, and conversions.")
