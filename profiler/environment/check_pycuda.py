@@ -8,8 +8,8 @@ from pathlib import Path
 
 from profiler.environment.check_compilers import VersionOf
 from profiler.environment.findings import Finding, missing, note, ok
+from profiler.environment.pycuda_wheel import COMPILERS
 
-_CPP_COMPILERS = ("g++", "c++", "clang++")
 _INSTALL = "-m profiler.environment.pycuda_wheel"
 
 
@@ -38,7 +38,7 @@ def check_pycuda(
 
 def _can_be_built(which: Callable[[str], str | None], python_headers: Path, python: str, make: str) -> Finding:
     lacks, packages = [], []
-    if not any(which(name) for name in _CPP_COMPILERS):
+    if not any(which(name) for name in COMPILERS):
         lacks.append("a C++ compiler")
         packages.append("g++")
     if not (python_headers / "Python.h").is_file():

@@ -27,7 +27,8 @@ PYCUDA = "pycuda==2026.1"
 HEADERS = ("nvidia-cuda-runtime-cu12==12.3.101", "nvidia-cuda-profiler-api-cu12==12.3.101")
 """The oldest that are there for x86-64 and aarch64 alike; what PyCUDA asks of the driver is the same as with 12.0."""
 
-_COMPILERS = ("g++", "c++", "clang++")
+COMPILERS = ("g++", "c++", "clang++")
+"""Any of them builds it."""
 _TOOLKIT = Path("/usr/local/cuda")
 
 Tell = Callable[[str], None]
@@ -78,7 +79,7 @@ def install_pycuda(tell: Tell = lambda step: None, anew: bool = False) -> bool:
 
 
 def _compiler() -> str:
-    for name in _COMPILERS:
+    for name in COMPILERS:
         if shutil.which(name):
             return name
     raise PycudaNotBuilt("PyCUDA is built from source, which needs a C++ compiler; install one (apt-get install g++)")
