@@ -81,7 +81,7 @@ def _choose(session: NvmlSession, handle: Any, facts: GpuFacts, mhz: int | None)
     if mhz is None:
         chosen = base or highest
         if chosen is None:
-            raise DeviceError(f"{facts.name} does not name its clocks: say which one (--lock-clocks MHZ)")
+            raise DeviceError(f"{facts.name} does not name its clocks: say which one with --clock-mhz")
         return LockedClocks(facts.uuid, int(chosen), _promised(chosen, facts))
     known = _supported_mhz(session, handle)
     if known and mhz not in known:

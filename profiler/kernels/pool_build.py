@@ -60,7 +60,7 @@ READY = "ready"
 
 
 class BuildPool:
-    """Compiles on up to ``workers`` processes. Use as a context manager; without a compiler `ToolchainError` is raised."""
+    """Compiles on up to ``workers`` processes, as a context manager. Without a compiler `ToolchainError` is raised."""
 
     def __init__(self, backend: Backend, workers: int = 2, timeout_s: float = BUILD_TIMEOUT_S) -> None:
         self._timeout_s = timeout_s

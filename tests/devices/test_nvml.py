@@ -358,7 +358,7 @@ def test_the_clock_that_is_locked_by_default() -> None:
     with locked_clocks(nvml(fake), fake.gpus[0].uuid) as lock:
         assert (fake.gpus[0].locked_mhz, lock.promised) == (1590, False)
     fake.refusals["nvmlDeviceGetMaxClockInfo"] = fake_nvml.NOT_SUPPORTED
-    assert "--lock-clocks MHZ" in refusal(lambda: enter(fake))
+    assert "--clock-mhz" in refusal(lambda: enter(fake))
 
 
 def enter(fake: FakeNvml, mhz: int | None = None) -> None:
