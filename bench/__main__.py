@@ -1,4 +1,5 @@
-"""``python -m bench [PART ...] [OPTION ...]``, ``... repeat A.csv B.csv``, ``... int_mm [OPTION ...]``."""
+"""``python -m bench [PART ...] [OPTION ...]``, ``... repeat A.csv B.csv``, ``... int_mm [OPTION ...]``,
+``... ranking [OPTION ...]``."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 
 PARTS = ("layers", "search", "builds", "published")
-COMPARISONS = ("repeat", "int_mm")
+COMPARISONS = ("repeat", "int_mm", "ranking")
 """With arguments of their own, and imported alone: where they run there is no ONNX Runtime, perhaps."""
 
 
@@ -51,7 +52,7 @@ def _run_parts(arguments: Sequence[str]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    more = f"{' and '.join(COMPARISONS)} have options of their own: python -m bench {COMPARISONS[0]} --help"
+    more = f"{', '.join(COMPARISONS)} have options of their own: python -m bench {COMPARISONS[0]} --help"
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, epilog=more)
     parser.add_argument(
         "parts", nargs="*", default=list(PARTS), metavar="PART", help=f"{', '.join(PARTS)} (default: all)"

@@ -82,11 +82,13 @@ _BITS = {dtype: int(re.sub(r"\D", "", dtype.value)) for dtype in DType}
 
 
 class Epilogue(str, Enum):
-    """What a kernel does to its int32 accumulators before it stores them.
+    """What a kernel does to its accumulators (int32, or float where it reads floats) before it stores them.
 
-    ``none``: nothing (a bare kernel, as in AutoTVM logs); ``bias``: int32 bias only, for an addition of its own;
-    ``requant``: bias, dyadic requantization, clamp; ``add_requant``: as before, with a second, rescaled operand (the
-    residual) added ahead of the clamp; ``..._relu``: the clamp starts at zero.
+    ``none``: nothing (a bare kernel, as in AutoTVM logs); ``bias``: a bias of the accumulators' type only, for an
+    addition of its own; ``requant``: bias, dyadic requantization, clamp; ``add_requant``: as before, with a second,
+    rescaled operand (the residual) added ahead of the clamp; ``..._relu``: the clamp starts at zero. Where the output
+    is a float nothing is clamped but below a ReLU, and the factor may be one: a float convolution with bias and ReLU is
+    ``requant_relu``.
     """
 
     NONE = "none"
@@ -326,10 +328,25 @@ class KernelSpec:
             raise InvalidWorkload(f"{op.value} cannot end in epilogue {self.epilogue.value}")
         if op is Op.MAX_POOL and self.input_dtype is not self.output_dtype:
             raise InvalidWorkload("max_pool keeps the type of its input")
-        if op.has_weights and not self.epilogue.requantizes and self.output_dtype is not DType.INT32:
+        if op.has_weights:
+            self._check_accumulators()
+
+    def _check_accumulators(self) -> None:
+        """Sums of integers are int32, sums of floats, or of floats and integer weights, are floats. Unless they are
+        rescaled they are stored as such."""
+        what = f"{self.workload.op.value} with epilogue {self.epilogue.value}"
+        integer, stored = self.input_dtype.is_integer, self.output_dtype
+        if integer and self.weight_dtype is not None and not self.weight_dtype.is_integer:
             raise InvalidWorkload(
-                f"{op.value} with epilogue {self.epilogue.value} emits int32, not {self.output_dtype.value}"
+                f"{what}: weights of {self.weight_dtype.value} on {self.input_dtype.value}; float weights take float"
+                " activations"
             )
+        if self.epilogue.requantizes:
+            return
+        if integer and stored is not DType.INT32:
+            raise InvalidWorkload(f"{what} emits int32, not {stored.value}")
+        if not integer and stored.is_integer:
+            raise InvalidWorkload(f"{what} on {self.input_dtype.value} emits a float type, not {stored.value}")
 
     @property
     def key(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import assume, given, settings
@@ -217,6 +218,53 @@ CONV = Workload(Op.CONV2D, 1, 8, 8, 4, 4, 3, 3)
 def test_a_spec_refuses_types_that_do_not_go_together(arguments: dict[str, object]) -> None:
     with pytest.raises(InvalidWorkload):
         KernelSpec(**arguments)  # type: ignore[arg-type]
+
+
+FLOATS = [DType.FLOAT16, DType.FLOAT32]
+INTEGERS = [d for d in DType if d.is_integer]
+
+
+@pytest.mark.parametrize("epilogue", [Epilogue.NONE, Epilogue.BIAS])
+@pytest.mark.parametrize("workload", [CONV, Workload(Op.DENSE, 1, 1, 1, 8, 8)], ids=lambda w: w.op.value)
+def test_what_is_not_rescaled_leaves_as_it_was_summed(workload: Workload, epilogue: Epilogue) -> None:
+    """All types of activations, weights and outputs, against the rule written as a table."""
+
+    def admitted(*types: DType) -> bool:
+        try:
+            source, weight, output = types
+            return bool(KernelSpec(workload, source, output, weight, epilogue=epilogue))
+        except InvalidWorkload:
+            return False
+
+    expected = {
+        *product(INTEGERS, INTEGERS, [DType.INT32]),
+        *product(FLOATS, FLOATS, FLOATS),
+        *product(FLOATS, INTEGERS, FLOATS),  # only the weights are quantized
+    }
+    assert {types for types in product(DType, repeat=3) if admitted(*types)} == expected
+
+
+@pytest.mark.parametrize("output", [DType.FLOAT32, DType.INT8])
+def test_a_float_kernel_may_end_in_a_relu_or_quantize_its_output(output: DType) -> None:
+    spec = KernelSpec(CONV, DType.FLOAT32, output, DType.FLOAT32, epilogue=Epilogue.REQUANT_RELU)
+    assert spec.key == f"{CONV.text}-float32-float32-{output.value}-requant_relu"
+    residual = replace(spec, input2_dtype=DType.FLOAT32, epilogue=Epilogue.ADD_REQUANT_RELU)
+    assert KernelSpec.from_dict(residual.to_dict()) == residual
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("float32", "int32", "float32"), "with epilogue none on float32 emits a float type, not int32"),
+        (("float32", "int32", "int4"), "emits a float type, not int32"),
+        (("int8", "float32", "int8"), "with epilogue none emits int32, not float32"),
+        (("uint8", "float32", "float16"), "weights of float16 on uint8; float weights take float activations"),
+        (("uint8", "int8", "float16", None, "requant"), "weights of float16 on uint8"),
+    ],
+)
+def test_types_that_cannot_be_multiplied_or_stored_are_named(arguments: tuple[object, ...], says: str) -> None:
+    with pytest.raises(InvalidWorkload, match=says):
+        KernelSpec(CONV, *arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", [{"op": "conv3d"}, {"input_dtype": "int5"}, {"batch": "1"}, {"epilogue": None}])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from profiler.errors import ProfilerError
+from profiler.record import CacheMode
 from profiler.workload import Precision
 
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
@@ -17,6 +19,28 @@ Cuda = Annotated[
 ]
 SkipUnsupported = Annotated[
     bool, typer.Option("--skip-unsupported", help="Leave out operators without a kernel; the output says so.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+# How kernels are measured, by whatever command: the fields of `campaign.MeasureRequest`.
+Device = Annotated[
+    str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
+]
+Trials = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most; 32 by default.")
+]
+Cache = Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of a kernel; one repeats best.")]
+Out = Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")]
+DriverCuda = Annotated[
+    str | None, typer.Option(help="GPU: compiler, as of the command kernels; by default what the driver accepts.")
+]
+Sustained = Annotated[
+    bool, typer.Option("--sustained", help="GPU: launch without rests, under the card's power limit.")
+]
+LockClocks = Annotated[bool, typer.Option("--lock-clocks", help="GPU: hold the SM clock while measuring; needs root.")]
+ClockMhz = Annotated[
+    int | None, typer.Option(min=1, help="SM clock to hold; by default one that the maker promises under load.")
 ]
 
 

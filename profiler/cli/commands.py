@@ -10,8 +10,24 @@ import typer
 from typer.core import TyperGroup
 
 from profiler import __version__
-from profiler.cli import Interrupted, bundle_commands, json_text, tables
-from profiler.cli.arguments import Batch, Cuda, Model, SkipUnsupported, parse_precisions
+from profiler.cli import Interrupted, bundle_commands, json_text, predictor_commands, sample_command, tables
+from profiler.cli.arguments import (
+    Batch,
+    Cache,
+    ClockMhz,
+    Cuda,
+    Device,
+    DriverCuda,
+    Json,
+    LockClocks,
+    Model,
+    Out,
+    SkipUnsupported,
+    Sustained,
+    Threads,
+    Trials,
+    parse_precisions,
+)
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 from profiler.lut.autotvm.importer import import_autotvm, own_log
@@ -41,9 +57,10 @@ app = typer.Typer(
 lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=True)
 app.add_typer(lut_app)
 bundle_commands.register(app)
+predictor_commands.register(app)
+sample_command.register(app)
 
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def _version(wanted: bool) -> None:
@@ -64,38 +81,23 @@ def _root(
 @app.command()
 def profile(
     model: Model = "resnet18",
-    device: Annotated[
-        str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
-    ] = "auto",
+    device: Device = "auto",
     batch: Batch = None,
     precisions: Annotated[
         str, typer.Option(help="Comma-separated; the first one is what the others are compared with.")
     ] = "int8,int4",
-    trials: Annotated[
-        int | None,
-        typer.Option(min=1, max=100_000, help="Candidates measured per kernel at most; 32 by default."),
-    ] = None,
-    cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a kernel; one repeats best.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")] = Path(),
+    trials: Trials = None,
+    cache: Cache = CacheMode.NETWORK,
+    threads: Threads = 1,
+    out: Out = Path(),
     mixed: Annotated[
         bool, typer.Option(help="Also measure kernels whose input and output differ in precision, and conversions.")
     ] = True,
     skip_unsupported: SkipUnsupported = False,
-    cuda: Annotated[
-        str | None,
-        typer.Option(help="GPU: compiler, as of the command kernels; by default what the driver accepts."),
-    ] = None,
-    sustained: Annotated[
-        bool, typer.Option("--sustained", help="GPU: launch without rests, under the card's power limit.")
-    ] = False,
-    lock_clocks: Annotated[
-        bool, typer.Option("--lock-clocks", help="GPU: hold the SM clock while measuring; needs root.")
-    ] = False,
-    clock_mhz: Annotated[
-        int | None,
-        typer.Option(min=1, help="SM clock to hold; by default one that the maker promises under load."),
-    ] = None,
+    cuda: DriverCuda = None,
+    sustained: Sustained = False,
+    lock_clocks: LockClocks = False,
+    clock_mhz: ClockMhz = None,
     json_output: Json = False,
 ) -> None:
     """Tune, verify and time every kernel of a network, write the LUT, and compare the precisions."""

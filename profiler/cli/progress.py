@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from rich.markup import escape
 from rich.progress import Progress
 
+from profiler.campaign import Plan
+from profiler.campaign import Progress as Report
 from profiler.cli.bars import description, print_line, terminal_bars
-from profiler.pipeline import Plan
-from profiler.pipeline import Progress as Report
 from profiler.record import Failure
 from profiler.tuning.events import CandidateTried, FinalsStarted, SpecFinished, SpecStarted, TuneEvent
 from profiler.tuning.search import StopReason
@@ -20,31 +20,25 @@ from profiler.units import format_duration
 
 @contextmanager
 def progress_display() -> Iterator[Report]:
-    """A report that `pipeline.profile` fills, shown for as long as the context lasts."""
+    """A report that `pipeline.profile` or `sampling.stage.sample` fills, shown for as long as the context lasts."""
     # Drawn when something happens, not by a thread of its own: nothing of ours may run while a kernel is timed.
     with terminal_bars(auto_refresh=False) as bars:
         display = _Lines() if bars is None else _Bar(bars)
         yield Report(display.planned, display.tuning)
 
 
-def _headline(plan: Plan) -> str:
-    network = plan.network
-    return (
-        f"{network.name}, batch {network.batch}: {len(network.layers)} layers, {len(plan.demands)} distinct kernels, "
-        f"on {plan.device_name}"
-    )
-
-
 class _Bar:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._task = bars.add_task("reading the model", total=None)
+        self._task = bars.add_task("looking around", total=None)
+        self._total = 0
 
     def planned(self, plan: Plan) -> None:
-        self._bars.console.print(escape(_headline(plan)))
+        self._bars.console.print(escape(plan.headline))
         if plan.note:
             self._bars.console.print(f"[yellow]{escape(plan.note)}[/yellow]")
-        self._bars.update(self._task, total=len(plan.demands), description="starting the compiler", refresh=True)
+        self._total += plan.kernels
+        self._bars.update(self._task, total=self._total, description="starting the compiler", refresh=True)
 
     def tuning(self, event: TuneEvent) -> None:
         if isinstance(event, SpecFinished):
@@ -70,8 +64,8 @@ class _Lines:
         self._begin = time.monotonic()
 
     def planned(self, plan: Plan) -> None:
-        self._total = len(plan.demands)
-        print_line(_headline(plan))
+        self._total += plan.kernels
+        print_line(plan.headline)
         if plan.note:
             print_line(plan.note)
 
@@ -84,6 +78,7 @@ class _Lines:
                 self._finished(event)
             if self._known and self._done == self._total:
                 print_line(f"{self._known} of {self._total} kernels were measured before")
+                self._known = 0
         elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
             print_line(f"  failed ({event.record.kind.value}): {event.record.config}: {event.record.message}")
 

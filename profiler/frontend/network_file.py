@@ -8,14 +8,14 @@ only.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from profiler.errors import InvalidFile, InvalidWorkload, OutputError
+from profiler.errors import InvalidFile, InvalidWorkload
+from profiler.output_folder import write_whole
 from profiler.workload import Layer, Network, Tensor, Workload
 
 NETWORK_VERSION = 1
@@ -44,12 +44,7 @@ def to_text(network: Network) -> str:
 
 def save(network: Network, path: Path) -> None:
     """Write the file, atomically. Raises `OutputError` if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(to_text(network))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+    write_whole(path, to_text(network).encode())
 
 
 def load(path: Path, batch: int) -> Network:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from profiler.errors import FingerprintMismatch, InvalidFile, OutputError
+from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.check import scan
 from profiler.lut.schema import COLUMNS, LutRow
+from profiler.output_folder import write_whole, writing
 from profiler.record import Fingerprint
 
 
@@ -79,7 +79,7 @@ def write(path: Path, rows: Iterable[LutRow]) -> None:
     """Replace the file atomically, whatever it held. Raises `OutputError` if the folder cannot be written."""
     data = to_bytes(rows)
     with _locked(path):
-        _replace(path, data)
+        write_whole(path, data)
 
 
 def update(path: Path, rows: Iterable[LutRow], known: Iterable[Fingerprint] = ()) -> tuple[LutRow, ...]:
@@ -96,7 +96,7 @@ def update(path: Path, rows: Iterable[LutRow], known: Iterable[Fingerprint] = ()
         except FingerprintMismatch as error:
             raise FingerprintMismatch(f"{path}: {error}") from None
         if merged != old:
-            _replace(path, to_bytes(merged))
+            write_whole(path, to_bytes(merged))
     return merged
 
 
@@ -129,41 +129,10 @@ def save(folder: Path, device: str, fingerprint: Fingerprint, rows: Iterable[Lut
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of that file, ``.<name>.lock`` beside it; it ends with the process, however that ends."""
-    with _writable(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - closed below, outside of _writable
+        lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - closed below, outside of writing
     with lock:
-        with _writable(path):
+        with writing(path):
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Under the lock, so the temporary file has one writer, and one that a killed run left is overwritten."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with _writable(path):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(
-            f"{path}: cannot be written: {reason}; make its folder writable or choose another one"
-        ) from None

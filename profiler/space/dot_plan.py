@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from profiler.hardware import DotIsa
 from profiler.quantize.packing import DOT_WIDTH, Packing
@@ -39,6 +40,7 @@ class DotPlan:
     activation_offset: int
 
     @staticmethod
+    @lru_cache(maxsize=16)  # a search asks for every config of a spec
     def of(spec: KernelSpec, isa: DotIsa) -> DotPlan:
         w = spec.workload
         offset = _activation_offset(spec, isa)

@@ -23,7 +23,7 @@ from profiler.space.config import (
 )
 from profiler.space.cpu import register_demand
 from profiler.space.dot_plan import DotPlan
-from profiler.workload import DType, KernelSpec
+from profiler.workload import DType, KernelSpec, Op
 
 NOMINAL_HZ = 3.5e9
 """Clock that turns cycles to seconds; measured records correct it."""
@@ -46,21 +46,68 @@ class CoreRates:
 # Instructions for one dot-product step of one vector, next to the single instruction of VNNI and sdot.
 _DOT_INSTRUCTIONS = {DotIsa.AVX2: 4.0, DotIsa.GENERIC: 8.0}
 _EPILOGUE_OPERATIONS_PER_VECTOR = 13.0  # two halves of 64-bit multiply, add, shift, clamp, half hidden by the next tile
+_ADDITION_OPERATIONS_PER_VECTOR = 13.0  # the second operand is rescaled likewise
+_STORE_OPERATIONS_PER_VECTOR = 2.0  # of sums as they are
 _SPILL_COST = 0.25  # of a step, for each register too many: LLVM then reloads sums in the innermost loop
 _LAUNCH_CYCLES = 300.0
 
 
+@dataclass(frozen=True)
+class _StreamRates:
+    """Cycles of an element in vectors of 16. factors : where multipliers and shifts of the channels are loaded for each
+    pixel; tap, nibble : for each element of the window."""
+
+    element: float
+    factors: float = 0.0
+    tap: float = 0.0
+    nibble: float = 0.0
+
+
+# Read off 130 kernels that were measured on an AVX512 server core (lut/recorded).
+_STREAMS = {
+    Op.ADD: _StreamRates(0.43, 0.23, 0.0, 0.22),
+    Op.CONCAT: _StreamRates(0.20, 0.12, 0.0, 0.26),
+    Op.CONVERT: _StreamRates(0.20, 0.12, 0.0, 0.24),
+    Op.AVG_POOL: _StreamRates(0.05, 0.0, 0.048, 0.045),
+    Op.MAX_POOL: _StreamRates(0.02, 0.0, 0.012, 0.004),
+    Op.RELAYOUT: _StreamRates(0.20),
+}
+_HELD_VECTORS = 7
+"""Of multipliers and shifts that stay in registers for all pixels."""
+_CLIPPED, _CLIPPED_TAP = 10, 0.5
+"""Elements beyond which the compiler makes vectors of them after all; cycles of one for an element of the window."""
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """What one call's cycles go to. products : the main loop, if its weights were at hand; weights : waiting for them;
+    epilogue : rescaling and storing; staging : copying the input."""
+
+    products: float
+    weights: float = 0.0
+    epilogue: float = 0.0
+    staging: float = 0.0
+    launch: float = _LAUNCH_CYCLES
+
+    @property
+    def total(self) -> float:
+        return self.products + self.weights + self.epilogue + self.staging + self.launch
+
+
 def analytic_latency_s(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec, threads: int = 1) -> float:
     """Modelled latency in seconds of a valid config."""
+    return analytic_cycles(spec, config, cpu, threads).total / NOMINAL_HZ
+
+
+def analytic_cycles(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec, threads: int = 1) -> Cycles:
+    """The parts of the modelled latency of a valid config."""
     if isinstance(config, DotConfig):
-        cycles = _dot_cycles(DotPlan.of(spec, cpu.isa), config, cpu, threads)
-    elif isinstance(config, DepthwiseConfig):
-        cycles = _depthwise_cycles(spec, config, cpu) / threads
-    elif isinstance(config, VectorConfig):
-        cycles = _stream_cycles(spec, config.vectors, cpu) / threads
-    else:
-        raise InvalidConfig(f"{to_text(config)} is not a config of a CPU kernel")
-    return (cycles + _LAUNCH_CYCLES) / NOMINAL_HZ
+        return _dot_cycles(DotPlan.of(spec, cpu.isa), config, cpu, threads)
+    if isinstance(config, DepthwiseConfig):
+        return Cycles(_depthwise_cycles(spec, config, cpu) / threads)
+    if isinstance(config, VectorConfig):
+        return Cycles(_stream_cycles(spec, config.vectors, cpu) / threads)
+    raise InvalidConfig(f"{to_text(config)} is not a config of a CPU kernel")
 
 
 def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
@@ -73,7 +120,7 @@ def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
     return max(steps / rates.dot_products, moved / (64 * rates.loads)) / threads / NOMINAL_HZ
 
 
-def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) -> float:
+def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) -> Cycles:
     rates, w = CoreRates(), plan.spec.workload
     vectors_total = ceil(plan.spec.workload.group_outputs / plan.lanes)
     blocks = vectors_total / config.vectors  # the last block computes only the vectors that it has
@@ -91,10 +138,19 @@ def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) ->
     compute *= 1.0 + _SPILL_COST * min(spilled, 4)
     step_bytes = config.vectors * plan.lanes * (2 if plan.nibble_weights else 4)
     stream = step_bytes / _weight_bandwidth(plan, config, cpu, rates, steps * step_bytes, blocks)
-    epilogue = pixels * config.vectors * _EPILOGUE_OPERATIONS_PER_VECTOR * plan.lanes / 16 / rates.operations
-    tile_cycles = steps * max(compute, 0.3 * compute + stream) + epilogue + 20.0
-    parallel = _balance(plan, config, blocks, threads)
-    return tiles * blocks * tile_cycles / parallel + _stage_cycles(plan, threads)
+    epilogue = pixels * config.vectors * _epilogue_operations(plan.spec) * plan.lanes / 16 / rates.operations
+    waiting = max(0.0, stream - 0.7 * compute)  # as long as that products hide it
+    each = tiles * blocks / _balance(plan, config, blocks, threads)
+    return Cycles(
+        each * steps * compute, each * steps * waiting, each * (epilogue + 20.0), _stage_cycles(plan, threads)
+    )
+
+
+def _epilogue_operations(spec: KernelSpec) -> float:
+    """Of a vector of sums."""
+    if not spec.epilogue.requantizes:
+        return _STORE_OPERATIONS_PER_VECTOR
+    return _EPILOGUE_OPERATIONS_PER_VECTOR + (_ADDITION_OPERATIONS_PER_VECTOR if spec.epilogue.adds else 0.0)
 
 
 def _live_registers(plan: DotPlan, config: DotConfig) -> int:
@@ -148,16 +204,25 @@ def _depthwise_cycles(spec: KernelSpec, config: DepthwiseConfig, cpu: CpuSpec) -
     step = config.tile_w * 3.0 + 2.0 + 4.0 / config.vectors
     spilled = max(0, config.tile_w * config.vectors - cpu.isa.registers + 6)
     taps = w.kernel_h * w.kernel_w * (step + spilled) / rates.operations
-    return tiles * vectors * (taps + config.tile_w * _EPILOGUE_OPERATIONS_PER_VECTOR / rates.operations)
+    return tiles * vectors * (taps + config.tile_w * _epilogue_operations(spec) / rates.operations)
 
 
 def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
-    w = spec.workload
-    taps = w.kernel_h * w.kernel_w
-    operations = _EPILOGUE_OPERATIONS_PER_VECTOR if spec.epilogue.requantizes else 2.0
-    elements = w.batch * w.out_height * w.out_width * w.in_channels
-    each = operations + 3.0 * taps
-    return elements / cpu.isa.lanes * (each / 3.0 + 2.0 / vectors)
+    """Vectors of channels, then what fills none, one at a time: in pools with a branch for each that padding clips."""
+    w, lanes, rates = spec.workload, cpu.isa.lanes, _STREAMS[spec.workload.op]
+    taps, pixels = w.kernel_h * w.kernel_w, w.batch * w.out_height * w.out_width
+    nibbles = 4 in (spec.input_dtype.bits, spec.output_dtype.bits)
+    if w.op is Op.MAX_POOL:  # compares bytes, whatever lies in them
+        lanes, elements = 4 * lanes, ceil(w.in_channels * spec.input_dtype.bits / 8)
+    else:
+        elements = w.in_channels
+    blocks = 2.0 * ceil(elements / (lanes * vectors))
+    tail = elements % lanes
+    factors = 0.0 if elements <= _HELD_VECTORS * lanes else rates.factors
+    each = rates.element + factors + taps * (rates.tap + (rates.nibble if nibbles else 0.0))
+    clipped = w.has_padding and taps > 1 and tail % 32 != 0
+    alone = tail * max(0.2, each) + (min(tail, _CLIPPED) * _CLIPPED_TAP * taps if clipped else 0.0)
+    return pixels * (blocks + 16 / cpu.isa.lanes * each * (elements - tail) + alone)
 
 
 def _bytes(elements: int, dtype: DType) -> float:

@@ -1,8 +1,9 @@
 """Which configs of a kernel to try next.
 
 A pure function of what is known, so that a search that was killed goes on as if nothing had happened. First come
-configs that did well in sibling kernels, then those that the model promises most of, not too many of one batch alike,
-and in each later batch one against the model's advice. It ends when no config promises a gain that is worth a trial.
+configs that did well in sibling kernels and that the model believes in, then those that it promises most of, not too
+many of one batch alike, and in each later batch one against its advice. It ends when no config promises a gain that is
+worth a trial: after the first batch where the model knows such kernels, later where it does not.
 """
 
 from __future__ import annotations
@@ -41,15 +42,22 @@ class Strategy:
 
     optimism : standard deviations by which a config is taken to be faster than predicted.
     alike : configs of one register tile in a batch, which differ in loop order and unrolling alone; one in the first.
+    believed : favourites that the model takes to be slower than the best by more than this factor, even where they are
+    two standard deviations faster than predicted, are passed over.
     explored : a config that is tried against the model's advice is predicted at most this much slower than the best.
-    least_trials : before them no search has converged.
+    least_trials, least_familiar_trials : before them no search has converged; the latter where the model knows such
+    kernels. familiar_spread : it does where its contenders, the untried configs that it predicts to be at most
+    ``explored`` times slower than the best of them, have no larger spread on average.
     worthwhile : promised gain (share of the latency) below which a search has converged.
     """
 
     optimism: float = 0.5
     alike: int = 2
+    believed: float = 1.15
     explored: float = 1.3
     least_trials: int = 16
+    least_familiar_trials: int = 8
+    familiar_spread: float = 0.05
     worthwhile: float = 0.015
 
 
@@ -76,8 +84,8 @@ def propose(
     """Up to ``count`` configs of the space that were neither measured nor failed.
 
     measured_s : median latency by config text. favourites : texts of configs that did well in similar kernels, best
-    first; those outside of the space are passed over. model : fitted to what is known. The same arguments give the
-    same proposal.
+    first; those outside of the space are passed over, and those that the model is sure are slow. model : fitted to what
+    is known. The same arguments give the same proposal.
     """
     strategy = strategy or Strategy()
     untried = {text: c for c in space if (text := to_text(c)) not in measured_s and text not in failed}
@@ -87,15 +95,17 @@ def propose(
     prediction = model.predict(spec, configs)
     gain = None
     tried = len(measured_s) + len(failed)
-    wanted = [text for text in dict.fromkeys(favourites) if text in untried][:count]
+    best_s = min([float(prediction.median_s.min()), *measured_s.values()])
+    places = {text: place for place, text in enumerate(texts)}
+    wanted = [places[text] for text in dict.fromkeys(favourites) if text in places]
+    chosen = [i for i in wanted if not _surely_slow(prediction, i, strategy.believed * best_s)][:count]
     if measured_s:
         gain = promised_gain(prediction, min(measured_s.values()), strategy.optimism)
-        if not wanted and tried >= strategy.least_trials and gain < strategy.worthwhile:
+        if not chosen and tried >= _least_trials(prediction, strategy) and gain < strategy.worthwhile:
             return Proposal((), StopReason.CONVERGED, gain)
-    chosen = [texts.index(text) for text in wanted]
     if tried and len(chosen) < count > 1:
         generator = random.Random(f"{seed}/{spec.key}/{tried}")
-        chosen += _explored(prediction, configs, chosen, measured_s, strategy.explored, generator)
+        chosen += _explored(prediction, chosen, strategy.explored * best_s, generator)
     alike = strategy.alike if tried else 1
     chosen = _promising(_score(prediction, strategy.optimism), configs, chosen, count, alike)
     order = np.argsort(prediction.median_s[chosen], kind="stable")
@@ -141,15 +151,19 @@ def _promising(
     return picked
 
 
-def _explored(
-    prediction: Prediction,
-    configs: Sequence[ScheduleConfig],
-    chosen: Sequence[int],
-    measured_s: Mapping[str, float],
-    explored: float,
-    generator: random.Random,
-) -> list[int]:
-    """One config at random among those that are predicted not much slower than the best, if there is any."""
-    best_s = min([float(prediction.median_s.min()), *measured_s.values()])
-    near = [i for i in range(len(configs)) if prediction.median_s[i] <= explored * best_s and i not in chosen]
+def _explored(prediction: Prediction, chosen: Sequence[int], slowest_s: float, generator: random.Random) -> list[int]:
+    """One config at random among those that are predicted to take at most ``slowest_s``, if there is any."""
+    near = [int(i) for i in np.flatnonzero(prediction.median_s <= slowest_s) if i not in chosen]
     return [generator.choice(near)] if near else []
+
+
+def _surely_slow(prediction: Prediction, index: int, slowest_s: float) -> bool:
+    """Whether a config takes more than ``slowest_s`` even where it is two standard deviations better than predicted."""
+    return float(prediction.median_s[index] * np.exp(-2 * prediction.spread[index])) > slowest_s
+
+
+def _least_trials(prediction: Prediction, strategy: Strategy) -> int:
+    """Trials before which the search does not converge."""
+    contenders = prediction.median_s <= strategy.explored * prediction.median_s.min()
+    familiar = float(prediction.spread[contenders].mean()) <= strategy.familiar_spread
+    return strategy.least_familiar_trials if familiar else strategy.least_trials

@@ -121,7 +121,7 @@ class Tuner:
     def _search(self, spec: KernelSpec, built: dict[Candidate, Artifact]) -> StopReason:
         """Try configs until the budget or the strategy says enough; what was built is added to ``built``."""
         tried = self._tried(spec)
-        enough = min(self._trials(spec), self.strategy.least_trials)
+        enough = min(self._trials(spec), self.strategy.least_familiar_trials)
         if tried.finished and not self.budget.extend and len(tried) >= enough:
             return StopReason.KNOWN
         with self.bench.compiling():
@@ -206,11 +206,17 @@ class Tuner:
         return final.summary.contaminated and final.run_id != self.bench.run.run_id
 
     def _trials(self, spec: KernelSpec) -> int:
+        """Few if a sibling with the same operands was searched with more trials, or with as many and earlier."""
         known = self.database.tried(spec.workload)
         own, enough = len(known.get(spec, ())), self.budget.sibling_trials
+        earlier = True
         for sibling, tried in known.items():
+            if sibling == spec:
+                earlier = False
+                continue
             searched = tried.finished or len(tried) >= enough
-            if searched and len(tried) > own and sibling != spec and _operands(sibling) == _operands(spec):
+            before = len(tried) > own or (earlier and len(tried) == own)
+            if searched and before and _operands(sibling) == _operands(spec):
                 return enough
         return self.budget.trials
 

@@ -492,7 +492,7 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_rest(
         if step == "open":
             patch.setattr("builtins.open", refuse)
         else:
-            patch.setattr(f"profiler.lut.store.os.{step}", refuse)
+            patch.setattr(os, step, refuse)
         with pytest.raises(ProfilerError, match=r"cpu\.csv: cannot be written: Read-only file system"):
             update(path, [replace(MEASURED, conditions=Conditions(2))])
     assert path.read_bytes() == before

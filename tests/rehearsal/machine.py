@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profiler import pipeline
+from profiler import campaign
 from profiler.cli import main
 from profiler.devices import discover
 from profiler.devices.discover import Vendor
@@ -62,7 +62,7 @@ if __name__ == "__main__":
     described = json.loads(Path(sys.argv.pop(1)).read_text())
     vendor = _vendor(described)
     if described["quick"]:
-        pipeline.rules_of = lambda gpu: QUICK
-    for module in (pipeline, doctor, discover):
+        campaign.rules_of = lambda gpu: QUICK
+    for module in (campaign, doctor, discover):
         module.Vendor = lambda: vendor  # type: ignore[attr-defined]
     main()

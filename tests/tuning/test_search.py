@@ -95,9 +95,6 @@ def test_a_search_converges_when_nothing_is_promised() -> None:
     assert doubtful.gain > 0.015
     slow = dict.fromkeys(TEXTS[:16], 1.2)
     assert propose(SPEC, SPACE, slow, (), (), Oracle(), 4).stop is None
-    few = dict.fromkeys(TEXTS[:15], 1.0)
-    assert propose(SPEC, SPACE, few, (), (), Oracle(), 4).stop is None
-    assert propose(SPEC, SPACE, few, {TEXTS[20]}, (), Oracle(), 4).stop is StopReason.CONVERGED, "failures are trials"
     assert propose(SPEC, SPACE, known, (), [TEXTS[99]], Oracle(), 4).stop is None, "favourites are tried in any case"
 
 
@@ -112,3 +109,45 @@ def test_promised_gain() -> None:
     assert promised_gain(sure, 0.5, 0.5) < 0
     unsure = Prediction(np.array([2.0, 0.9]), np.array([4.0, 0.0]))
     assert promised_gain(unsure, 1.0, 0.5) == pytest.approx(1 - 2 * np.exp(-2))
+
+
+@pytest.mark.parametrize(("spread", "least"), [(0.0, 8), (0.02, 8), (0.3, 16)])
+def test_a_model_that_knows_such_kernels_may_stop_after_the_first_batch(spread: float, least: int) -> None:
+    """What is measured is as good as promised, so that the number of trials alone decides."""
+
+    def stop(tried: int, failed: int = 0) -> StopReason | None:
+        best_s = float(np.exp(-0.5 * spread))
+        measured_s = dict.fromkeys(TEXTS[: tried - failed], best_s)
+        failures = TEXTS[100 : 100 + failed]
+        return propose(SPEC, SPACE, measured_s, failures, (), Oracle(spread), 4).stop
+
+    assert stop(least) is StopReason.CONVERGED
+    assert stop(least, failed=1) is StopReason.CONVERGED, "failures are trials"
+    assert stop(least - 1) is None
+
+
+def test_only_the_contenders_must_be_known() -> None:
+    class Partial(Oracle):
+        """Knows those that are at most 40% slower than the best."""
+
+        def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
+            median_s = 3 * super().predict(spec, configs).median_s - 2
+            return Prediction(median_s, np.where(median_s < 1.4, 0.0, 0.5))
+
+    assert propose(SPEC, SPACE, dict.fromkeys(TEXTS[:8], 1.0), (), (), Partial(), 4).stop is StopReason.CONVERGED
+
+
+def test_favourites_that_are_surely_slow_are_passed_over() -> None:
+    fast, slow = TEXTS[50], TEXTS[-1]
+
+    def proposed(spread: float, measured_s: dict[str, float]) -> set[str]:
+        configs = propose(SPEC, SPACE, measured_s, (), [slow, fast], Oracle(spread), 6).configs
+        return {to_text(config) for config in configs}
+
+    for measured_s in ({}, {TEXTS[0]: 1.0}):
+        assert fast in proposed(0.05, measured_s)
+        assert slow not in proposed(0.05, measured_s), "twice the best, give or take 10%"
+        assert slow in proposed(0.5, measured_s), "who knows"
+    known = dict.fromkeys(TEXTS[:8], 1.0)
+    assert propose(SPEC, SPACE, known, (), [slow], Oracle(), 6).stop is StopReason.CONVERGED
+    assert propose(SPEC, SPACE, known, (), [fast], Oracle(), 6).stop is None

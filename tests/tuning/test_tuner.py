@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.predictor.analytic import AnalyticModel
 from profiler.predictor.learned import LearnedModel
+from profiler.predictor.model_state import ConfigLatency
+from profiler.predictor.prediction import Prediction
 from profiler.record import Failure, FailureKind, Fingerprint, Journal, Measurement
 from profiler.space.config import DotConfig, ScheduleConfig, parse_config, to_text
 from profiler.space.cpu import config_space
@@ -41,6 +45,7 @@ from tests.tuning.simulation import (
     POOL,
     World,
     conv,
+    hash_share,
     pool,
     simulated_bench,
     skewed,
@@ -435,3 +440,52 @@ def test_a_contaminated_final_is_measured_again_by_the_next_run(tmp_path: Path) 
     (third,) = tuner(tmp_path, World()).tune([spec])
     assert third.reason is StopReason.KNOWN
     assert journaled(tmp_path, "final") == finals
+
+
+class Knowing:
+    """A cost model that knows the simulated machine to within a percent."""
+
+    def fit(self, measurements: Iterable[Measurement]) -> None:
+        pass
+
+    def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
+        return Prediction(np.array([skewed(spec, c) for c in configs]), np.full(len(configs), 0.01))
+
+
+def test_a_model_that_knows_such_kernels_needs_one_batch(tmp_path: Path) -> None:
+    """And what it stopped at is known to the next run, and counts as a search for the kernel's siblings."""
+    specs = [conv(8), conv(8, Epilogue.BIAS), conv(4)]
+    results = tuner(tmp_path, World(), model=Knowing()).tune(specs)
+    assert [r.tried for r in results] == [8, 8, 8]
+    assert results[0].reason is results[2].reason is StopReason.CONVERGED
+    assert all(latency_s(r) == optimum_s(r.spec) for r in results)
+    again = World()
+    known = tuner(tmp_path, again, model=LearnedModel(CPU)).tune(specs)
+    assert {r.reason for r in known} == {StopReason.KNOWN}
+    assert not again.steps("build", "load", "time")
+
+
+def test_a_sibling_of_a_short_search_is_not_searched_longer(tmp_path: Path) -> None:
+    """Eight trials each, the first one having converged after them: the second one ends there, the model in doubt."""
+    tuner(tmp_path, World(), model=Knowing()).tune([conv(8)])
+    (bias,) = tuner(tmp_path, World(), model=AnalyticModel(CPU)).tune([conv(8, Epilogue.BIAS)])
+    assert (bias.tried, bias.reason) == (8, StopReason.TRIALS)
+    more = Budget(trials=20, extend=True)
+    extended = tuner(tmp_path, World(), more, AnalyticModel(CPU)).tune([conv(8, Epilogue.BIAS), conv(8)])
+    assert [r.tried for r in extended] == [8, 20]
+
+
+def test_what_was_measured_elsewhere_shortens_a_search(tmp_path: Path) -> None:
+    """On a machine that is a third slower, of kernels of other shapes."""
+    shapes = [CONV.with_batch(n) for n in (2, 3, 4)]
+    others = [conv(bits, workload=shape) for shape in shapes for bits in (8, 4)]
+    known = [
+        ConfigLatency(other, to_text(config), 1.33 * skewed(other, config))
+        for other in others
+        for config in sorted(space_of(other), key=lambda c: hash_share(to_text(c)))[:60]
+    ]
+    (alone,) = tuner(tmp_path / "alone", World()).tune([conv()])
+    (helped,) = tuner(tmp_path / "helped", World(), model=LearnedModel(CPU, known=known)).tune([conv()])
+    assert helped.tried < alone.tried
+    assert helped.reason is StopReason.CONVERGED
+    assert latency_s(helped) <= 1.05 * optimum_s(conv())

@@ -1,0 +1,278 @@
+"""Measuring on one device: opened once, its kernels tuned in one round or several, the LUT saved after each of them.
+
+choose_device -> opened(device, clocks, target, journals, compiler) -> measure(kernels) -> measure(kernels) -> ...
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from profiler import __version__
+from profiler.devices.clock_lock import locked_clocks
+from profiler.devices.cuda import CudaDevice
+from profiler.devices.discover import Choice, FoundDevice, Vendor, discover, find_device, open_device
+from profiler.devices.gpu_spec import spec_of
+from profiler.devices.host import HostDevice
+from profiler.doubts import doubts
+from profiler.errors import DeviceError
+from profiler.kernels.cache import ArtifactCache
+from profiler.kernels.cached_build import CachedBuilds
+from profiler.kernels.pool_build import BuildPool
+from profiler.lut import store
+from profiler.lut.build import build as build_rows
+from profiler.lut.schema import LutRow
+from profiler.measure import Run, rules_of
+from profiler.measure.turns import MachineTurns
+from profiler.output_folder import require_writable
+from profiler.predictor.learned import LearnedModel
+from profiler.record import CacheMode, Conditions, Fingerprint, Measurement
+from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, require_driver
+from profiler.tuning.database import TuningDatabase
+from profiler.tuning.events import Listener, ignore
+from profiler.tuning.tuner import Budget, SpecResult, Tuner
+from profiler.tuning.workbench import Builder, Workbench
+from profiler.workload import KernelSpec
+
+MOST_WORKERS = 8
+"""That compile: a batch of candidates has no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureRequest:
+    """How a user wants kernels to be measured, whatever kernels they are.
+
+    ``trials`` None is the tuner's; a larger number also extends the search of kernels that an earlier run finished.
+    ``out`` gets lut/ and tuning_logs/.
+
+    Of a GPU: ``cuda`` names the compiler (see `CudaBackend`), None is what its driver accepts; ``sustained`` measures
+    without rests, under the card's power cap; ``lock_clocks`` holds the SM clock, at ``clock_mhz`` or where the card's
+    maker promises it.
+    """
+
+    device: str = "auto"
+    trials: int | None = None
+    cache_mode: CacheMode = CacheMode.NETWORK
+    threads: int = 1
+    out: Path = field(default_factory=Path)
+    cuda: str | None = None
+    sustained: bool = False
+    lock_clocks: bool = False
+    clock_mhz: int | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        return Conditions(self.threads, self.cache_mode)
+
+
+class Plan(Protocol):
+    """What is about to be measured, for whoever shows the progress; a run of several rounds has a plan for each."""
+
+    @property
+    def headline(self) -> str: ...
+
+    @property
+    def kernels(self) -> int: ...
+
+    @property
+    def note(self) -> str:
+        """What the user should know of it; often empty."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run reports to: its plans, each ahead of the tuner's events."""
+
+    planned: Callable[[Plan], None] = lambda plan: None
+    tuning: Listener = ignore
+
+
+@dataclass(frozen=True)
+class Round:
+    """What became of some kernels.
+
+    ``measured`` are those that this run timed itself, ``rows`` those of the LUT that have a latency, whoever timed
+    them; ``lut_path`` is None if there is none.
+    """
+
+    results: tuple[SpecResult, ...]
+    measured: frozenset[KernelSpec]
+    rows: tuple[LutRow, ...]
+    lut_path: Path | None
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A device that is open, with all that it takes to measure kernels on it. ``notes`` are what the user should know
+    of the device that was chosen and of its clocks."""
+
+    tuner: Tuner
+    target: Target
+    luts: Path
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self.database.fingerprint
+
+    @property
+    def conditions(self) -> Conditions:
+        return self.database.conditions
+
+    @property
+    def database(self) -> TuningDatabase:
+        return self.tuner.database
+
+    def compiling(self) -> AbstractContextManager[None]:
+        """The turn for whatever takes processor time between two rounds."""
+        return self.tuner.bench.compiling()
+
+    def measure(self, specs: Sequence[KernelSpec]) -> Round:
+        """Tune, verify and time each of the kernels, and write its row.
+
+        What was measured on the same instrument under the same conditions before is not measured again. Errors as
+        those of `Tuner.tune` and `store.save`; what was measured until then is in the journals.
+        """
+        results = self.tuner.tune(specs)
+        workloads = dict.fromkeys(spec.workload for spec in specs)  # with the kernels of earlier runs
+        records = tuple(record for workload in workloads for record in self.database.records(workload))
+        rows = build_rows(records, self.fingerprint)
+        own = self.tuner.bench.run.run_id
+        return Round(
+            results=results,
+            measured=frozenset(r.spec for r in records if isinstance(r, Measurement) and r.run_id == own),
+            rows=rows,
+            lut_path=store.save(self.luts, self.target.slug, self.fingerprint, rows) if rows else None,
+        )
+
+    def rows(self) -> tuple[LutRow, ...]:
+        """All that the LUT of this instrument holds now. Raises `InvalidFile` for a damaged one."""
+        path = store.path_for(self.luts, self.target.slug, self.fingerprint.short)
+        return store.read(path) if path.exists() else ()
+
+    def warnings(self, results: Sequence[SpecResult], lut_path: Path) -> tuple[str, ...]:
+        """What a reader of these results should know, a line each."""
+        elsewhere = _elsewhere(lut_path, self.target.slug)
+        return (*self.notes, *filter(None, (elsewhere,)), *doubts(results, self.target))
+
+
+def choose_device(request: MeasureRequest, vendor: Vendor | None = None) -> Choice:
+    """The device that is meant. Raises `DeviceError` if there is none, or if it has not what is asked of it."""
+    choice = find_device(request.device, discover(vendor))
+    _check_options(request, choice.device)
+    return choice
+
+
+@contextmanager
+def opened(
+    request: MeasureRequest, choice: Choice, listener: Listener = ignore, vendor: Vendor | None = None
+) -> Iterator[Campaign]:
+    """The campaign on that device, for as long as the context lasts; its clocks are given back whatever ends it.
+
+    Raises `DeviceError` for a device that cannot be opened, `OutputError` for a folder that takes no files, and
+    `InvalidFile` for a damaged LUT that rows shall be added to in the end.
+    """
+    luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
+    for folder in (luts, logs):
+        require_writable(folder)
+    with ExitStack() as stack:
+        device, clocks = _opened_device(choice.device, request, vendor or Vendor(), stack)
+        target = _target(device, request)
+        run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, target.backend.compiler)
+        fingerprint = device.fingerprint(run.compiler)
+        _require_sound_lut(luts, target.slug, fingerprint)
+        bench = Workbench(
+            device,
+            stack.enter_context(_builder(target, request.out)),
+            request.conditions,
+            run,
+            MachineTurns.of_device(choice.device),
+            rules_of(choice.device.is_gpu),
+        )
+        tuner = Tuner(
+            bench=bench,
+            space=target.space,
+            model=LearnedModel(target.device, target.threads),
+            database=TuningDatabase(logs, fingerprint, request.conditions, run.run_id),
+            budget=_budget(request.trials),
+            listener=listener,
+        )
+        yield Campaign(tuner, target, luts, tuple(filter(None, (choice.note, clocks))))
+
+
+def _opened_device(
+    device: FoundDevice, request: MeasureRequest, vendor: Vendor, stack: ExitStack
+) -> tuple[HostDevice | CudaDevice, str]:
+    """The device, which ``stack`` closes, and what a reader should know of its clocks."""
+    locked = None
+    if request.lock_clocks:
+        locked = stack.enter_context(locked_clocks(vendor.nvml, device.uuid, request.clock_mhz))
+    mhz = locked.mhz if locked else None
+    opened = open_device(device, vendor, sustained=request.sustained, locked_sm_clock_mhz=mhz)
+    stack.callback(opened.close)
+    return opened, locked.text if locked else ""
+
+
+def _target(device: HostDevice | CudaDevice, request: MeasureRequest) -> Target:
+    if isinstance(device, HostDevice):
+        return CpuTarget(device.cpu, request.threads)
+    card = device.properties
+    target = GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
+    require_driver(target.cuda_major, card.driver_version)
+    return target
+
+
+@contextmanager
+def _builder(target: Target, out: Path) -> Iterator[Builder]:
+    """A GPU's kernels are kept: `make kernels` may have built them before, and a run that goes on finds its own."""
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    if isinstance(target, GpuTarget):
+        with CachedBuilds(target.backend, ArtifactCache(out / "kernels" / target.slug), workers) as builds:
+            yield builds
+    else:
+        with BuildPool(target.backend, workers) as pool:
+            yield pool
+
+
+def _budget(trials: int | None) -> Budget:
+    if trials is None:
+        return Budget()
+    return Budget(trials=trials, sibling_trials=min(trials, Budget.sibling_trials), extend=trials > Budget.trials)
+
+
+def _elsewhere(lut_path: Path, slug: str) -> str:
+    if lut_path.name == f"{slug}.csv":
+        return ""
+    usual = lut_path.with_name(f"{slug}.csv")
+    return f"{usual} is of another instrument (an older version or another machine); this run's rows are in {lut_path}"
+
+
+def _check_options(request: MeasureRequest, device: FoundDevice) -> None:
+    """Refuse what the device does not have."""
+    of_gpu = {"--cuda": request.cuda, "--sustained": request.sustained, "--lock-clocks": request.lock_clocks}
+    wrong = [name for name, value in of_gpu.items() if value]
+    if wrong and not device.is_gpu:
+        raise DeviceError(f"{wrong[0]} is for GPUs, and {device.text} is none; leave it out, or choose one with GPU=")
+    if request.clock_mhz and not request.lock_clocks:
+        raise DeviceError("--clock-mhz is the clock of --lock-clocks; say both")
+    if device.is_gpu and request.threads > 1:
+        raise DeviceError("threads are of a CPU; leave THREADS out for a GPU")
+    cpus = len(os.sched_getaffinity(0))
+    if request.threads > cpus:
+        raise DeviceError(
+            f"{request.threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}"
+        )
+
+
+def _require_sound_lut(folder: Path, device: str, fingerprint: Fingerprint) -> None:
+    """Refuse to start with a damaged file that the rows shall be added to in the end."""
+    path = store.path_for(folder, device, fingerprint.short)
+    if path.exists():
+        store.read(path)

@@ -1,0 +1,7 @@
+"""Fitting, asking and testing latency models, as functions of files. The command line calls these.
+
+- `fit`      LUT -> model, validated
+- `logs`     what tuning logs add: latencies of schedule configs, and kernels that were measured twice
+- `predict`  model, network or list of kernels -> latencies
+- `evaluate` model, other LUT -> how good it is there
+"""

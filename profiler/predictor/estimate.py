@@ -1,0 +1,67 @@
+"""What a latency model answers: a latency, an interval, and which kind of answer it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from profiler.workload import KernelSpec
+
+
+class Basis(str, Enum):
+    """What an estimate rests on.
+
+    ``measured``, ``published``: the very kernel is among the rows that the model was fitted to, and its latency is
+    given. ``predicted``: by the regression, within the range of what was seen. ``extrapolated``: by the regression,
+    outside of it; the interval promises nothing there.
+    """
+
+    MEASURED = "measured"
+    PUBLISHED = "published"
+    PREDICTED = "predicted"
+    EXTRAPOLATED = "extrapolated"
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a row's latency rather than the regression's."""
+        return self in (Basis.MEASURED, Basis.PUBLISHED)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A latency in seconds, and the interval that holds the truth with the confidence that was asked for.
+
+    The interval of a known latency is that of its measurement (a point where none is known). ``warnings`` say why an
+    estimate is extrapolated, a line each.
+    """
+
+    spec: KernelSpec
+    latency_s: float
+    low_s: float
+    high_s: float
+    basis: Basis
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low_s <= self.latency_s <= self.high_s < float("inf"):
+            raise ValueError(f"not an interval: {self.low_s} <= {self.latency_s} <= {self.high_s}")
+        if bool(self.warnings) != (self.basis is Basis.EXTRAPOLATED):
+            raise ValueError("an estimate is extrapolated if and only if warnings say why")
+
+
+@dataclass(frozen=True)
+class TotalEstimate:
+    """The sum over kernels (with their multiplicities), its interval by one conformal factor, and its parts.
+
+    known_s : what of it was measured or published. predicted_s : what the regression says, extrapolations included.
+    extrapolated_s : the part of ``predicted_s`` outside of what was seen. ``factor`` times ``predicted_s`` is the upper
+    end of the predicted part: high_s = known_s + factor * predicted_s, low_s = known_s + predicted_s / factor.
+    """
+
+    latency_s: float
+    low_s: float
+    high_s: float
+    known_s: float
+    predicted_s: float
+    extrapolated_s: float
+    factor: float
