@@ -21,7 +21,7 @@ HAS_GPU := $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg)
 CUDA_EXTRA = $(if $(and $(HAS_GPU),$(filter-out cpu,$(GPU))),$(VENV)/.cuda)
 
 .DEFAULT_GOAL := help
-.PHONY: help profile kernels doctor bundle ingest devices lut-check test test-pycuda check bench clean preflight preflight-tests
+.PHONY: help profile kernels doctor bundle ingest devices lut-check sample fit test test-pycuda check bench clean preflight preflight-tests
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -31,6 +31,7 @@ help: ## list the targets and their variables
 	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
 	@echo "  BATCH=             1 on a CPU, 8 on a GPU"
 	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
+	@echo "  PREDICTOR=         a latency model of the device, made with LOGS: the search begins with what it knows"
 	@echo "  of a GPU: CUDA=   SUSTAINED=1   LOCK_CLOCKS=1 [CLOCK_MHZ=]"
 	@echo "Variables of kernels (default), besides MODEL, PRECISIONS, OUT and JSON:"
 	@echo "  GPU=t4             t4, a100 or h200; no such card is needed (auto stands for t4)"
@@ -40,7 +41,15 @@ help: ## list the targets and their variables
 
 profile: $(VENV)/.base $(EXTRA) $(CUDA_EXTRA) ## measure every layer of MODEL on the device and write lut/<device>.csv
 	@$(RUN) profile "$(MODEL)" --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
-		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
+		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") $(if $(PREDICTOR),--predictor "$(PREDICTOR)") \
+		--out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
+
+sample: $(VENV)/.base $(CUDA_EXTRA) ## measure COUNT=16 workloads, those that teach a latency model most
+	@$(RUN) sample --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
+		$(if $(COUNT),--count "$(COUNT)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
+
+fit: $(VENV)/.base ## learn a latency model FILE=LUT.model.json from LUT=... [LOGS=tuning_logs/...]; docs/predictor.md
+	@$(RUN) fit --lut "$(LUT)" -o "$(or $(FILE),$(basename $(LUT)).model.json)" $(if $(LOGS),--logs "$(LOGS)") $(FLAGS)
 
 kernels: $(VENV)/.cubin $(EXTRA) ## build the CUDA kernels of MODEL for a GPU model into kernels/<device>/; needs no GPU
 	@$(RUN) kernels "$(MODEL)" --device "$(if $(filter auto,$(GPU)),t4,$(GPU))" --precisions "$(PRECISIONS)" \

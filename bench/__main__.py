@@ -13,7 +13,7 @@ from pathlib import Path
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 
-PARTS = ("layers", "search", "builds", "published")
+PARTS = ("layers", "search", "builds", "published", "predictor")
 COMPARISONS = ("repeat", "int_mm", "ranking")
 """With arguments of their own, and imported alone: where they run there is no ONNX Runtime, perhaps."""
 
@@ -49,6 +49,10 @@ def _run_parts(arguments: Sequence[str]) -> None:
         from bench.published import bench_published
 
         bench_published()
+    if "predictor" in parsed.parts:
+        from bench.predictor import bench_predictor
+
+        bench_predictor()
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

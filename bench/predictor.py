@@ -21,25 +21,30 @@ from profiler.lut.store import read
 from profiler.predictor.baselines import Learner
 from profiler.predictor.device_facts import facts_of
 from profiler.predictor.latency_model import fit
-from profiler.predictor.metrics import accuracy
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
-from profiler.predictor.splits import Fold, Split, held_network, leave_one_workload_out, usual_splits
-from profiler.predictor.validation import validate
+from profiler.predictor.splits import Fold, Split, held_network, leave_one_workload_out
+from profiler.predictor.validation import usual_splits, validate
+from profiler.predictor.validation_report import SCORE_COLUMNS, ValidationReport, noise_text, score_cells
 from profiler.record import CacheMode, Conditions
 
-RECORDED = Path(__file__).parents[1] / "lut" / "recorded" / "cpu-8cfd341f.csv"
+RECORDED = Path(__file__).parents[1] / "lut" / "recorded" / "cpu-8cfd341f-shapes.csv"
 NETWORKS = ("resnet18", "resnet50", "inceptionv3")
 TRAINING_ROWS = 300
 _ROUNDS = 5
 
 
 def bench_predictor() -> None:
-    """Print every split, the learning curve's point of 300 rows, and the published rows."""
-    console = Console(width=120, highlight=False)
+    """Print every split, the learning from few rows, and the published rows."""
+    console = Console(width=170, highlight=False)
     for title, report in (("host CPU, lut/recorded", host_report()), ("T4, published by HAWQ-V3", t4_report())):
-        console.print(title)
-        print_validation(report, console)
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in SCORE_COLUMNS:
+            table.add_column(column, justify="left" if column in ("split", "model") else "right")
+        for cells in score_cells(report):
+            table.add_row(*cells)
+        console.print(table)
+        console.print(noise_text(report.noise), soft_wrap=True)
 
 
 def host_report() -> ValidationReport:

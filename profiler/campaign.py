@@ -21,7 +21,7 @@ from profiler.devices.discover import Choice, FoundDevice, Vendor, discover, fin
 from profiler.devices.gpu_spec import spec_of
 from profiler.devices.host import HostDevice
 from profiler.doubts import doubts
-from profiler.errors import DeviceError
+from profiler.errors import DeviceError, InvalidFile
 from profiler.kernels.cache import ArtifactCache
 from profiler.kernels.cached_build import CachedBuilds
 from profiler.kernels.pool_build import BuildPool
@@ -31,7 +31,9 @@ from profiler.lut.schema import LutRow
 from profiler.measure import Run, rules_of
 from profiler.measure.turns import MachineTurns
 from profiler.output_folder import require_writable
+from profiler.predictor import model_file
 from profiler.predictor.learned import LearnedModel
+from profiler.predictor.model_state import ConfigLatency
 from profiler.record import CacheMode, Conditions, Fingerprint, Measurement
 from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, require_driver
 from profiler.tuning.database import TuningDatabase
@@ -49,7 +51,8 @@ class MeasureRequest:
     """How a user wants kernels to be measured, whatever kernels they are.
 
     ``trials`` None is the tuner's; a larger number also extends the search of kernels that an earlier run finished.
-    ``out`` gets lut/ and tuning_logs/.
+    ``out`` gets lut/ and tuning_logs/. ``predictor`` is a fitted model of such a device: the search then begins with
+    the latencies of schedule configs that it holds.
 
     Of a GPU: ``cuda`` names the compiler (see `CudaBackend`), None is what its driver accepts; ``sustained`` measures
     without rests, under the card's power cap; ``lock_clocks`` holds the SM clock, at ``clock_mhz`` or where the card's
@@ -61,6 +64,7 @@ class MeasureRequest:
     cache_mode: CacheMode = CacheMode.NETWORK
     threads: int = 1
     out: Path = field(default_factory=Path)
+    predictor: Path | None = None
     cuda: str | None = None
     sustained: bool = False
     lock_clocks: bool = False
@@ -176,9 +180,10 @@ def opened(
 ) -> Iterator[Campaign]:
     """The campaign on that device, for as long as the context lasts; its clocks are given back whatever ends it.
 
-    Raises `DeviceError` for a device that cannot be opened, `OutputError` for a folder that takes no files, and
-    `InvalidFile` for a damaged LUT that rows shall be added to in the end.
+    Raises `DeviceError` for a device that cannot be opened or that the predictor is not of, `OutputError` for a folder
+    that takes no files, and `InvalidFile` for a damaged predictor, or LUT that rows shall be added to in the end.
     """
+    known = _known_configs(request.predictor, choice.device)
     luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
     for folder in (luts, logs):
         require_writable(folder)
@@ -199,12 +204,27 @@ def opened(
         tuner = Tuner(
             bench=bench,
             space=target.space,
-            model=LearnedModel(target.device, target.threads),
+            model=LearnedModel(target.device, target.threads, known),
             database=TuningDatabase(logs, fingerprint, request.conditions, run.run_id),
             budget=_budget(request.trials),
             listener=listener,
         )
         yield Campaign(tuner, target, luts, tuple(filter(None, (choice.note, clocks))))
+
+
+def _known_configs(predictor: Path | None, device: FoundDevice) -> tuple[ConfigLatency, ...]:
+    """Of a model file. Raises `InvalidFile` for what is none, `DeviceError` for one of another device."""
+    if predictor is None:
+        return ()
+    model, _ = model_file.load(predictor)
+    origin = model.state.origin
+    if origin.device != device.slug:
+        raise DeviceError(f"{predictor} is a model of {origin.device}, and {device.text} is another device")
+    if not model.state.configs:
+        raise InvalidFile(
+            f"{predictor} holds no latencies of schedule configs, from which a search could learn; fit it with --logs"
+        )
+    return model.state.configs
 
 
 def _opened_device(

@@ -90,6 +90,10 @@ def profile(
     cache: Cache = CacheMode.NETWORK,
     threads: Threads = 1,
     out: Out = Path(),
+    predictor: Annotated[
+        Path | None,
+        typer.Option(help="A model that fit made with --logs, of such a device: the search begins with what it knows."),
+    ] = None,
     mixed: Annotated[
         bool, typer.Option(help="Also measure kernels whose input and output differ in precision, and conversions.")
     ] = True,
@@ -114,6 +118,7 @@ def profile(
         cache_mode=cache,
         threads=threads,
         out=out,
+        predictor=predictor,
         mixed=mixed,
         skip_unsupported=skip_unsupported,
         cuda=cuda,

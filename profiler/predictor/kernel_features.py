@@ -60,13 +60,14 @@ def core_features(facts: DeviceFacts) -> tuple[int, ...]:
 
 
 _CORE = (
-    "log2_pixels", "log2_out_channels", "log2_reduction", "log2_intensity", "weight_bytes", "log2_kernel_h",
-    "log2_stride", "log_modelled_over_roofline", "log_tail", "share_weights", "share_epilogue",
+    "log2_pixels", "log2_out_channels", "log2_reduction", "log2_bytes", "log2_intensity", "weight_bytes",
+    "log2_kernel_h", "log2_stride", "log_modelled_over_roofline", "share_weights", "share_epilogue",
+    "log_tail_32x32", "log_tail_64x64", "log_tail_128x64", "log_tail_128x128",
 )  # fmt: skip
 _SHAPE = (
     "log2_pixels", "log2_out_channels", "log2_reduction", "log2_bytes", "log2_intensity", "log2_batch", "log2_groups",
     "log2_kernel_h", "log2_kernel_w", "log2_stride", "input_bytes", "weight_bytes", "output_bytes", "signed_input",
-    "float", "requantizes", "adds", "log2_input_alignment", "log2_output_alignment",
+    "signed_second",    "float", "requantizes", "adds", "log2_input_alignment", "log2_output_alignment",
     *(op.value for op in _OPS),
 )  # fmt: skip
 
@@ -90,6 +91,7 @@ def _shape(spec: KernelSpec) -> tuple[float, ...]:
         spec.weight_dtype.bits / 8 if spec.weight_dtype else 0.0,
         spec.output_dtype.bits / 8,
         float(spec.input_dtype.signed),
+        float(spec.input2_dtype is not None and spec.input2_dtype.signed),
         float(not spec.input_dtype.is_integer),
         float(spec.epilogue.requantizes),
         float(spec.epilogue.adds),
@@ -105,8 +107,10 @@ _CPU_GEOMETRY = (
 )  # fmt: skip
 _GPU_GEOMETRY = (
     "log_pixel_waste", "log_channel_waste", "log_reduction_waste", "log_tail", "log2_blocks_per_sm", "log2_warps",
-    "log2_split_k", "emulated",
+    "log2_split_k", "emulated", "log_tail_32x32", "log_tail_64x64", "log_tail_128x64", "log_tail_128x128",
 )  # fmt: skip
+_TILES = ((32, 32), (64, 64), (128, 64), (128, 128))
+"""Of pixels and output channels: blocks that kernels of this kind usually have, whosoever they are."""
 
 
 def _modelled(spec: KernelSpec, facts: DeviceFacts, threads: int) -> tuple[float | None, tuple[float, ...]]:
@@ -137,9 +141,13 @@ def _shares(cycles: model.Cycles) -> tuple[float, ...]:
 def _cpu_geometry(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> tuple[float, ...]:
     nibbles = float(4 in (spec.input_dtype.bits, spec.output_dtype.bits))
     if not isinstance(config, DotConfig):
-        w = spec.workload
-        tail = w.in_channels % cpu.isa.lanes / w.in_channels if isinstance(config, VectorConfig) else 0.0
-        return (0.0, _waste(w.in_channels, cpu.isa.lanes), 0.0, 0.0, 0.0, float(w.has_padding), tail, nibbles)
+        w, lanes = spec.workload, cpu.isa.lanes
+        row = w.in_channels * (spec.input_dtype.bits if w.op is Op.MAX_POOL else 8) // 8  # maxima are of bytes
+        wide = lanes * (4 if w.op is Op.MAX_POOL else 1)
+        tail = row % wide / wide if isinstance(config, VectorConfig) else 0.0
+        blocks = log2(max(row, 1) / wide)
+        aligned = float(gcd(row, wide)) / wide
+        return (0.0, _waste(w.in_channels, lanes), aligned, 0.0, blocks, float(w.has_padding), tail, nibbles)
     plan = DotPlan.of(spec, cpu.isa)
     steps = spec.workload.kernel_h * plan.runs * plan.run_elements
     pixels = _waste(plan.out_height, config.tile_h) + _waste(plan.out_width, config.tile_w)
@@ -179,7 +187,15 @@ def _gpu_geometry(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> tuple[fl
         log2(resident * config.threads / WARP_SIZE),
         log2(split),
         float(emulated),
+        *(_tail(spec, gpu, *tile) for tile in _TILES),
     )
+
+
+def _tail(spec: KernelSpec, gpu: GpuSpec, pixels: int, channels: int) -> float:
+    """What the last wave of such blocks leaves idle, one of them on an SM."""
+    w = spec.workload
+    blocks = ceil(w.batch * w.out_height * w.out_width / pixels) * ceil(w.group_outputs / channels) * w.groups
+    return _waste(blocks, gpu.sms)
 
 
 def _waste(extent: int, tile: int) -> float:

@@ -104,7 +104,7 @@ class LatencyModel:
         """The conformal factor on sums: predicted times and over it enclose the measured sum with that confidence."""
         scores = [abs(score) for score in self.state.calibration.sums]
         reached = quantile(scores, confidence)
-        return exp(min(reached if not isinf(reached) else max(scores, default=_WIDEST), _WIDEST))
+        return exp(min(reached if not isinf(reached) else max(scores), _WIDEST))
 
     def _described(self, spec: KernelSpec) -> KernelFeatures:
         if spec not in self._features:

@@ -93,7 +93,8 @@ def _built(file: ModelFile, path: Path) -> LatencyModel:
         made, here = file.made_by, made_here()
         raise InvalidFile(
             f"{path}: answers {100 * worst:.3g}% off what it answered when it was fitted, with {_versions(made)};"
-            f" here are {_versions(here)}: fit it again from its LUT (python -m profiler fit)"
+            f" here are {_versions(here)}, and what this program knows of devices may have changed: fit it again from"
+            " its LUT (python -m profiler fit)"
         )
     return model
 

@@ -36,8 +36,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not all(self.scores) or not all(isfinite(s) and s >= 0 for group in self.scores for s in group):
             raise ValueError("scores are finite and not negative, and each workload has one")
-        if not all(map(isfinite, self.sums)):
-            raise ValueError("logarithms of sums are finite")
+        if not self.sums or not all(map(isfinite, self.sums)):
+            raise ValueError("logarithms of sums are finite, and at least one")
 
 
 @dataclass(frozen=True)

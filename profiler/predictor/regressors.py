@@ -67,8 +67,8 @@ class Fitted(Protocol):
 class Family(Protocol):
     """A kind of regression."""
 
-    def tune(self, rows: Rows, seed: int) -> tuple[float, ...]:
-        """Hyperparameters for these rows."""
+    def tune(self, rows: Rows, seed: int, start: Sequence[float] = ()) -> tuple[float, ...]:
+        """Hyperparameters for these rows; ``start`` are those of similar rows, from which the search may begin."""
         ...
 
     def fit(self, rows: Rows, hyperparameters: Sequence[float]) -> Fitted:
@@ -85,11 +85,12 @@ class GaussianProcess:
     def __init__(self, core: bool = False) -> None:
         self._core = core
 
-    def tune(self, rows: Rows, seed: int) -> tuple[float, ...]:
+    def tune(self, rows: Rows, seed: int, start: Sequence[float] = ()) -> tuple[float, ...]:
         """By the likelihood of at most 300 of the rows, spread over all."""
         few = rows if len(rows) <= _TUNING_ROWS else rows.take(_some(len(rows), _TUNING_ROWS, seed))
         z = StandardScaler().fit_transform(few.x[:, self._columns(few)])
-        process = GaussianProcessRegressor(_kernel(), alpha=_variance(few), random_state=seed)
+        kernel = _kernel().clone_with_theta(np.array(start)) if len(start) else _kernel()
+        process = GaussianProcessRegressor(kernel, alpha=_variance(few), random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a part that the rows do not need ends at its bound
             process.fit(z, few.y - few.y.mean())
@@ -123,7 +124,7 @@ class _FittedProcess:
 class Ridge:
     """Linear in the standardized features: what is left when rows are few."""
 
-    def tune(self, rows: Rows, seed: int) -> tuple[float, ...]:
+    def tune(self, rows: Rows, seed: int, start: Sequence[float] = ()) -> tuple[float, ...]:
         """The penalty, by leave-one-out (in closed form)."""
         z = StandardScaler().fit_transform(rows.x)
         return (float(RidgeCV(alphas=np.logspace(-2, 3, 16)).fit(z, rows.y).alpha_),)
@@ -146,7 +147,7 @@ class _FittedRidge:
 class ExtraTrees:
     """Averaged random trees: for kinks, which processors have, and for more rows than a Gaussian process takes."""
 
-    def tune(self, rows: Rows, seed: int) -> tuple[float, ...]:
+    def tune(self, rows: Rows, seed: int, start: Sequence[float] = ()) -> tuple[float, ...]:
         """Nothing but the seed."""
         return (float(seed),)
 

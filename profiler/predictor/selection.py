@@ -37,12 +37,15 @@ class Selection:
 
 
 def select(rows: Rows, groups: Sequence[Hashable], seed: int) -> Selection:
-    """By grouped cross-validation: hyperparameters are found anew in each fold, on its training rows alone."""
+    """By grouped cross-validation: hyperparameters are settled anew in each fold, on its training rows alone (the
+    search begins at those of all rows)."""
     fold = folds(groups, seed)
-    tried = {name: _cross_validated(family, rows, fold, seed) for name, family in _families(len(rows)).items()}
+    families = _families(len(rows))
+    tuned = {name: family.tune(rows, seed) for name, family in families.items()}
+    tried = {name: _cross_validated(family, rows, fold, seed, tuned[name]) for name, family in families.items()}
     errors = {name: out.mean_error(rows.y) for name, out in tried.items()}
     best = min(errors, key=lambda name: (errors[name], name))
-    return Selection(best, REGRESSORS[best].tune(rows, seed), tried[best], errors)
+    return Selection(best, tuned[best], tried[best], errors)
 
 
 def folds(groups: Sequence[Hashable], seed: int) -> npt.NDArray[np.intp]:
@@ -58,11 +61,13 @@ def _families(rows: int) -> Mapping[str, Family]:
     return {name: family for name, family in REGRESSORS.items() if rows <= MOST_ROWS or name in LIMITLESS}
 
 
-def _cross_validated(family: Family, rows: Rows, fold: npt.NDArray[np.intp], seed: int) -> OutOfFold:
+def _cross_validated(
+    family: Family, rows: Rows, fold: npt.NDArray[np.intp], seed: int, start: Sequence[float]
+) -> OutOfFold:
     mean, spread = np.zeros(len(rows)), np.zeros(len(rows))
     for number in np.unique(fold):
         held_out, kept = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         training = rows.take(kept)
-        fitted = family.fit(training, family.tune(training, seed))
+        fitted = family.fit(training, family.tune(training, seed, start))
         mean[held_out], spread[held_out] = fitted.predict(rows.x[held_out])
     return OutOfFold(mean, spread, fold)

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from profiler.predictor.regressors import Array
 from profiler.workload import KernelSpec
 
+Index = npt.NDArray[np.intp]
+
 _SUMS = 200
 _KERNELS = 20
 """Of a sum: a ResNet18 has 21 layers with weights."""
@@ -26,22 +28,28 @@ def held_out_sums(
     specs: Sequence[KernelSpec],
     measured_s: Sequence[float],
     predicted_s: Array,
-    fold: npt.NDArray[np.intp],
+    fold: Index,
     seed: int,
 ) -> tuple[float, ...]:
-    """log(measured / predicted) of 200 sums over at most 20 kernels of one fold; fewer where no fold has 4 alike."""
+    """log(measured / predicted) of 200 sums over at most 20 kernels of one fold each."""
     generator = np.random.default_rng(seed)
     measured = np.array(measured_s)
-    alike: dict[tuple[int, int, int], list[int]] = {}
-    for index, spec in enumerate(specs):
-        bits = spec.weight_dtype.bits if spec.weight_dtype else spec.output_dtype.bits
-        alike.setdefault((int(fold[index]), spec.workload.batch, bits), []).append(index)
-    pools = [np.array(pool) for pool in alike.values() if len(pool) >= _LEAST]
-    if not pools:
-        return ()
+    pools = _pools(specs, fold)
     sizes = np.array([len(pool) for pool in pools])
     found = []
-    for pool in generator.choice(len(pools), size=_SUMS, p=sizes / sizes.sum()):
-        chosen = generator.permutation(pools[pool])[:_KERNELS]
+    for number in generator.choice(len(pools), size=_SUMS, p=sizes / sizes.sum()):
+        chosen = generator.permutation(pools[number])[:_KERNELS]
         found.append(log(float(measured[chosen].sum() / predicted_s[chosen].sum())))
     return tuple(found)
+
+
+def _pools(specs: Sequence[KernelSpec], fold: Index) -> list[Index]:
+    """Rows that a sum may be drawn from; those of whole folds where none has 4 that are alike."""
+    alike: dict[object, list[int]] = {}
+    whole: dict[int, list[int]] = {}
+    for index, spec in enumerate(specs):
+        number = int(fold[index])
+        alike.setdefault((number, spec.workload.batch, (spec.weight_dtype or spec.output_dtype).bits), []).append(index)
+        whole.setdefault(number, []).append(index)
+    found = [np.array(pool, dtype=np.intp) for pool in alike.values() if len(pool) >= _LEAST]
+    return found or [np.array(pool, dtype=np.intp) for pool in whole.values()]

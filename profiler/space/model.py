@@ -55,12 +55,14 @@ _LAUNCH_CYCLES = 300.0
 @dataclass(frozen=True)
 class _StreamRates:
     """Cycles of an element in vectors of 16. factors : where multipliers and shifts of the channels are loaded for each
-    pixel; tap, nibble : for each element of the window."""
+    pixel; tap, nibble : for each element of the window; clipped : of
+    those too, for single elements where padding clips it."""
 
     element: float
     factors: float = 0.0
     tap: float = 0.0
     nibble: float = 0.0
+    clipped: float = 0.0
 
 
 # Read off 130 kernels that were measured on an AVX512 server core (lut/recorded).
@@ -68,14 +70,15 @@ _STREAMS = {
     Op.ADD: _StreamRates(0.43, 0.23, 0.0, 0.22),
     Op.CONCAT: _StreamRates(0.20, 0.12, 0.0, 0.26),
     Op.CONVERT: _StreamRates(0.20, 0.12, 0.0, 0.24),
-    Op.AVG_POOL: _StreamRates(0.05, 0.0, 0.048, 0.045),
-    Op.MAX_POOL: _StreamRates(0.02, 0.0, 0.012, 0.004),
+    Op.AVG_POOL: _StreamRates(0.05, 0.0, 0.048, 0.045, 0.5),
+    Op.MAX_POOL: _StreamRates(0.02, 0.0, 0.012, 0.004, 0.25),
     Op.RELAYOUT: _StreamRates(0.20),
 }
 _HELD_VECTORS = 7
 """Of multipliers and shifts that stay in registers for all pixels."""
-_CLIPPED, _CLIPPED_TAP = 10, 0.5
-"""Elements beyond which the compiler makes vectors of them after all; cycles of one for an element of the window."""
+_CLIPPED = 10
+"""Elements beyond which the compiler makes vectors of them after all."""
+_TAIL_COST, _SCALAR_RESCALE = 1.2, 2.0
 
 
 @dataclass(frozen=True)
@@ -220,8 +223,12 @@ def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
     tail = elements % lanes
     factors = 0.0 if elements <= _HELD_VECTORS * lanes else rates.factors
     each = rates.element + factors + taps * (rates.tap + (rates.nibble if nibbles else 0.0))
-    clipped = w.has_padding and taps > 1 and tail % 32 != 0
-    alone = tail * max(0.2, each) + (min(tail, _CLIPPED) * _CLIPPED_TAP * taps if clipped else 0.0)
+    alone = tail * each * _TAIL_COST
+    if w.op in (Op.MAX_POOL, Op.AVG_POOL):
+        if w.has_padding and tail % 32:
+            alone += min(tail, _CLIPPED) * taps * rates.clipped
+    elif elements < lanes and tail % 4:
+        alone += tail * _SCALAR_RESCALE
     return pixels * (blocks + 16 / cpu.isa.lanes * each * (elements - tail) + alone)
 
 

@@ -108,7 +108,7 @@ states = st.builds(
     calibration=st.builds(
         Calibration,
         st.lists(st.lists(st.floats(0, 1e9), min_size=1, max_size=3).map(tuple), max_size=3).map(tuple),
-        st.lists(numbers, max_size=3).map(tuple),
+        st.lists(numbers, min_size=1, max_size=3).map(tuple),
     ),
     configs=st.lists(st.builds(ConfigLatency, specs, words, positive, st.floats(0, 1)), max_size=5).map(tuple),
 )
@@ -126,7 +126,7 @@ files = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(files)
 def test_any_model_survives_the_text(file: ModelFile) -> None:
     again = decode(encode(file), "x")
@@ -403,7 +403,7 @@ def one_line(said: str, path: Path) -> bool:
     return said.startswith(f"{path}: ") and said.isprintable() and len(said) < len(str(path)) + 500
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_any_changed_byte_is_noticed_or_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
