@@ -7,18 +7,18 @@ answer says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from profiler.workload import DType, Epilogue, KernelSpec
+from profiler.workload import NHWC, DType, Epilogue, KernelSpec
 
 
 @dataclass(frozen=True)
 class KernelOnly:
-    """``inputs`` : by weight type, the input type of the table's kernels."""
+    """``inputs`` : by weight type, the input type of most of the table's kernels."""
 
     inputs: tuple[tuple[DType, DType], ...]
-    layouts: tuple[tuple[tuple[DType, bool], tuple[str, str]], ...]
 
     @staticmethod
     def of(specs: Iterable[KernelSpec]) -> KernelOnly | None:
@@ -26,27 +26,22 @@ class KernelOnly:
         layers = [spec for spec in specs if spec.weight_dtype is not None]
         if not layers or any(spec.epilogue is not Epilogue.NONE for spec in layers):
             return None
-        inputs = {spec.weight_dtype: spec.input_dtype for spec in layers if spec.weight_dtype}
-        layouts = {
-            (spec.weight_dtype, spec.workload.has_padding): (spec.input_layout, spec.output_layout)
-            for spec in layers
-            if spec.weight_dtype
-        }
-        return KernelOnly(tuple(inputs.items()), tuple(layouts.items()))
+        counts = Counter((spec.weight_dtype, spec.input_dtype) for spec in layers if spec.weight_dtype)
+        usual = {weights: inputs for (weights, inputs), _ in reversed(counts.most_common())}
+        return KernelOnly(tuple(usual.items()))
 
     def of_kernel(self, spec: KernelSpec) -> KernelSpec:
-        """The bare kernel that stands for it; itself where it has no weights, or of a type that the table lacks."""
-        inputs, layouts = dict(self.inputs), dict(self.layouts)
-        if spec.weight_dtype not in inputs or spec.epilogue is Epilogue.NONE:
+        """The bare kernel that stands for it, without its layouts; itself where it has no weights."""
+        if spec.weight_dtype is None:
             return spec
-        key = (spec.weight_dtype, spec.workload.has_padding)
-        read, written = layouts.get(key, (spec.input_layout, spec.output_layout))
+        integer = spec.input_dtype.is_integer
+        bare = spec.epilogue is Epilogue.NONE
         return replace(
             spec,
-            input_dtype=inputs[spec.weight_dtype],
+            input_dtype=spec.input_dtype if bare else dict(self.inputs).get(spec.weight_dtype, spec.input_dtype),
             input2_dtype=None,
-            output_dtype=DType.INT32,
+            output_dtype=DType.INT32 if integer else spec.output_dtype,
             epilogue=Epilogue.NONE,
-            input_layout=read,
-            output_layout=written,
+            input_layout=NHWC,
+            output_layout=NHWC,
         )

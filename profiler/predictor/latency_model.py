@@ -50,9 +50,9 @@ class LatencyModel:
     def __init__(self, state: ModelState) -> None:
         self.state = state
         self._features: dict[KernelSpec, KernelFeatures] = {}
-        self._known = _known(state.observations)
-        self._envelope = Envelope(o.spec for o in state.observations)
         self._view = KernelOnly.of([o.spec for o in state.observations])
+        self._known = {self._seen_as(spec): o for spec, o in _known(state.observations).items()}
+        self._envelope = Envelope(o.spec for o in state.observations)
         rows = _rows(state.observations, [self._described(o.spec) for o in state.observations], state.facts)
         self._usual = tuple(float(c) for c in np.quantile(rows.y, _USUAL))
         with threadpool_limits(1):
@@ -73,7 +73,7 @@ class LatencyModel:
         regression's. Raises `ValueError` for a confidence outside of (0, 1).
         """
         scale = grouped_quantile(self.state.calibration.scores, confidence)
-        asked = [self._view.of_kernel(spec) if self._view else spec for spec in specs]
+        asked = [self._seen_as(spec) for spec in specs]
         intervals = self._intervals(asked, scale)
         return tuple(
             self._recorded(spec, seen, confidence)
@@ -105,6 +105,9 @@ class LatencyModel:
         scores = [abs(score) for score in self.state.calibration.sums]
         reached = quantile(scores, confidence)
         return exp(min(reached if not isinf(reached) else max(scores), _WIDEST))
+
+    def _seen_as(self, spec: KernelSpec) -> KernelSpec:
+        return self._view.of_kernel(spec) if self._view else spec
 
     def _described(self, spec: KernelSpec) -> KernelFeatures:
         if spec not in self._features:
