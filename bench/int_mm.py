@@ -41,7 +41,7 @@ from profiler.lut import store
 from profiler.lut.schema import LutRow
 from profiler.measure import GPU_RULES, Run
 from profiler.measure.turns import MachineTurns
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.quantize.samples import sample_arguments
 from profiler.record import CacheMode
 from profiler.space.config import ScheduleConfig, parse_config

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench.ranking_data import SEARCHES, SWEEPS, Sweep, Timed, condense, read_searches, read_sweeps
 from profiler.hardware import CpuSpec, DotIsa
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.record import SCREEN_STAGE, Conditions, Measurement
 from profiler.space.config import parse_config
 from profiler.tuning.cost_model import CostModel

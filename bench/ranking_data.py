@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from profiler.errors import InvalidFile, InvalidWorkload
-from profiler.predictor.prediction import one_each
+from profiler.predictor.configs.prediction import one_each
 from profiler.record import STAGES, Journal, Measurement
 from profiler.workload import KernelSpec
 

@@ -20,7 +20,7 @@ from profiler.kernels.cpu.target import target_of
 from profiler.kernels.pool_build import BuildPool
 from profiler.measure import Run
 from profiler.measure.turns import MachineTurns
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.record import CacheMode, Conditions
 from profiler.space.config import parse_config
 from profiler.space.cpu import config_space

@@ -32,7 +32,7 @@ from profiler.measure import Run, rules_of
 from profiler.measure.turns import MachineTurns
 from profiler.output_folder import require_writable
 from profiler.predictor import model_file
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.predictor.model_state import ConfigLatency
 from profiler.record import CacheMode, Conditions, Fingerprint, Measurement
 from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, require_driver

@@ -15,7 +15,7 @@ from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, GpuSpec
 from profiler.kernels.backend import Backend, CpuBackend, CudaBackend
 from profiler.kernels.cpu.target import target_of
-from profiler.predictor.features import modelled_s
+from profiler.predictor.configs.features import modelled_s
 from profiler.space import cpu as cpu_space
 from profiler.space import gpu as gpu_space
 from profiler.space import gpu_limits

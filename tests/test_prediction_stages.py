@@ -24,15 +24,16 @@ from profiler.prediction_stages.evaluate import evaluate
 from profiler.prediction_stages.fit import FitRequest, fit
 from profiler.prediction_stages.logs import CONFIGS, config_latencies, records_of, replicates, spread_out
 from profiler.prediction_stages.predict import PredictRequest, predict
-from profiler.predictor import model_file, validation
+from profiler.predictor import model_file
 from profiler.predictor.device_facts import DeviceFacts, observed_peaks
 from profiler.predictor.estimate import Basis
 from profiler.predictor.latency_model import LatencyModel
-from profiler.predictor.metrics import NoiseOrigin
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation
-from profiler.predictor.splits import HeldNetwork, Split, random_folds
-from profiler.predictor.validation_report import from_json
+from profiler.predictor.validation import validate as validation
+from profiler.predictor.validation.metrics import NoiseOrigin
+from profiler.predictor.validation.report import from_json
+from profiler.predictor.validation.splits import HeldNetwork, Split, random_folds
 from profiler.record import CacheMode, Conditions, Failure, FailureKind, Journal, Measurement
 from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, distinct
 from tests.predictor.invented import ORIGIN, latency_s, observed

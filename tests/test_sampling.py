@@ -25,8 +25,8 @@ from profiler.errors import InvalidFile, OutputError, ProfilerError
 from profiler.lut import store
 from profiler.lut.schema import LutRow, Source
 from profiler.measure import Run
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.predictor.device_facts import facts_of
-from profiler.predictor.learned import LearnedModel
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import observations
 from profiler.predictor.population import Draw, draws

@@ -16,11 +16,11 @@ from profiler.lut.demand import Variant
 from profiler.prediction_stages.evaluate import Evaluation
 from profiler.prediction_stages.fit import FitResult
 from profiler.prediction_stages.predict import LayerAnswer, NetworkAnswer, Predictions
-from profiler.predictor import validation_report
 from profiler.predictor.estimate import Estimate, TotalEstimate
-from profiler.predictor.metrics import Coverage, RatioErrors
 from profiler.predictor.model_state import Origin
-from profiler.predictor.validation_report import noise_text
+from profiler.predictor.validation import report as validation_report
+from profiler.predictor.validation.metrics import Coverage, RatioErrors
+from profiler.predictor.validation.report import noise_text
 from profiler.units import format_duration
 
 Json = dict[str, Any]

@@ -8,7 +8,9 @@ from pathlib import Path
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.store import read
 from profiler.predictor import model_file
-from profiler.predictor.metrics import (
+from profiler.predictor.model_state import Origin
+from profiler.predictor.observation import observations
+from profiler.predictor.validation.metrics import (
     Accuracy,
     Answer,
     Coverage,
@@ -21,10 +23,8 @@ from profiler.predictor.metrics import (
     precision_pairs,
     ratio_errors,
 )
-from profiler.predictor.model_state import Origin
-from profiler.predictor.observation import observations
-from profiler.predictor.validation import CONFIDENCE, worst_rows
-from profiler.predictor.validation_report import WorstRow
+from profiler.predictor.validation.report import WorstRow
+from profiler.predictor.validation.validate import CONFIDENCE, worst_rows
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from profiler.lut.store import read
 from profiler.output_folder import require_writable, write_whole
 from profiler.prediction_stages.logs import config_latencies, records_of, replicates
 from profiler.predictor import latency_model, model_file
-from profiler.predictor.baselines import Learner
 from profiler.predictor.device_facts import ObservedPeaks, facts_of, observed_peaks
 from profiler.predictor.latency_model import LatencyModel
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
-from profiler.predictor.splits import HeldNetwork, held_network
-from profiler.predictor.validation import validate
-from profiler.predictor.validation_report import ValidationReport, to_json, to_markdown
+from profiler.predictor.validation.baselines import Learner
+from profiler.predictor.validation.report import ValidationReport, to_json, to_markdown
+from profiler.predictor.validation.splits import HeldNetwork, held_network
+from profiler.predictor.validation.validate import validate
 from profiler.record import CacheMode, Conditions
 
 NETWORKS = ("resnet18", "resnet50", "inceptionv3")

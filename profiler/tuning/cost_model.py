@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from profiler.predictor.prediction import Prediction
+from profiler.predictor.configs.prediction import Prediction
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig
 from profiler.workload import KernelSpec

@@ -17,7 +17,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from profiler.predictor.prediction import Prediction
+from profiler.predictor.configs.prediction import Prediction
 from profiler.space.config import DepthwiseConfig, DotConfig, MmaConfig, ScheduleConfig, VectorConfig, to_text
 from profiler.tuning.cost_model import CostModel
 from profiler.workload import KernelSpec

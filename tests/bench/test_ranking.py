@@ -31,7 +31,7 @@ from bench.ranking_data import (
     thinned,
 )
 from profiler.errors import InvalidFile
-from profiler.predictor.prediction import Prediction
+from profiler.predictor.configs.prediction import Prediction
 from profiler.record import Conditions, Failure, FailureKind, Journal, Measurement
 from profiler.space.config import ScheduleConfig, parse_config, to_text
 from profiler.space.cpu import config_space

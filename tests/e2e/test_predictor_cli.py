@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from profiler.lut import store
-from profiler.predictor import validation
 from profiler.predictor.observation import Observation
-from profiler.predictor.splits import HeldNetwork, Split, random_folds
+from profiler.predictor.validation import validate as validation
+from profiler.predictor.validation.splits import HeldNetwork, Split, random_folds
 from tests.e2e.command import Outcome
 from tests.predictor.invented import observed
 from tests.predictor.invented_lut import lut_row, lut_rows

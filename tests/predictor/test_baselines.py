@@ -7,7 +7,10 @@ from math import log
 import numpy as np
 import pytest
 
-from profiler.predictor.baselines import (
+from profiler.predictor.device_facts import moved_bytes
+from profiler.predictor.estimate import Basis
+from profiler.predictor.observation import Observation
+from profiler.predictor.validation.baselines import (
     Points,
     baselines,
     macs_times_constant,
@@ -15,9 +18,6 @@ from profiler.predictor.baselines import (
     random_forest,
     roofline,
 )
-from profiler.predictor.device_facts import moved_bytes
-from profiler.predictor.estimate import Basis
-from profiler.predictor.observation import Observation
 from profiler.workload import DType, KernelSpec, Op, Workload
 from tests.predictor.invented import observed
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from profiler.predictor.analytic import AnalyticModel
-from profiler.predictor.learned import MAX_ROWS, LearnedModel
-from profiler.predictor.prediction import Prediction, one_each
+from profiler.predictor.configs.analytic import AnalyticModel
+from profiler.predictor.configs.learned import MAX_ROWS, LearnedModel
+from profiler.predictor.configs.prediction import Prediction, one_each
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig, parse_config, to_text
 from profiler.space.cpu import config_space

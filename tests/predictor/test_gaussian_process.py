@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.predictor.gaussian_process import Covariance, GaussianProcess, Rows
+from profiler.predictor.configs.gaussian_process import Covariance, GaussianProcess, Rows
 
 COVARIANCE = Covariance(0.4, 0.15, 0.35, 0.25, 0.3, shape_scale=3.0, schedule_scale=2.5)
 

@@ -6,7 +6,7 @@ import pytest
 
 from profiler.errors import InvalidConfig
 from profiler.hardware import GPUS
-from profiler.predictor.analytic import AnalyticModel
+from profiler.predictor.configs.analytic import AnalyticModel
 from profiler.record import Measurement
 from profiler.space.config import GpuConfig, VectorConfig, to_text
 from profiler.space.gpu import config_space, default_config

@@ -9,7 +9,8 @@ from math import exp, log, pi, sqrt
 import pytest
 
 from profiler.predictor.estimate import Basis, Estimate
-from profiler.predictor.metrics import (
+from profiler.predictor.observation import Observation
+from profiler.predictor.validation.metrics import (
     Answer,
     Coverage,
     NoiseFloor,
@@ -21,7 +22,6 @@ from profiler.predictor.metrics import (
     precision_pairs,
     ratio_errors,
 )
-from profiler.predictor.observation import Observation
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 CONV = Workload(Op.CONV2D, 1, 8, 8, 16, 16, 3, 3)

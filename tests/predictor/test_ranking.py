@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from profiler.errors import InvalidConfig
-from profiler.predictor.analytic import AnalyticModel
-from profiler.predictor.learned import MAX_ROWS, LearnedModel
+from profiler.predictor.configs.analytic import AnalyticModel
+from profiler.predictor.configs.learned import MAX_ROWS, LearnedModel
+from profiler.predictor.configs.ranking import rank
 from profiler.predictor.model_state import ConfigLatency
-from profiler.predictor.ranking import rank
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.space.cpu import config_space

@@ -10,10 +10,10 @@ from profiler.frontend import load_network
 from profiler.lut.store import read
 from profiler.predictor.device_facts import facts_of
 from profiler.predictor.latency_model import LatencyModel, fit
-from profiler.predictor.metrics import HELD_PERCENT, JUDGED_ROWS, Answer, accuracy, coverage
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import observations, usual_conditions
-from profiler.predictor.splits import Fold, held_network, leave_one_network_out, random_folds
+from profiler.predictor.validation.metrics import HELD_PERCENT, JUDGED_ROWS, Answer, accuracy, coverage
+from profiler.predictor.validation.splits import Fold, held_network, leave_one_network_out, random_folds
 
 LUTS = Path(__file__).parents[2] / "lut"
 ROWS = read(LUTS / "recorded" / "cpu-8cfd341f-shapes.csv")

@@ -13,7 +13,7 @@ from profiler.frontend import load_network
 from profiler.lut.demand import demand
 from profiler.predictor.device_facts import moved_bytes
 from profiler.predictor.observation import Observation
-from profiler.predictor.splits import (
+from profiler.predictor.validation.splits import (
     Split,
     extrapolation,
     held_network,

@@ -16,15 +16,15 @@ from profiler.frontend import load_network
 from profiler.lut.demand import demand
 from profiler.lut.store import read
 from profiler.predictor import latency_model
-from profiler.predictor.baselines import Learner, Points, baselines
 from profiler.predictor.device_facts import facts_of
 from profiler.predictor.estimate import Basis, Estimate
-from profiler.predictor.metrics import Answer, NoiseOrigin
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
-from profiler.predictor.splits import HeldNetwork, Split, held_network, random_folds
-from profiler.predictor.validation import contributors, network_sums, usual_splits, validate
-from profiler.predictor.validation_report import ValidationReport, from_json, to_json, to_markdown
+from profiler.predictor.validation.baselines import Learner, Points, baselines
+from profiler.predictor.validation.metrics import Answer, NoiseOrigin
+from profiler.predictor.validation.report import ValidationReport, from_json, to_json, to_markdown
+from profiler.predictor.validation.splits import HeldNetwork, Split, held_network, random_folds
+from profiler.predictor.validation.validate import contributors, network_sums, usual_splits, validate
 from profiler.workload import INT4, INT8, DType, KernelSpec, distinct
 from tests.predictor.invented import CPU, ORIGIN, latency_s, observed
 

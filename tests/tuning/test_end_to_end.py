@@ -11,7 +11,7 @@ from profiler.devices.host import HostDevice
 from profiler.hardware import host_cpu
 from profiler.measure import Run
 from profiler.measure.turns import MachineTurns
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.record import Conditions
 from profiler.space.cpu import config_space
 from profiler.tuning.database import TuningDatabase

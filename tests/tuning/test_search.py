@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.predictor.analytic import AnalyticModel
-from profiler.predictor.prediction import Prediction
+from profiler.predictor.configs.analytic import AnalyticModel
+from profiler.predictor.configs.prediction import Prediction
 from profiler.record import Measurement
 from profiler.space.config import DotConfig, LoopOrder, ScheduleConfig, to_text
 from profiler.space.cpu import config_space

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.predictor.analytic import AnalyticModel
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.analytic import AnalyticModel
+from profiler.predictor.configs.learned import LearnedModel
+from profiler.predictor.configs.prediction import Prediction
 from profiler.predictor.model_state import ConfigLatency
-from profiler.predictor.prediction import Prediction
 from profiler.record import Failure, FailureKind, Fingerprint, Journal, Measurement
 from profiler.space.config import DotConfig, ScheduleConfig, parse_config, to_text
 from profiler.space.cpu import config_space

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil, log, log2
 
 from profiler.hardware import WARP_SIZE, GpuSpec
-from profiler.predictor.feature_vector import Features, waste
+from profiler.predictor.configs.feature_vector import Features, waste
 from profiler.space.config import (
     GpuConfig,
     MmaConfig,

@@ -14,11 +14,11 @@ from math import log
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn
 
-from profiler.predictor.feature_vector import Features
-from profiler.predictor.features import DeviceSpec, features, modelled_s
-from profiler.predictor.gaussian_process import Covariance, GaussianProcess, Rows
+from profiler.predictor.configs.feature_vector import Features
+from profiler.predictor.configs.features import DeviceSpec, features, modelled_s
+from profiler.predictor.configs.gaussian_process import Covariance, GaussianProcess, Rows
+from profiler.predictor.configs.prediction import Prediction, one_each
 from profiler.predictor.model_state import ConfigLatency
-from profiler.predictor.prediction import Prediction, one_each
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig, parse_config, template_of
 from profiler.workload import KernelSpec

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from profiler.errors import InvalidConfig
 from profiler.hardware import CpuSpec, GpuSpec
-from profiler.predictor.cpu_features import cpu_features
-from profiler.predictor.feature_vector import Features
-from profiler.predictor.gpu_features import gpu_features
+from profiler.predictor.configs.cpu_features import cpu_features
+from profiler.predictor.configs.feature_vector import Features
+from profiler.predictor.configs.gpu_features import gpu_features
 from profiler.space import gpu_model, model
 from profiler.space.config import CpuConfig, GpuConfig, ScheduleConfig, to_text
 from profiler.workload import KernelSpec

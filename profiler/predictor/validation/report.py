@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from profiler.predictor.metrics import (
+from profiler.predictor.model_state import Origin
+from profiler.predictor.validation.metrics import (
     Accuracy,
     Coverage,
     NetworkSum,
@@ -16,7 +17,6 @@ from profiler.predictor.metrics import (
     NoiseOrigin,
     RatioErrors,
 )
-from profiler.predictor.model_state import Origin
 from profiler.units import format_duration
 
 FEW_ROWS = 100

@@ -8,8 +8,8 @@ from math import exp, log
 
 import numpy as np
 
-from profiler.predictor.features import DeviceSpec, modelled_s
-from profiler.predictor.prediction import Prediction, one_each
+from profiler.predictor.configs.features import DeviceSpec, modelled_s
+from profiler.predictor.configs.prediction import Prediction, one_each
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig, parse_config
 from profiler.workload import KernelSpec

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.predictor.analytic import AnalyticModel
-from profiler.predictor.learned import LearnedModel
+from profiler.predictor.configs.analytic import AnalyticModel
+from profiler.predictor.configs.learned import LearnedModel
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil, log2
 
 from profiler.hardware import CpuSpec
-from profiler.predictor.feature_vector import Features, waste
+from profiler.predictor.configs.feature_vector import Features, waste
 from profiler.space.config import CpuConfig, DepthwiseConfig, DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan
 from profiler.workload import KernelSpec, Op

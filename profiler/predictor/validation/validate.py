@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, gcd, log10
 
-from profiler.predictor.baselines import Learner, Model, baselines
-from profiler.predictor.metrics import (
+from profiler.predictor.model_state import Origin
+from profiler.predictor.observation import Observation, data_sha256
+from profiler.predictor.validation.baselines import Learner, Model, baselines
+from profiler.predictor.validation.metrics import (
     Answer,
     NetworkSum,
     NoiseFloor,
@@ -22,10 +24,7 @@ from profiler.predictor.metrics import (
     precision_pairs,
     ratio_errors,
 )
-from profiler.predictor.model_state import Origin
-from profiler.predictor.observation import Observation, data_sha256
-from profiler.predictor.splits import HeldNetwork, Split, extrapolation, leave_one_network_out, random_folds
-from profiler.predictor.validation_report import (
+from profiler.predictor.validation.report import (
     Contributor,
     NetworkPart,
     Score,
@@ -33,6 +32,7 @@ from profiler.predictor.validation_report import (
     ValidationReport,
     WorstRow,
 )
+from profiler.predictor.validation.splits import HeldNetwork, Split, extrapolation, leave_one_network_out, random_folds
 from profiler.units import format_duration
 from profiler.workload import DType, KernelSpec
 
