@@ -18,6 +18,7 @@ from profiler.frontend import load_network
 from profiler.hardware import GPUS
 from profiler.lut.schema import Source
 from profiler.lut.store import read
+from profiler.prediction_stages.fit import NETWORKS
 from profiler.predictor.device_facts import facts_of
 from profiler.predictor.latency_model import fit
 from profiler.predictor.model_state import Origin
@@ -29,7 +30,6 @@ from profiler.predictor.validation.validate import usual_splits, validate
 from profiler.record import CacheMode, Conditions
 
 RECORDED = Path(__file__).parents[1] / "lut" / "recorded" / "cpu-8cfd341f-shapes.csv"
-NETWORKS = ("resnet18", "resnet50", "inceptionv3")
 TRAINING_ROWS = 300
 _ROUNDS = 5
 
@@ -54,7 +54,7 @@ def host_report() -> ValidationReport:
     observed = observations(rows, conditions)
     networks = [held_network(load_network(name, 1)) for name in NETWORKS]
     facts = facts_of(rows)
-    origin = Origin(rows[0].device, rows[0].device_name, rows[0].arch, rows[0].fingerprint, conditions)
+    origin = Origin.of(rows[0])
     splits = (*usual_splits(observed, networks, seed=0), few_rows(observed, TRAINING_ROWS))
     return validate(observed, origin, networks, Learner("ours", lambda o: fit(o, origin, facts), True), splits=splits)
 
@@ -79,6 +79,7 @@ def few_rows(observed: Sequence[Observation], count: int) -> Split:
             members = [index for index, o in enumerate(observed) if o.group == group]
             if len(train) + len(members) <= count:
                 train += members
-        test = tuple(index for index in range(len(observed)) if index not in set(train))
+        learned = set(train)
+        test = tuple(index for index in range(len(observed)) if index not in learned)
         folds.append(Fold(f"round {round_number + 1}", tuple(train), test))
     return Split(f"{count} training rows", tuple(folds))

@@ -183,7 +183,6 @@ def opened(
     Raises `DeviceError` for a device that cannot be opened or that the predictor is not of, `OutputError` for a folder
     that takes no files, and `InvalidFile` for a damaged predictor, or LUT that rows shall be added to in the end.
     """
-    known = _known_configs(request.predictor, choice.device)
     luts, logs = request.out / "lut", request.out / "tuning_logs" / choice.device.slug
     for folder in (luts, logs):
         require_writable(folder)
@@ -193,6 +192,7 @@ def opened(
         run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, target.backend.compiler)
         fingerprint = device.fingerprint(run.compiler)
         _require_sound_lut(luts, target.slug, fingerprint)
+        known = _known_configs(request.predictor, fingerprint, request.conditions)
         bench = Workbench(
             device,
             stack.enter_context(_builder(target, request.out)),
@@ -212,19 +212,22 @@ def opened(
         yield Campaign(tuner, target, luts, tuple(filter(None, (choice.note, clocks))))
 
 
-def _known_configs(predictor: Path | None, device: FoundDevice) -> tuple[ConfigLatency, ...]:
+def _known_configs(
+    predictor: Path | None, instrument: Fingerprint, conditions: Conditions
+) -> tuple[ConfigLatency, ...]:
     """Of a model file. Raises `InvalidFile` for what is none, `DeviceError` for one of another device."""
     if predictor is None:
         return ()
-    model, _ = model_file.load(predictor)
-    origin = model.state.origin
-    if origin.device != device.slug:
-        raise DeviceError(f"{predictor} is a model of {origin.device}, and {device.text} is another device")
-    if not model.state.configs:
+    state = model_file.read(predictor).state
+    if not state.origin.is_of(instrument.device, instrument.arch, conditions):
+        of = f"{state.origin.device} ({state.origin.arch}), {state.origin.conditions.describe()}"
+        here = f"{instrument.device} ({instrument.arch}), {conditions.describe()}"
+        raise DeviceError(f"{predictor}: a model of {of}, and this is {here}; fit one to rows of such a device")
+    if not state.configs:
         raise InvalidFile(
             f"{predictor} holds no latencies of schedule configs, from which a search could learn; fit it with --logs"
         )
-    return model.state.configs
+    return state.configs
 
 
 def _opened_device(

@@ -244,7 +244,7 @@ def synthetic_rows(count: int) -> list[LutRow]:
 
 def test_the_later_half_goes_by_the_widest_intervals(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chooser, "_ESTIMATED", 24)
-    monkeypatch.setattr(chooser, "LEAST_ROWS", 40)
+    monkeypatch.setattr(chooser, "ROWS_FOR_INTERVALS", 40)
     store.write(place.lut, synthetic_rows(40))
     known = set(place.sampled)
     result = place.sample(4)
@@ -266,7 +266,7 @@ def test_the_widest_interval_comes_first(place: Place, monkeypatch: pytest.Monke
         fitted.append(len(observed))
         return {spec: number for number, draw in enumerate(draws) for spec in draw.specs}
 
-    monkeypatch.setattr(chooser, "LEAST_ROWS", 4)
+    monkeypatch.setattr(chooser, "ROWS_FOR_INTERVALS", 4)
     monkeypatch.setattr(chooser.Chooser, "_estimates", estimates)
     monkeypatch.setattr(
         chooser,
@@ -303,7 +303,7 @@ def test_a_model_tells_where_intervals_are_wide(place: Place, tmp_path: Path, mo
 
 def test_a_model_of_another_device(place: Place, tmp_path: Path) -> None:
     saved_model(tmp_path / "t4.json", "t4")
-    with pytest.raises(ProfilerError, match=r"t4\.json: a model of t4, 1 threads, .* uncertain of cpu, 1 threads"):
+    with pytest.raises(ProfilerError, match=r"t4\.json: a model of t4 .*, 1 thread, .* uncertain of cpu .*, 1 thread"):
         place.sample(4, model=tmp_path / "t4.json")
     assert place.worlds[-1].log == []
 

@@ -70,16 +70,18 @@ def evaluate(model_path: Path, lut: Path) -> Evaluation:
     model, _ = model_file.load(model_path)
     origin = model.state.origin
     rows = read(lut)
-    others = sorted({row.device for row in rows} - {origin.device})
+    others = sorted({(row.device, row.arch) for row in rows} - {(origin.device, origin.arch)})
     if others:
+        found = ", ".join(f"{device} ({arch})" for device, arch in others)
         raise FingerprintMismatch(
-            f"{lut}: rows of {', '.join(others)}, but {model_path} is a model of {origin.device}; fit one to such rows"
+            f"{lut}: rows of {found}, but {model_path} is a model of {origin.device} ({origin.arch}); fit one to such"
+            " rows"
         )
     observed = observations(rows, origin.conditions)
     if not observed:
         raise InvalidFile(
-            f"{lut}: no measured or published row with {origin.conditions.threads} threads and cache mode "
-            f"{origin.conditions.cache_mode.value}, for which {model_path} predicts; fit one to these rows"
+            f"{lut}: no measured or published row with {origin.conditions.describe()}, for which {model_path} predicts;"
+            " fit one to these rows"
         )
     fitted = {o.spec for o in model.state.observations}
     unseen = [o for o in observed if o.spec not in fitted]

@@ -22,7 +22,7 @@ from profiler.predictor.validation.baselines import Learner
 from profiler.predictor.validation.report import ValidationReport, to_json, to_markdown
 from profiler.predictor.validation.splits import HeldNetwork, held_network
 from profiler.predictor.validation.validate import validate
-from profiler.record import CacheMode, Conditions
+from profiler.record import CacheMode
 
 NETWORKS = ("resnet18", "resnet50", "inceptionv3")
 OWN_NAME = "this model"
@@ -65,7 +65,7 @@ def fit(request: FitRequest) -> FitResult:
         raise InvalidFile(f"{request.lut}: {error}") from None
     learned = [row for row in rows if row.conditions == conditions and row.source is not Source.PREDICTED]
     observed = observations(learned, conditions)
-    origin = _origin(learned[0], conditions)
+    origin = Origin.of(learned[0])
     for path in filter(None, (request.model, request.report)):
         require_writable(path.parent)  # ahead of the work
     records = records_of(request.logs, origin) if request.logs else ()
@@ -102,10 +102,6 @@ def _chosen(rows: Sequence[LutRow], request: FitRequest) -> list[LutRow]:
         for row in rows
         if request.threads in (None, row.conditions.threads) and request.cache_mode in (None, row.conditions.cache_mode)
     ]
-
-
-def _origin(row: LutRow, conditions: Conditions) -> Origin:
-    return Origin(row.device, row.device_name, row.arch, row.fingerprint, conditions)
 
 
 def _held(name: str, observed: Sequence[Observation]) -> HeldNetwork:

@@ -28,7 +28,7 @@ from profiler.workload import INT4, INT8, KernelSpec, Network, Precision, Worklo
 
 _CONFIDENCE_OF_COLUMNS = 0.95
 """Of the interval in a LUT's columns."""
-_LEAST_CERTAIN = (Basis.EXTRAPOLATED, Basis.PREDICTED, Basis.PUBLISHED, Basis.MEASURED)
+_LEAST_CERTAIN = (Basis.EXTRAPOLATED, Basis.PREDICTED, Basis.STAND_IN, Basis.PUBLISHED, Basis.MEASURED)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ class Basis(str, Enum):
     """What an estimate rests on.
 
     ``measured``, ``published``: the very kernel is among the rows that the model was fitted to, and its latency is
-    given. ``predicted``: by the regression, within the range of what was seen. ``extrapolated``: by the regression,
-    outside of it; the interval promises nothing there.
+    given. ``stand_in``: that of the bare kernel of the same workload and widths, where the rows hold no others
+    (`kernel_only`). ``predicted``: by the regression, within the range of what was seen. ``extrapolated``: by the
+    regression, outside of it; the interval promises nothing there.
     """
 
     MEASURED = "measured"
     PUBLISHED = "published"
+    STAND_IN = "stand_in"
     PREDICTED = "predicted"
     EXTRAPOLATED = "extrapolated"
 
@@ -53,9 +55,10 @@ class Estimate:
 class TotalEstimate:
     """The sum over kernels (with their multiplicities), its interval by one conformal factor, and its parts.
 
-    known_s : what of it was measured or published. predicted_s : what the regression says, extrapolations included.
-    extrapolated_s : the part of ``predicted_s`` outside of what was seen. ``factor`` times ``predicted_s`` is the upper
-    end of the predicted part: high_s = known_s + factor * predicted_s, low_s = known_s + predicted_s / factor.
+    known_s : what of it was measured or published. predicted_s : all else, extrapolations and stand-ins included.
+    extrapolated_s : the part of ``predicted_s`` outside of what was seen. ``factor`` is that of a whole network's sum:
+    where at least as many kernels are predicted as it was calibrated with, they contribute predicted_s / factor to the
+    lower and factor * predicted_s to the upper end; fewer ones, and those that are known, their own ends.
     """
 
     latency_s: float

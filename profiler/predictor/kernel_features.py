@@ -7,6 +7,7 @@ a model starts from physics and has only to learn where physics, as we model it,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, gcd, log, log2
 
 from profiler.errors import InvalidConfig, InvalidWorkload
@@ -38,6 +39,7 @@ class KernelFeatures:
     values: tuple[float, ...]
 
 
+@lru_cache(maxsize=8192)  # a model is fitted to the same kernels again and again
 def kernel_features(spec: KernelSpec, facts: DeviceFacts, threads: int = 1) -> KernelFeatures:
     """The features of a kernel on a device; ``threads`` are of a CPU."""
     roof_s = roofline_s(spec, facts)

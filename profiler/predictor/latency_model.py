@@ -7,7 +7,7 @@ out (`conformal`). What a model knows is a plain value, `ModelState`, from which
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, isinf, log
 from statistics import NormalDist
 
@@ -26,7 +26,7 @@ from profiler.predictor.model_state import Calibration, ConfigLatency, ModelStat
 from profiler.predictor.observation import Observation
 from profiler.predictor.regressors import REGRESSORS, Array, Rows
 from profiler.predictor.selection import select
-from profiler.predictor.sums import held_out_sums
+from profiler.predictor.sums import KERNELS_OF_A_SUM, held_out_sums
 from profiler.workload import KernelSpec
 
 LEAST_ROWS, LEAST_WORKLOADS = 16, 8
@@ -49,9 +49,9 @@ class LatencyModel:
 
     def __init__(self, state: ModelState) -> None:
         self.state = state
-        self._features: dict[KernelSpec, KernelFeatures] = {}
         self._view = KernelOnly.of([o.spec for o in state.observations])
-        self._known = {self._seen_as(spec): o for spec, o in _known(state.observations).items()}
+        self._observed = {o.spec for o in state.observations}
+        self._known = _known([replace(o, spec=self._seen_as(o.spec)) for o in state.observations])
         self._envelope = Envelope(o.spec for o in state.observations)
         rows = _rows(state.observations, [self._described(o.spec) for o in state.observations], state.facts)
         self._usual = tuple(float(c) for c in np.quantile(rows.y, _USUAL))
@@ -90,10 +90,13 @@ class LatencyModel:
         known_s = sum(share for estimate, share in pairs if estimate.basis.known)
         predicted_s = sum(share for estimate, share in pairs if not estimate.basis.known)
         factor = self.factor(confidence)
+        predicted = sum(counts[estimate.spec] for estimate in estimates if not estimate.basis.known)
+        own_ends = [e for e in estimates if e.basis.known or predicted < KERNELS_OF_A_SUM]
+        scaled_s = 0.0 if predicted < KERNELS_OF_A_SUM else predicted_s
         return TotalEstimate(
             latency_s=known_s + predicted_s,
-            low_s=known_s + predicted_s / factor,
-            high_s=known_s + predicted_s * factor,
+            low_s=sum(e.low_s * counts[e.spec] for e in own_ends) + scaled_s / factor,
+            high_s=sum(e.high_s * counts[e.spec] for e in own_ends) + scaled_s * factor,
             known_s=known_s,
             predicted_s=predicted_s,
             extrapolated_s=sum(share for e, share in pairs if e.basis is Basis.EXTRAPOLATED),
@@ -110,10 +113,7 @@ class LatencyModel:
         return self._view.of_kernel(spec) if self._view else spec
 
     def _described(self, spec: KernelSpec) -> KernelFeatures:
-        if spec not in self._features:
-            state = self.state
-            self._features[spec] = kernel_features(spec, state.facts, state.origin.conditions.threads)
-        return self._features[spec]
+        return kernel_features(spec, self.state.facts, self.state.origin.conditions.threads)
 
     def _intervals(self, specs: Sequence[KernelSpec], scale: float) -> list[_Interval]:
         if not specs:
@@ -132,6 +132,8 @@ class LatencyModel:
         observed = self._known[seen]
         half = exp(NormalDist().inv_cdf((1 + confidence) / 2) * observed.noise)
         basis = Basis.PUBLISHED if observed.source is Source.PUBLISHED else Basis.MEASURED
+        if spec not in self._observed:
+            basis = Basis.STAND_IN
         return Estimate(spec, observed.latency_s, observed.latency_s / half, observed.latency_s * half, basis)
 
     def _predicted(self, spec: KernelSpec, seen: KernelSpec, interval: _Interval, uncalibrated: bool) -> Estimate:
@@ -166,8 +168,7 @@ def fit(
             f"{LEAST_WORKLOADS} are needed; measure more (make sample)"
         )
     threads = origin.conditions.threads
-    described = {o.spec: kernel_features(o.spec, facts, threads) for o in {o.spec: o for o in observed}.values()}
-    features = [described[o.spec] for o in observed]
+    features = [kernel_features(o.spec, facts, threads) for o in observed]
     rows = _rows(observed, features, facts)
     with threadpool_limits(1):  # several spin for each other where a machine is busy
         selection = select(rows, groups, seed)

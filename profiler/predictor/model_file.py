@@ -36,12 +36,17 @@ def save(path: Path, model: LatencyModel, report: Mapping[str, Any] | None = Non
     write_whole(path, encode(file).encode())
 
 
+def read(path: Path) -> ModelFile:
+    """What the file says, without building the model. Raises `InvalidFile` for what is no such file or is damaged."""
+    return decode(_text(path), str(path))
+
+
 def load(path: Path) -> tuple[LatencyModel, ModelFile]:
     """The model of the file, and what else the file says.
 
     Raises `InvalidFile` for what is no such file, is damaged, too new, or does not become the model that it was.
     """
-    file = decode(_text(path), str(path))
+    file = read(path)
     return _built(file, path), file
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+from profiler.lut.schema import LutRow
 from profiler.predictor.device_facts import DeviceFacts
 from profiler.predictor.observation import Observation
 from profiler.record import Conditions
@@ -20,6 +21,15 @@ class Origin:
     arch: str
     fingerprint: str
     conditions: Conditions
+
+    @staticmethod
+    def of(row: LutRow) -> Origin:
+        """Of the rows of a LUT that are alike in these."""
+        return Origin(row.device, row.device_name, row.arch, row.fingerprint, row.conditions)
+
+    def is_of(self, device: str, arch: str, conditions: Conditions) -> bool:
+        """Whether latencies of such a device under such conditions are what it predicts; drivers may differ."""
+        return (self.device, self.arch, self.conditions) == (device, arch, conditions)
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class ConfigLatency:
 @dataclass(frozen=True)
 class ModelState:
     """``regressor`` names one of `regressors.REGRESSORS`; its fit to ``observations`` is settled by the
-    ``hyperparameters``. ``configs`` may be empty: the model then ranks configs by the analytic model alone."""
+    ``hyperparameters``. ``configs`` may be empty."""
 
     origin: Origin
     facts: DeviceFacts

@@ -19,7 +19,7 @@ from profiler.workload import KernelSpec
 Index = npt.NDArray[np.intp]
 
 _SUMS = 200
-_KERNELS = 20
+KERNELS_OF_A_SUM = 20
 """Of a sum: a ResNet18 has 21 layers with weights."""
 _LEAST = 4
 
@@ -38,7 +38,7 @@ def held_out_sums(
     sizes = np.array([len(pool) for pool in pools])
     found = []
     for number in generator.choice(len(pools), size=_SUMS, p=sizes / sizes.sum()):
-        chosen = generator.permutation(pools[number])[:_KERNELS]
+        chosen = generator.permutation(pools[number])[:KERNELS_OF_A_SUM]
         found.append(log(float(measured[chosen].sum() / predicted_s[chosen].sum())))
     return tuple(found)
 

@@ -20,7 +20,7 @@ from profiler.workload import KernelSpec, Precision
 
 ROUND = 16
 """Workloads of a proposal: what one teaches is known to the next."""
-LEAST_ROWS = 100
+ROWS_FOR_INTERVALS = 100
 """Of a LUT, before the intervals of a model that is fitted to it decide."""
 _DRAWS, _DRAWS_OF_EACH = 4096, 16
 """Of the population: at least, and for each workload that is known or wanted. Six of seven take an H200 no time."""
@@ -61,7 +61,7 @@ class Chooser:
         candidates = untried(self._worthwhile, known)
         half = (self._count + 1) // 2
         wanted = min(ROUND, (half if done < half else self._count) - done)
-        if done >= half and (self._model is not None or len(observed) >= LEAST_ROWS):
+        if done >= half and (self._model is not None or len(observed) >= ROWS_FOR_INTERVALS):
             asked = candidates[:_ESTIMATED]
             return least_certain(asked, self._estimates(asked, rows, observed), wanted), Reason.INTERVALS
         return space_filling(candidates, {spec.workload for spec in known}, wanted), Reason.SPACE
@@ -115,15 +115,14 @@ class Chooser:
 
 
 def _read(path: Path, campaign: Campaign) -> ModelState:
-    from profiler.predictor.model_file import load  # late: it imports scikit-learn
+    from profiler.predictor.model_file import read  # late: it imports scikit-learn
 
-    state = load(path)[1].state
+    state = read(path).state
     origin, instrument = state.origin, campaign.fingerprint
-    if (origin.device, origin.conditions) != (instrument.device, campaign.conditions):
+    if not origin.is_of(instrument.device, instrument.arch, campaign.conditions):
         raise ProfilerError(
-            f"{path}: a model of {origin.device}, {origin.conditions.threads} threads, cache mode "
-            f"{origin.conditions.cache_mode.value}, does not tell what is uncertain of {instrument.device}, "
-            f"{campaign.conditions.threads} threads, cache mode {campaign.conditions.cache_mode.value}; "
-            "give one that was fitted to rows like those, or leave out --model"
+            f"{path}: a model of {origin.device} ({origin.arch}), {origin.conditions.describe()}, does not tell what"
+            f" is uncertain of {instrument.device} ({instrument.arch}), {campaign.conditions.describe()}; give one that"
+            " was fitted to rows like those, or leave out --model"
         )
     return state

@@ -99,9 +99,9 @@ def sample(request: SampleRequest, progress: Progress | None = None, vendor: Ven
     progress = progress or Progress()
     choice = choose_device(request, vendor)
     with opened(request, choice, progress.tuning, vendor) as campaign:
-        chooser = Chooser(campaign, request.count, request.precisions, request.seed, request.model)
         path, asked = campaign.database.folder / FILE, _asked(request, campaign)
         left = unfinished.load(path, asked)
+        chooser = Chooser(campaign, request.count, request.precisions, request.seed, request.model)
         state = left or Unfinished(asked)
         notes = [*campaign.notes, *([] if left is None else [_resumed(left)])]
         rounds: list[Round] = []
@@ -121,7 +121,7 @@ def sample(request: SampleRequest, progress: Progress | None = None, vendor: Ven
             rounds.append(campaign.measure([spec for draw in state.pending for spec in draw.specs]))
             state = Unfinished(asked, state.done + len(state.pending))
             unfinished.save(path, state)
-            _require_rows(rounds[-1], campaign)
+            _require_rows(rounds[-1], campaign)  # the next run shall try others
         unfinished.remove(path)
     return _result(request, campaign, rounds, state.left, left is not None, time.monotonic() - begin)
 

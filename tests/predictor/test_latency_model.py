@@ -18,6 +18,7 @@ from profiler.predictor.estimate import Basis
 from profiler.predictor.latency_model import LatencyModel, fit
 from profiler.predictor.observation import Observation
 from profiler.predictor.population import draws
+from profiler.predictor.sums import KERNELS_OF_A_SUM
 from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, Op, Workload
 from tests.predictor.invented import CPU, ORIGIN, latency_s, observed
 
@@ -82,7 +83,7 @@ def test_answers_are_positive_finite_and_inside_of_their_interval(spec: KernelSp
 def test_more_of_the_same_is_not_faster_beyond_the_interval(spec: KernelSpec, times: int, extent: str) -> None:
     grown = replace(spec, workload=replace(spec.workload, **{extent: times * getattr(spec.workload, extent)}))
     less, more = model().estimate([spec, grown], look_up=False)
-    assert more.high_s >= less.low_s
+    assert more.latency_s >= less.low_s
 
 
 def test_what_was_measured_is_looked_up() -> None:
@@ -124,6 +125,7 @@ def test_built_again_from_its_state_it_answers_the_same() -> None:
 def test_a_total_is_a_sum_with_one_factor() -> None:
     known, fresh = observed(WORKLOADS)[0], unseen(8)
     counts = {known.spec: 3, **dict.fromkeys(fresh, 2)}
+    assert sum(2 for _ in fresh) >= KERNELS_OF_A_SUM
     total = model().total(counts)
     parts = model().estimate(fresh)
     assert total.known_s == pytest.approx(3 * known.latency_s)
@@ -131,11 +133,14 @@ def test_a_total_is_a_sum_with_one_factor() -> None:
     assert total.extrapolated_s == pytest.approx(2 * sum(e.latency_s for e in parts if e.basis is Basis.EXTRAPOLATED))
     assert total.latency_s == pytest.approx(total.known_s + total.predicted_s)
     assert total.factor == model().factor(0.9)
-    assert total.high_s == pytest.approx(total.known_s + total.factor * total.predicted_s)
-    assert total.low_s == pytest.approx(total.known_s + total.predicted_s / total.factor)
+    (row,) = model().estimate([known.spec])
+    assert total.high_s == pytest.approx(3 * row.high_s + total.factor * total.predicted_s)
+    assert total.low_s == pytest.approx(3 * row.low_s + total.predicted_s / total.factor)
     assert 1 < model().factor(0.5) < model().factor(0.95)
     halves = [e.high_s / e.latency_s for e in parts]
     assert total.factor < max(halves)  # errors cancel
+    few = dict.fromkeys(fresh[:3], 1)  # too few for errors to cancel as they do in a network
+    assert model().total(few).high_s == pytest.approx(sum(e.high_s for e in parts[:3]))
     empty = model().total({})
     assert (empty.latency_s, empty.low_s, empty.high_s) == (0, 0, 0)
 
@@ -178,7 +183,9 @@ def test_a_table_of_bare_kernels_answers_for_fused_ones() -> None:
     assert kernels.kernel_only
     assert not model().kernel_only
     (answer,) = kernels.estimate([rows[0].spec])
-    assert (answer.spec, answer.latency_s, answer.basis) == (rows[0].spec, rows[0].latency_s, Basis.MEASURED)
+    assert (answer.spec, answer.latency_s, answer.basis) == (rows[0].spec, rows[0].latency_s, Basis.STAND_IN)
+    assert kernels.estimate([bare(rows[0].spec)])[0].basis is Basis.MEASURED
+    assert kernels.total({rows[0].spec: 2}).predicted_s == 2 * rows[0].latency_s
     fused = replace(rows[0].spec, input2_dtype=DType.UINT8, epilogue=Epilogue.ADD_REQUANT_RELU)
     assert kernels.estimate([fused])[0].latency_s == rows[0].latency_s
     pool = KernelSpec(Workload(Op.MAX_POOL, 1, 28, 28, 64, 64, 3, 3), DType.UINT8, DType.UINT8)
