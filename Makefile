@@ -49,6 +49,7 @@ sample: $(VENV)/.base $(CUDA_EXTRA) ## measure COUNT=16 workloads, those that te
 		$(if $(COUNT),--count "$(COUNT)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
 
 fit: $(VENV)/.base ## learn a latency model FILE=LUT.model.json from LUT=... [LOGS=tuning_logs/...]; docs/predictor.md
+	@[ -n "$(LUT)" ] || { echo "error: say which rows to learn from: make fit LUT=lut/<device>.csv" >&2; exit 2; }
 	@$(RUN) fit --lut "$(LUT)" -o "$(or $(FILE),$(basename $(LUT)).model.json)" $(if $(LOGS),--logs "$(LOGS)") $(FLAGS)
 
 kernels: $(VENV)/.cubin $(EXTRA) ## build the CUDA kernels of MODEL for a GPU model into kernels/<device>/; needs no GPU

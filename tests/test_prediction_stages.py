@@ -20,23 +20,27 @@ from profiler.lut.demand import demand
 from profiler.lut.kernel_list import KERNEL_COLUMNS, read_kernels
 from profiler.lut.schema import LutRow, Source
 from profiler.prediction_stages import fit as fitting
+from profiler.prediction_stages.configs import best_configs
 from profiler.prediction_stages.evaluate import evaluate
 from profiler.prediction_stages.fit import FitRequest, fit
 from profiler.prediction_stages.logs import CONFIGS, config_latencies, records_of, replicates, spread_out
 from profiler.prediction_stages.predict import PredictRequest, predict
-from profiler.predictor import model_file
+from profiler.predictor import latency_model, model_file
 from profiler.predictor.device_facts import DeviceFacts, observed_peaks
 from profiler.predictor.estimate import Basis
 from profiler.predictor.latency_model import LatencyModel
-from profiler.predictor.model_state import Origin
+from profiler.predictor.model_state import ConfigLatency, Origin
 from profiler.predictor.observation import Observation
 from profiler.predictor.validation import validate as validation
 from profiler.predictor.validation.metrics import NoiseOrigin
 from profiler.predictor.validation.report import from_json
 from profiler.predictor.validation.splits import HeldNetwork, Split, random_folds
 from profiler.record import CacheMode, Conditions, Failure, FailureKind, Journal, Measurement
-from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, distinct
-from tests.predictor.invented import ORIGIN, latency_s, observed
+from profiler.space.config import to_text
+from profiler.space.cpu import config_space
+from profiler.space.model import analytic_latency_s
+from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, Op, distinct
+from tests.predictor.invented import CPU, ORIGIN, latency_s, observed
 from tests.predictor.invented_lut import INSTRUMENT, lut_row, lut_rows, measurement, published
 
 OTHER = Conditions(1, CacheMode.HOT)
@@ -91,7 +95,7 @@ def test_what_a_fit_leaves_behind(folder: Path, model: Path) -> None:
 def test_the_conditions_can_be_chosen(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ProfilerError, match=r"5 latencies of .* too few"):
         fit(FitRequest(folder / "lut.csv", tmp_path / "model", cache_mode=CacheMode.HOT))
-    with pytest.raises(InvalidFile, match=r"lut\.csv: holds no measured or published row"):
+    with pytest.raises(InvalidFile, match=r"lut\.csv: no row is of the threads and cache mode"):
         fit(FitRequest(folder / "lut.csv", tmp_path / "model", threads=7))
     assert not (tmp_path / "model").exists()
 
@@ -429,3 +433,62 @@ def test_logs_reach_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (result.report.noise.origin, result.report.noise.samples) == (NoiseOrigin.REPLICATES, 10)
     fitted, _ = model_file.load(tmp_path / "model")
     assert {(c.spec, c.config) for c in fitted.state.configs} == {(r.spec, r.config) for r in records}
+
+
+def test_the_best_configs_of_a_kernel() -> None:
+    """A config that was measured has its latency; the others are ordered by prediction, inside of their intervals."""
+    seen = [o.spec for o in observed(6) if o.spec.workload.op is Op.CONV2D and not o.spec.workload.is_depthwise]
+    space = config_space(seen[0], CPU.isa, 1)
+    known = [ConfigLatency(seen[0], to_text(c), 2 * analytic_latency_s(seen[0], c, CPU)) for c in space[::9]]
+    state = dataclasses.replace(fitted().state, configs=tuple(known))
+    mine, other = best_configs(state, seen[:2], 400, 0.9)
+    assert (mine.space, len(mine.best)) == (len(space), min(400, len(space)))
+    measured = {e.config: e for e in mine.best if e.basis is Basis.MEASURED}
+    assert {c.config: c.latency_s for c in known if c.config in measured} == {
+        config: e.latency_s for config, e in measured.items()
+    }
+    for kernel in (mine, other):
+        assert [e.latency_s for e in kernel.best] == sorted(e.latency_s for e in kernel.best)
+        assert all(0 < e.low_s <= e.latency_s <= e.high_s for e in kernel.best)
+    assert {e.basis for e in other.best} == {Basis.PREDICTED}
+
+
+def test_configs_that_cannot_be_told() -> None:
+    with pytest.raises(ProfilerError, match="fit it with --logs"):
+        best_configs(fitted().state, [observed(1)[0].spec], 8, 0.9)
+    peaks = dataclasses.replace(fitted().state, facts=observed_peaks([(o.spec, o.latency_s) for o in observed(2)]))
+    with pytest.raises(ProfilerError, match="are not known here"):
+        best_configs(peaks, [observed(1)[0].spec], 8, 0.9)
+
+
+def fitted() -> LatencyModel:
+    return latency_model.fit(observed(18), ORIGIN, CPU)
+
+
+def test_fit_replaces_nothing_but_models_and_reports(tmp_path: Path) -> None:
+    """The LUT above all, whether named directly or through a link."""
+    lut, link, other = tmp_path / "lut.csv", tmp_path / "link.csv", tmp_path / "notes.md"
+    store.write(lut, lut_rows(observed(18)))
+    link.symlink_to(lut)
+    other.write_text("mine")
+    model, before = tmp_path / "m.json", lut.read_bytes()
+    for request in (
+        FitRequest(lut, lut),
+        FitRequest(lut, link),
+        FitRequest(lut, model, report=lut),
+        FitRequest(lut, model, report=model),
+        FitRequest(lut, other),
+        FitRequest(lut, model, report=other),
+        FitRequest(lut, tmp_path),
+    ):
+        with pytest.raises(OutputError, match=r"name (another|a) file"):
+            fit(request)
+    assert (lut.read_bytes(), other.read_text(), model.exists()) == (before, "mine", False)
+
+
+def test_rows_of_another_clock_are_told(model: Path, tmp_path: Path) -> None:
+    slower = [lut_row(dataclasses.replace(o, latency_s=1.3 * o.latency_s)) for o in observed(60)[60:]]
+    store.write(tmp_path / "slower.csv", slower)
+    found = evaluate(model, tmp_path / "slower.csv")
+    assert found.level == pytest.approx(1.3, abs=0.15)
+    assert any("another one" in note for note in found.notes)

@@ -69,6 +69,9 @@ def predict(
     kernels: Annotated[
         Path | None, typer.Option(help="A CSV file of kernels, with the columns of a LUT that describe one; or a LUT.")
     ] = None,
+    configs: Annotated[
+        int, typer.Option(min=0, max=1000, help="Also the best so many schedule configs of each kernel of --kernels.")
+    ] = 0,
     confidence: Annotated[float, typer.Option(help="With which an interval holds the truth.")] = 0.9,
     out: Annotated[
         Path | None,
@@ -84,6 +87,8 @@ def predict(
 
     if kernels is not None and batch is not None:
         raise ProfilerError("--batch is of a network; the file of --kernels says the batch of each kernel")
+    if kernels is None and configs:
+        raise ProfilerError("--configs is for listed kernels: say --kernels FILE")
     request = PredictRequest(
         model=model,
         network=network,
@@ -92,6 +97,7 @@ def predict(
         precisions=parse_precisions(precisions),
         confidence=confidence,
         skip_unsupported=skip_unsupported,
+        configs=configs,
         out=out,
     )
     predictions = run_predict(request)

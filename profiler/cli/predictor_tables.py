@@ -26,7 +26,7 @@ from profiler.units import format_duration
 Json = dict[str, Any]
 _WIDE = 170
 _MOST_WARNINGS = 8
-_TEXT_COLUMNS = ("split", "model", "held out", "weights", "layer", "workload", "kernel", "basis")
+_TEXT_COLUMNS = ("config", "split", "model", "held out", "weights", "layer", "workload", "kernel", "basis")
 
 
 @contextmanager
@@ -97,6 +97,12 @@ def print_predictions(predictions: Predictions) -> None:
         ]
         columns = ("kernel", "latency", "interval", "basis")
         console.print(_table(columns, rows, f"{_of(predictions.origin)}; {percent}"))
+    for kernel in predictions.configs:
+        best = [
+            (e.config, format_duration(e.latency_s), _interval(e.low_s, e.high_s), e.basis.value) for e in kernel.best
+        ]
+        title = f"{kernel.spec.key}: the best of {kernel.space} configs"
+        console.print(_table(("config", "latency", "interval", "basis"), best, title))
     for note in predictions.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
     warnings = predictions.warnings
@@ -125,6 +131,9 @@ def predictions_json(predictions: Predictions) -> Json:
     }
     if network is None:
         found["kernels"] = [_estimate_json(estimate) for estimate in predictions.estimates]
+        found["configs"] = [
+            {"kernel": k.spec.key, "space": k.space, "best": [asdict(e) for e in k.best]} for k in predictions.configs
+        ]
     else:
         names = [precision.name for precision in network.precisions]
         found |= {
@@ -190,6 +199,7 @@ def evaluation_json(evaluation: Evaluation) -> Json:
         "inside_coverage_percent": inside.percent if inside else None,
         "halfwidth_percent": evaluation.halfwidth_percent,
         "ratios": validation_report.plain(evaluation.ratios),
+        "level": evaluation.level,
         "noise_percent": evaluation.noise.percent,
         "noise_origin": evaluation.noise.origin.value,
         "worst": validation_report.plain(evaluation.worst),
@@ -222,11 +232,12 @@ def _total_text(name: str, total: TotalEstimate, first: TotalEstimate, first_nam
         text += f", {first.latency_s / total.latency_s:.2f}x against {first_name.upper()}"
     parts = (
         (total.known_s, "measured or published"),
-        (total.predicted_s - total.extrapolated_s, "predicted"),
+        (total.stand_in_s, "of bare kernels"),
+        (total.predicted_s - total.extrapolated_s - total.stand_in_s, "predicted"),
         (total.extrapolated_s, "extrapolated"),
     )
     shares = [f"{100 * part / total.latency_s:.0f}% {what}" for part, what in parts if part > 1e-9 * total.latency_s]
-    return f"{text}; {', '.join(shares)}"
+    return "; ".join((text, ", ".join(shares), *total.warnings))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:

@@ -3,5 +3,6 @@
 - `fit`      LUT -> model, validated
 - `logs`     what tuning logs add: latencies of schedule configs, and kernels that were measured twice
 - `predict`  model, network or list of kernels -> latencies
+- `configs`  model, kernels -> their best schedule configs
 - `evaluate` model, other LUT -> how good it is there
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.store import read
@@ -26,13 +27,17 @@ from profiler.predictor.validation.metrics import (
 from profiler.predictor.validation.report import WorstRow
 from profiler.predictor.validation.validate import CONFIDENCE, worst_rows
 
+_DRIFT = 0.05
+"""Beyond which all rows together are longer or shorter than a model of the same instrument explains."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """What the regression says of rows, next to what they hold.
 
     ``seen_rows`` : of kernels that the model was fitted to. They are left out, unless there are no others
-    (``only_seen``). ``coverage_inside`` is of the rows in the range of what the model has seen.
+    (``only_seen``). ``coverage_inside`` is of the rows in the range of what the model has seen. ``level`` is the median
+    of measured by predicted latency.
     """
 
     origin: Origin
@@ -47,6 +52,7 @@ class Evaluation:
     ratios: RatioErrors | None
     noise: NoiseFloor
     worst: tuple[WorstRow, ...]
+    level: float
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,6 +62,11 @@ class Evaluation:
             found.append(
                 f"the rows are of instrument {self.fingerprint}, the model is of {self.origin.fingerprint}: the same "
                 "device, but driver, compiler, card or the like differ"
+            )
+        if abs(self.level - 1) > _DRIFT:
+            found.append(
+                f"the rows take {self.level:.2f} times as long as predicted, in the median: was the clock another one? "
+                "(sm_clock_mhz of the rows)"
             )
         if self.only_seen:
             found.append("the model was fitted to every one of these kernels: this says nothing of unseen ones")
@@ -103,5 +114,6 @@ def evaluate(model_path: Path, lut: Path) -> Evaluation:
         halfwidth_percent=halfwidth_percent(answers),
         ratios=ratio_errors(precision_pairs(answers), noise),
         noise=noise,
+        level=median(a.observed.latency_s / a.estimate.latency_s for a in answers),
         worst=tuple(worst_rows(answers)),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.errors import InvalidFile
+from profiler.errors import InvalidFile, OutputError
 from profiler.frontend import load_network
 from profiler.lut.schema import LutRow, Source
 from profiler.lut.store import read
@@ -19,7 +19,7 @@ from profiler.predictor.latency_model import LatencyModel
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
 from profiler.predictor.validation.baselines import Learner
-from profiler.predictor.validation.report import ValidationReport, to_json, to_markdown
+from profiler.predictor.validation.report import ValidationReport, is_markdown, to_json, to_markdown
 from profiler.predictor.validation.splits import HeldNetwork, held_network
 from profiler.predictor.validation.validate import validate
 from profiler.record import CacheMode
@@ -59,15 +59,17 @@ class FitResult:
 def fit(request: FitRequest) -> FitResult:
     """Fit, validate, save. Raises `ProfilerError` for whatever the user can mend."""
     rows = read(request.lut)
+    chosen = _chosen(rows, request)
+    if rows and not chosen:
+        raise InvalidFile(f"{request.lut}: no row is of the threads and cache mode that --threads and --cache ask for")
     try:
-        conditions = usual_conditions(_chosen(rows, request))
+        conditions = usual_conditions(chosen)
     except InvalidFile as error:
         raise InvalidFile(f"{request.lut}: {error}") from None
     learned = [row for row in rows if row.conditions == conditions and row.source is not Source.PREDICTED]
     observed = observations(learned, conditions)
     origin = Origin.of(learned[0])
-    for path in filter(None, (request.model, request.report)):
-        require_writable(path.parent)  # ahead of the work
+    _require_outputs(request)  # ahead of the work
     records = records_of(request.logs, origin) if request.logs else ()
     configs = config_latencies(records)
     networks = [_held(name, observed) for name in request.networks]
@@ -94,6 +96,21 @@ def fit(request: FitRequest) -> FitResult:
         configs=len(configs),
         notes=(f"{request.logs}: no record of this instrument under these conditions",) if without else (),
     )
+
+
+def _require_outputs(request: FitRequest) -> None:
+    """Raises `OutputError` where a file would be lost, or cannot be written."""
+    outputs = [(request.model, model_file.is_model, "a latency model")]
+    if request.report is not None:
+        outputs.append((request.report, is_markdown, "a validation report"))
+    taken = [request.lut.resolve()]
+    for path, is_own, what in outputs:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; name a file")
+        if path.resolve() in taken or (path.exists() and not is_own(path)):
+            raise OutputError(f"{path}: is there and is not {what}, which would replace it; name another file")
+        taken.append(path.resolve())
+        require_writable(path.parent)
 
 
 def _chosen(rows: Sequence[LutRow], request: FitRequest) -> list[LutRow]:

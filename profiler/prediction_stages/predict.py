@@ -17,6 +17,7 @@ from profiler.lut import store
 from profiler.lut.demand import Implementation, Variant, demand, implementations, units
 from profiler.lut.kernel_list import read_kernels
 from profiler.lut.schema import LutRow, Source
+from profiler.prediction_stages.configs import KernelConfigs, best_configs
 from profiler.predictor import model_file
 from profiler.predictor.device_facts import DeviceFacts
 from profiler.predictor.estimate import Basis, Estimate, TotalEstimate
@@ -34,7 +35,8 @@ _LEAST_CERTAIN = (Basis.EXTRAPOLATED, Basis.PREDICTED, Basis.STAND_IN, Basis.PUB
 @dataclass(frozen=True)
 class PredictRequest:
     """What a user asks of `predict`: either ``network`` or ``kernels``, a CSV file. ``batch`` None is the device's
-    default; it and the precisions are of a network. ``out`` gets what is predicted as rows of a LUT."""
+    default; it and the precisions are of a network. ``configs`` of each listed kernel are told, best first; ``out``
+    gets what is predicted as rows of a LUT."""
 
     model: Path
     network: str | None = None
@@ -43,6 +45,7 @@ class PredictRequest:
     precisions: tuple[Precision, ...] = (INT8, INT4)
     confidence: float = 0.9
     skip_unsupported: bool = False
+    configs: int = 0
     out: Path | None = None
 
 
@@ -105,6 +108,7 @@ class Predictions:
     notes: tuple[str, ...]
     out: Path | None
     written: int
+    configs: tuple[KernelConfigs, ...] = ()
 
     @property
     def warnings(self) -> Mapping[str, int]:
@@ -134,6 +138,7 @@ def predict(request: PredictRequest) -> Predictions:
         answer = _network_answer(model, network, request.precisions, request.confidence)
         specs = distinct(wanted.spec for wanted in demand(network, request.precisions, mixed=True))
     estimates = model.estimate(specs, request.confidence)
+    configs = best_configs(model.state, specs, request.configs, request.confidence) if request.configs else ()
     written = 0
     if request.out is not None:
         rows = _rows([e for e in estimates if not e.basis.known], model, request.confidence)
@@ -148,6 +153,7 @@ def predict(request: PredictRequest) -> Predictions:
         notes=tuple(_notes(model, _trust(file.report, request.model))),
         out=request.out,
         written=written,
+        configs=configs,
     )
 
 

@@ -83,8 +83,6 @@ def _extents(spec: KernelSpec) -> dict[str, float]:
 
 
 def _forms(spec: KernelSpec) -> set[tuple[str, str]]:
-    return {
-        ("input type", spec.input_dtype.value),
-        ("output type", spec.output_dtype.value),
-        ("epilogue", spec.epilogue.value),
-    }
+    second = f"+{spec.input2_dtype.value}" if spec.input2_dtype else ""
+    types = f"{spec.input_dtype.value}{second}>{spec.output_dtype.value}"  # together: mixtures differ from their parts
+    return {("types", types), ("epilogue", spec.epilogue.value)}

@@ -33,7 +33,8 @@ class Basis(str, Enum):
 class Estimate:
     """A latency in seconds, and the interval that holds the truth with the confidence that was asked for.
 
-    The interval of a known latency is that of its measurement (a point where none is known). ``warnings`` say why an
+    The interval of a known latency is that of its own measurement (a point where none is known): on another day, at
+    another clock, the kernel may well lie outside of it. ``warnings`` say why an
     estimate is extrapolated, a line each.
     """
 
@@ -56,9 +57,10 @@ class TotalEstimate:
     """The sum over kernels (with their multiplicities), its interval by one conformal factor, and its parts.
 
     known_s : what of it was measured or published. predicted_s : all else, extrapolations and stand-ins included.
-    extrapolated_s : the part of ``predicted_s`` outside of what was seen. ``factor`` is that of a whole network's sum:
-    where at least as many kernels are predicted as it was calibrated with, they contribute predicted_s / factor to the
-    lower and factor * predicted_s to the upper end; fewer ones, and those that are known, their own ends.
+    extrapolated_s, stand_in_s : the parts of ``predicted_s`` outside of what was seen, and of stand-ins. ``factor`` is
+    that of a whole network's sum: where at least as many kernels are predicted as it was calibrated with, they
+    contribute predicted_s / factor to the lower and factor * predicted_s to the upper end; fewer ones, and those that
+    are known, their own ends. ``warnings`` say why the interval promises less than was asked for.
     """
 
     latency_s: float
@@ -68,3 +70,5 @@ class TotalEstimate:
     predicted_s: float
     extrapolated_s: float
     factor: float
+    stand_in_s: float = 0.0
+    warnings: tuple[str, ...] = ()

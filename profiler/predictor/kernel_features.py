@@ -104,9 +104,11 @@ def _shape(spec: KernelSpec) -> tuple[float, ...]:
 
 
 _CPU_GEOMETRY = (
-    "share_weights", "share_epilogue", "share_staging", "share_launch", "log_pixel_waste", "log_channel_waste",
-    "log_reduction_waste", "accumulators", "log2_block_over_l1", "staged", "tail", "nibbles",
+    "share_weights", "share_epilogue", "share_staging", "share_launch", "log_channel_waste", "nibbles",
+    "log_pixel_waste", "log_reduction_waste", "accumulators", "log2_block_over_l1", "staged",
+    "row_alignment", "log2_row_vectors", "row_tail", "clipped",
 )  # fmt: skip
+"""The second line is of dot products, the third of the templates that walk along the channels of a pixel, its row."""
 _GPU_GEOMETRY = (
     "log_pixel_waste", "log_channel_waste", "log_reduction_waste", "log_tail", "log2_blocks_per_sm", "log2_warps",
     "log2_split_k", "emulated", "log_tail_32x32", "log_tail_64x64", "log_tail_128x64", "log_tail_128x128",
@@ -142,28 +144,32 @@ def _shares(cycles: model.Cycles) -> tuple[float, ...]:
 
 def _cpu_geometry(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> tuple[float, ...]:
     nibbles = float(4 in (spec.input_dtype.bits, spec.output_dtype.bits))
-    if not isinstance(config, DotConfig):
-        w, lanes = spec.workload, cpu.isa.lanes
-        row = w.in_channels * (spec.input_dtype.bits if w.op is Op.MAX_POOL else 8) // 8  # maxima are of bytes
-        wide = lanes * (4 if w.op is Op.MAX_POOL else 1)
-        tail = row % wide / wide if isinstance(config, VectorConfig) else 0.0
-        blocks = log2(max(row, 1) / wide)
-        aligned = float(gcd(row, wide)) / wide
-        return (0.0, _waste(w.in_channels, lanes), aligned, 0.0, blocks, float(w.has_padding), tail, nibbles)
-    plan = DotPlan.of(spec, cpu.isa)
-    steps = spec.workload.kernel_h * plan.runs * plan.run_elements
-    pixels = _waste(plan.out_height, config.tile_h) + _waste(plan.out_width, config.tile_w)
+    if isinstance(config, DotConfig):
+        waste = _waste(spec.workload.group_outputs, cpu.isa.lanes)
+        return (waste, nibbles, *_dot_geometry(DotPlan.of(spec, cpu.isa), config, cpu), 0.0, 0.0, 0.0, 0.0)
+    row = _row_geometry(spec, config, cpu.isa.lanes)
+    return (_waste(spec.workload.in_channels, cpu.isa.lanes), nibbles, 0.0, 0.0, 0.0, 0.0, 0.0, *row)
+
+
+def _dot_geometry(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> tuple[float, ...]:
+    steps = plan.spec.workload.kernel_h * plan.runs * plan.run_elements
     block_bytes = config.vectors * plan.lanes * steps * (0.5 if plan.nibble_weights else 1.0)
     return (
-        pixels,
-        _waste(spec.workload.group_outputs, plan.lanes),
-        log(steps / spec.workload.reduction),
+        _waste(plan.out_height, config.tile_h) + _waste(plan.out_width, config.tile_w),
+        log(steps / plan.spec.workload.reduction),
         config.accumulators / plan.isa.registers,
         log2(block_bytes / (cpu.l1d_bytes or _L1D_BYTES)),
         float(plan.staged),
-        0.0,
-        nibbles,
     )
+
+
+def _row_geometry(spec: KernelSpec, config: CpuConfig, lanes: int) -> tuple[float, ...]:
+    w = spec.workload
+    of_bytes = w.op is Op.MAX_POOL  # maxima are taken of bytes, whatever lies in them
+    row = ceil(w.in_channels * (spec.input_dtype.bits if of_bytes else 8) / 8)
+    wide = lanes * (4 if of_bytes else 1)
+    tail = row % wide / wide if isinstance(config, VectorConfig) else 0.0
+    return gcd(row, wide) / wide, log2(row / wide), tail, float(w.has_padding)
 
 
 def _gpu_geometry(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> tuple[float, ...]:

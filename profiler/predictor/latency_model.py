@@ -101,6 +101,8 @@ class LatencyModel:
             predicted_s=predicted_s,
             extrapolated_s=sum(share for e, share in pairs if e.basis is Basis.EXTRAPOLATED),
             factor=factor,
+            warnings=self._sum_warnings(confidence) if scaled_s else (),
+            stand_in_s=sum(share for e, share in pairs if e.basis is Basis.STAND_IN),
         )
 
     def factor(self, confidence: float) -> float:
@@ -108,6 +110,12 @@ class LatencyModel:
         scores = [abs(score) for score in self.state.calibration.sums]
         reached = quantile(scores, confidence)
         return exp(min(reached if not isinf(reached) else max(scores), _WIDEST))
+
+    def _sum_warnings(self, confidence: float) -> tuple[str, ...]:
+        sums = [abs(score) for score in self.state.calibration.sums]
+        if not isinf(quantile(sums, confidence)):
+            return ()
+        return (f"{len(sums)} held-out sums are too few for an interval of this confidence",)
 
     def _seen_as(self, spec: KernelSpec) -> KernelSpec:
         return self._view.of_kernel(spec) if self._view else spec

@@ -21,7 +21,7 @@ from profiler import __version__
 from profiler.errors import InvalidFile, ProfilerError
 from profiler.output_folder import write_whole
 from profiler.predictor.latency_model import LatencyModel
-from profiler.predictor.model_codec import MadeBy, ModelFile, Probe, brief, decode, encode
+from profiler.predictor.model_codec import FORMAT, MadeBy, ModelFile, Probe, brief, decode, encode
 from profiler.predictor.regressors import REGRESSORS
 from profiler.workload import distinct
 
@@ -48,6 +48,12 @@ def load(path: Path) -> tuple[LatencyModel, ModelFile]:
     """
     file = read(path)
     return _built(file, path), file
+
+
+def is_model(path: Path) -> bool:
+    """Whether the file begins like one, sound or not."""
+    with path.open("rb") as file:
+        return FORMAT.encode() in file.read(200)
 
 
 def made_here() -> MadeBy:

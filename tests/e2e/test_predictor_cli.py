@@ -117,8 +117,8 @@ def refused(command: Command, lut: Path, model: Path, tmp_path: Path) -> None:
         (["--lut", "nowhere.csv"], ["nowhere.csv: there is no such file"]),
         (["--lut", "LUT", "--networks", "resnet99"], ["unknown model 'resnet99'"]),
         (["--lut", "LUT", "--logs", "nowhere"], ["nowhere: there is no such folder"]),
-        (["--lut", "LUT", "--threads", "3"], ["lut.csv: holds no measured or published row"]),
-        (["--lut", "LUT", "--cache", "hot"], ["lut.csv: holds no measured or published row"]),
+        (["--lut", "LUT", "--threads", "3"], ["lut.csv: no row is of the threads and cache mode"]),
+        (["--lut", "LUT", "--cache", "hot"], ["lut.csv: no row is of the threads and cache mode"]),
     ],
 )
 def test_fits_that_are_refused(

@@ -34,9 +34,21 @@ def test_other_kinds_types_and_epilogues() -> None:
     assert SEEN.warnings(replace(spec, weight_dtype=DType.INT4)) == ("no conv2d with int4 weights was measured",)
     assert SEEN.warnings(conv(64, groups=64)) == ("no depthwise conv2d with int8 weights was measured",)
     assert SEEN.warnings(replace(spec, input_dtype=DType.INT8)) == (
-        "no conv2d with int8 weights with input type int8 was measured",
+        "no conv2d with int8 weights with types int8>uint8 was measured",
     )
     assert "epilogue requant " in SEEN.warnings(replace(spec, epilogue=Epilogue.REQUANT))[0]
     pool = KernelSpec(Workload(Op.MAX_POOL, 1, 28, 28, 64, 64, 3, 3), DType.UINT8, DType.UINT8)
     assert SEEN.warnings(pool) == ("no max_pool was measured",)
     assert Envelope([]).warnings(spec) == ("no conv2d with int8 weights was measured",)
+
+
+def test_types_count_together() -> None:
+    """Two additions, each type of which was seen, in a mixture that was not."""
+
+    def add(second: DType, output: DType) -> KernelSpec:
+        workload = Workload(Op.ADD, 1, 28, 28, 64, 64)
+        return KernelSpec(workload, DType.INT32, output, input2_dtype=second, epilogue=Epilogue.REQUANT_RELU)
+
+    seen = Envelope([add(DType.UINT8, DType.UINT8), add(DType.UINT4, DType.UINT4)])
+    assert seen.warnings(add(DType.UINT4, DType.UINT4)) == ()
+    assert seen.warnings(add(DType.UINT4, DType.UINT8)) == ("no add with types int32+uint4>uint8 was measured",)

@@ -190,3 +190,10 @@ def test_a_table_of_bare_kernels_answers_for_fused_ones() -> None:
     assert kernels.estimate([fused])[0].latency_s == rows[0].latency_s
     pool = KernelSpec(Workload(Op.MAX_POOL, 1, 28, 28, 64, 64, 3, 3), DType.UINT8, DType.UINT8)
     assert kernels.estimate([pool])[0].basis is Basis.EXTRAPOLATED
+
+
+def test_a_sum_says_that_its_interval_promises_less() -> None:
+    counts = dict.fromkeys(unseen(12), 1)
+    assert model().total(counts, 0.9).warnings == ()
+    (warning,) = model().total(counts, 0.999).warnings
+    assert "held-out sums are too few" in warning

@@ -73,9 +73,11 @@ class Coverage:
     @property
     def verdict(self) -> str:
         """Of a 90% interval, in words."""
+        low, high = HELD_PERCENT
+        if self.high_percent < low or self.low_percent > high:
+            return f"missed ({low:g} to {high:g}%)"
         if self.rows < JUDGED_ROWS:
             return f"too few rows to judge ({JUDGED_ROWS} are needed)"
-        low, high = HELD_PERCENT
         return f"{'held' if low <= self.percent <= high else 'missed'} ({low:g} to {high:g}%)"
 
 

@@ -6,6 +6,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from profiler.predictor.model_state import Origin
@@ -19,6 +20,7 @@ from profiler.predictor.validation.metrics import (
 )
 from profiler.units import format_duration
 
+_TITLE = "# Latency predictor on"
 FEW_ROWS = 100
 """With fewer rows a model says how far it can be trusted ahead of anything else."""
 _MOST_KINDS = 6
@@ -203,9 +205,15 @@ def to_markdown(report: ValidationReport) -> str:
     return "\n".join(_lines(report)) + "\n"
 
 
+def is_markdown(path: Path) -> bool:
+    """Whether the file begins like one that `to_markdown` made."""
+    with path.open("rb") as file:
+        return file.read(len(_TITLE)) == _TITLE.encode()
+
+
 def _lines(report: ValidationReport) -> Iterator[str]:
     origin = report.origin
-    yield f"# Latency predictor on {origin.device_name} ({origin.device}, {origin.arch})"
+    yield f"{_TITLE} {origin.device_name} ({origin.device}, {origin.arch})"
     yield ""
     yield (
         f"{report.rows} rows of {report.workloads} workloads, instrument {origin.fingerprint}, "
