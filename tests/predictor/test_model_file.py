@@ -453,7 +453,7 @@ odd = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(PLACES, odd | json_values, st.booleans())
 def test_any_content_with_right_digests_is_a_model_or_one_error(
     tmp_path_factory: pytest.TempPathFactory, place: tuple[Any, ...], value: Any, delete: bool
