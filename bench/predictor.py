@@ -18,13 +18,14 @@ from profiler.frontend import load_network
 from profiler.hardware import GPUS
 from profiler.lut.schema import Source
 from profiler.lut.store import read
-from profiler.prediction_stages.fit import NETWORKS
+from profiler.prediction_stages import NETWORKS
 from profiler.predictor.device_facts import facts_of
 from profiler.predictor.latency_model import fit
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
 from profiler.predictor.validation.baselines import Learner
-from profiler.predictor.validation.report import SCORE_COLUMNS, ValidationReport, noise_text, score_cells
+from profiler.predictor.validation.report import ValidationReport
+from profiler.predictor.validation.report_text import SCORE_COLUMNS, noise_text, score_cells
 from profiler.predictor.validation.splits import Fold, Split, held_network, leave_one_workload_out
 from profiler.predictor.validation.validate import usual_splits, validate
 from profiler.record import CacheMode, Conditions

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.predictor.configs.prediction import one_each
+from profiler.predictor.configs.thinning import evenly
 from profiler.record import STAGES, Journal, Measurement
 from profiler.workload import KernelSpec
 
@@ -122,9 +123,7 @@ def thinned(measurements: Iterable[Measurement]) -> Iterator[Timed]:
         kernels.setdefault(m.spec, []).append(m)
     for found in kernels.values():
         found.sort(key=lambda m: (m.summary.median_s, m.config))
-        count = min(len(found), MOST_CONFIGS)
-        kept = [found[round(i * (len(found) - 1) / max(1, count - 1))] for i in range(count)]
-        for m in kept:
+        for m in evenly(found, MOST_CONFIGS):
             yield Timed(m.spec, m.config, m.summary.median_s, m.summary.relative_halfwidth, m.stage)
 
 

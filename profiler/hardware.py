@@ -226,6 +226,10 @@ GPUS: Mapping[str, GpuSpec] = {
 }
 
 
+DEFAULT_L1D_BYTES, DEFAULT_L2_BYTES = 32 << 10, 1 << 20
+"""Of a core whose caches could not be read."""
+
+
 @dataclass(frozen=True)
 class CpuSpec:
     """A CPU as the operating system describes it. Cache sizes are per instance; None where they could not be read."""

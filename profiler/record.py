@@ -111,9 +111,10 @@ class Conditions:
         object.__setattr__(self, "cache_mode", CacheMode(self.cache_mode))
         require_count("threads", self.threads, least=1)
 
-    def describe(self) -> str:
-        """For people."""
-        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, cache mode {self.cache_mode.value}"
+    def describe(self, threads: bool = True) -> str:
+        """For people; without the threads where the device has none to choose."""
+        counted = f"{self.threads} thread{'s' if self.threads > 1 else ''}, " if threads else ""
+        return f"{counted}cache mode {self.cache_mode.value}"
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from profiler.predictor.model_state import ConfigLatency, Origin
 from profiler.predictor.observation import Observation
 from profiler.predictor.validation import validate as validation
 from profiler.predictor.validation.metrics import NoiseOrigin
-from profiler.predictor.validation.report import from_json
+from profiler.predictor.validation.report_json import from_json
 from profiler.predictor.validation.splits import HeldNetwork, Split, random_folds
 from profiler.record import CacheMode, Conditions, Failure, FailureKind, Journal, Measurement
 from profiler.space.config import to_text

@@ -5,7 +5,7 @@
 - `predictor_commands`, `sample_command`  those of the latency model
 - `arguments`       options that several of them share
 - `tables`          tables for people
-- `predictor_tables` the same of the latency model
+- `predictor_tables`, `predictor_json`  of the latency model
 - `kernel_table`    the table of built kernels
 - `doctor_table`    what the doctor found
 - `json_text`       the same for programs

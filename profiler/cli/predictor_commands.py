@@ -10,6 +10,7 @@ import typer
 
 from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precisions
 from profiler.errors import ProfilerError
+from profiler.prediction_stages import NETWORKS
 from profiler.record import CacheMode
 
 SavedModel = Annotated[Path, typer.Argument(help="A model that fit saved.", show_default=False)]
@@ -30,7 +31,7 @@ def fit(
     ] = None,
     networks: Annotated[
         str, typer.Option(help="Comma-separated: networks to hold out in turn, by name or file.")
-    ] = "resnet18,resnet50,inceptionv3",
+    ] = ",".join(NETWORKS),
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
     ] = None,
@@ -45,7 +46,7 @@ def fit(
 
     Validated on three splits (random, leave-one-network-out, extrapolation), next to plain baselines.
     """
-    from profiler.cli import predictor_tables
+    from profiler.cli import predictor_json, predictor_tables
     from profiler.prediction_stages.fit import FitRequest
     from profiler.prediction_stages.fit import fit as run_fit
 
@@ -54,7 +55,7 @@ def fit(
     with predictor_tables.waiting("fitting, and validating on workloads that are held out"):
         result = run_fit(request)
     if json_output:
-        typer.echo(json.dumps(predictor_tables.fit_json(result), indent=2))
+        typer.echo(json.dumps(predictor_json.fit_json(result), indent=2))
     else:
         predictor_tables.print_fit(result)
 
@@ -81,7 +82,7 @@ def predict(
     json_output: Json = False,
 ) -> None:
     """Latencies of a network's layers, or of listed kernels, each with an interval and what it rests on."""
-    from profiler.cli import predictor_tables
+    from profiler.cli import predictor_json, predictor_tables
     from profiler.prediction_stages.predict import PredictRequest
     from profiler.prediction_stages.predict import predict as run_predict
 
@@ -102,7 +103,7 @@ def predict(
     )
     predictions = run_predict(request)
     if json_output:
-        typer.echo(json.dumps(predictor_tables.predictions_json(predictions), indent=2))
+        typer.echo(json.dumps(predictor_json.predictions_json(predictions), indent=2))
     else:
         predictor_tables.print_predictions(predictions)
 
@@ -113,11 +114,11 @@ def evaluate(
     json_output: Json = False,
 ) -> None:
     """Test a saved model on other data. Kernels that it was fitted to are left out."""
-    from profiler.cli import predictor_tables
+    from profiler.cli import predictor_json, predictor_tables
     from profiler.prediction_stages.evaluate import evaluate as run_evaluate
 
     evaluation = run_evaluate(model, lut)
     if json_output:
-        typer.echo(json.dumps(predictor_tables.evaluation_json(evaluation), indent=2))
+        typer.echo(json.dumps(predictor_json.evaluation_json(evaluation), indent=2))
     else:
         predictor_tables.print_evaluation(evaluation)

@@ -1,11 +1,9 @@
-"""What models say and how good they are: tables for people, and the same as JSON."""
+"""What models say and how good they are: tables for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,14 +14,12 @@ from profiler.lut.demand import Variant
 from profiler.prediction_stages.evaluate import Evaluation
 from profiler.prediction_stages.fit import FitResult
 from profiler.prediction_stages.predict import LayerAnswer, NetworkAnswer, Predictions
-from profiler.predictor.estimate import Estimate, TotalEstimate
+from profiler.predictor.estimate import TotalEstimate
 from profiler.predictor.model_state import Origin
-from profiler.predictor.validation import report as validation_report
+from profiler.predictor.validation import report_text
 from profiler.predictor.validation.metrics import Coverage, RatioErrors
-from profiler.predictor.validation.report import noise_text
 from profiler.units import format_duration
 
-Json = dict[str, Any]
 _WIDE = 170
 _MOST_WARNINGS = 8
 _TEXT_COLUMNS = ("config", "split", "model", "held out", "weights", "layer", "workload", "kernel", "basis")
@@ -49,33 +45,21 @@ def print_fit(result: FitResult) -> None:
             f"{result.other_conditions} rows of other conditions are left out (--threads, --cache choose)",
             soft_wrap=True,
         )
-    rows = list(validation_report.score_cells(report))
+    rows = list(report_text.score_cells(report))
     if rows:
-        console.print(_table(validation_report.SCORE_COLUMNS, rows))
-    sums = [row for split in report.splits for s in split.scores[:1] for row in validation_report.sum_cells(s)]
+        console.print(_table(report_text.SCORE_COLUMNS, rows))
+    sums = [row for split in report.splits for s in split.scores[:1] for row in report_text.sum_cells(s)]
     if sums:
-        console.print(_table(validation_report.SUM_COLUMNS, sums))
+        console.print(_table(report_text.SUM_COLUMNS, sums))
     for split in report.splits:
         for reason in split.impossible:
             console.print(f"[yellow]{split.name}, not held out: {escape(reason)}[/yellow]", soft_wrap=True)
-    console.print(noise_text(report.noise), soft_wrap=True)
+    console.print(report_text.noise_text(report.noise), soft_wrap=True)
     console.print(escape(report.trust), soft_wrap=True)
     for note in result.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
     with_configs = f", {result.configs} latencies of schedule configs" if result.configs else ""
     console.print(f"{escape(str(result.model))}: {result.regressor}{with_configs}", soft_wrap=True)
-
-
-def fit_json(result: FitResult) -> Json:
-    """The validation report, and what was saved."""
-    return {
-        "model": str(result.model),
-        "regressor": result.regressor,
-        "configs": result.configs,
-        "other_conditions": result.other_conditions,
-        "notes": list(result.notes),
-        "report": validation_report.to_json(result.report),
-    }
 
 
 def print_predictions(predictions: Predictions) -> None:
@@ -118,47 +102,6 @@ def print_predictions(predictions: Predictions) -> None:
         console.print(f"{text}; {known} kernels are measured or published" if known else text, soft_wrap=True)
 
 
-def predictions_json(predictions: Predictions) -> Json:
-    """One object per layer with an answer per precision, or one per listed kernel; warnings with their counts."""
-    origin, network = predictions.origin, predictions.network
-    found: Json = {
-        "device": origin.device,
-        "device_name": origin.device_name,
-        "fingerprint": origin.fingerprint,
-        "threads": origin.conditions.threads,
-        "cache_mode": origin.conditions.cache_mode.value,
-        "confidence": predictions.confidence,
-    }
-    if network is None:
-        found["kernels"] = [_estimate_json(estimate) for estimate in predictions.estimates]
-        found["configs"] = [
-            {"kernel": k.spec.key, "space": k.space, "best": [asdict(e) for e in k.best]} for k in predictions.configs
-        ]
-    else:
-        names = [precision.name for precision in network.precisions]
-        found |= {
-            "network": network.network,
-            "batch": network.batch,
-            "precisions": names,
-            "layers": [
-                {
-                    "layers": list(line.layers),
-                    "workload": line.workload.text,
-                    "answers": {n: _answer_json(a) for n, a in zip(names, line.answers, strict=True)},
-                }
-                for line in network.lines
-            ],
-            "totals": {n: asdict(total) for n, total in zip(names, network.totals, strict=True)},
-            "skipped": list(network.skipped),
-        }
-    return found | {
-        "warnings": dict(predictions.warnings),
-        "notes": list(predictions.notes),
-        "lut": None if predictions.out is None else str(predictions.out),
-        "written": predictions.written,
-    }
-
-
 def print_evaluation(evaluation: Evaluation) -> None:
     """The errors on the other rows, the coverage of the intervals, and the worst rows."""
     accuracy, console = evaluation.accuracy, table_console(_WIDE)
@@ -173,38 +116,11 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(f"in the range of what was seen: {_coverage_text(evaluation.coverage_inside)}", soft_wrap=True)
     if evaluation.ratios is not None:
         console.print(f"latency with 8 bits by that with 4: {_ratio_text(evaluation.ratios)}", soft_wrap=True)
-    console.print(noise_text(evaluation.noise), soft_wrap=True)
-    worst = list(validation_report.worst_cells(evaluation.worst))
-    console.print(_table(validation_report.WORST_COLUMNS, worst, "the worst rows"))
+    console.print(report_text.noise_text(evaluation.noise), soft_wrap=True)
+    worst = list(report_text.worst_cells(evaluation.worst))
+    console.print(_table(report_text.WORST_COLUMNS, worst, "the worst rows"))
     for note in evaluation.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
-
-
-def evaluation_json(evaluation: Evaluation) -> Json:
-    """Flat where a program asks first, and the rest."""
-    inside = evaluation.coverage_inside
-    return {
-        "lut": str(evaluation.lut),
-        "device": evaluation.origin.device,
-        "fingerprint": evaluation.fingerprint,
-        "model_fingerprint": evaluation.origin.fingerprint,
-        "seen_rows": evaluation.seen_rows,
-        "only_seen": evaluation.only_seen,
-        **asdict(evaluation.accuracy),
-        "coverage_percent": evaluation.coverage.percent,
-        "coverage_low_percent": evaluation.coverage.low_percent,
-        "coverage_high_percent": evaluation.coverage.high_percent,
-        "coverage_verdict": evaluation.coverage.verdict,
-        "inside_rows": inside.rows if inside else 0,
-        "inside_coverage_percent": inside.percent if inside else None,
-        "halfwidth_percent": evaluation.halfwidth_percent,
-        "ratios": validation_report.plain(evaluation.ratios),
-        "level": evaluation.level,
-        "noise_percent": evaluation.noise.percent,
-        "noise_origin": evaluation.noise.origin.value,
-        "worst": validation_report.plain(evaluation.worst),
-        "notes": list(evaluation.notes),
-    }
 
 
 def _network_table(network: NetworkAnswer, title: str) -> Table:
@@ -251,11 +167,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
 
 
 def _of(origin: Origin) -> str:
-    conditions = origin.conditions
-    threads = (
-        f"{conditions.threads} thread{'s' * (conditions.threads > 1)}, " if origin.device.startswith("cpu") else ""
-    )
-    return f"{origin.device_name} ({origin.device}), {threads}cache mode {conditions.cache_mode.value}"
+    conditions = origin.conditions.describe(threads=origin.device.startswith("cpu"))
+    return f"{origin.device_name} ({origin.device}), {conditions}"
 
 
 def _interval(low_s: float, high_s: float) -> str:
@@ -263,10 +176,7 @@ def _interval(low_s: float, high_s: float) -> str:
 
 
 def _coverage_text(coverage: Coverage) -> str:
-    return (
-        f"{coverage.covered} of {coverage.rows} rows, {coverage.percent:.1f}% ({coverage.low_percent:.1f} to "
-        f"{coverage.high_percent:.1f}): {coverage.verdict}"
-    )
+    return f"{coverage.covered} of {coverage.rows} rows, {coverage.describe()}: {coverage.verdict}"
 
 
 def _ratio_text(ratios: RatioErrors) -> str:
@@ -274,25 +184,3 @@ def _ratio_text(ratios: RatioErrors) -> str:
         f"{ratios.pairs} pairs, off by {ratios.median_percent:.1f}% (median); the faster one is named in "
         f"{ratios.right} of {ratios.decided} that differ by more than noise"
     )
-
-
-def _answer_json(answer: LayerAnswer) -> Json:
-    return {
-        "latency_s": answer.latency_s,
-        "low_s": answer.low_s,
-        "high_s": answer.high_s,
-        "basis": answer.basis.value,
-        "variant": answer.variant.value,
-        "kernels": [_estimate_json(estimate) for estimate in answer.kernels],
-    }
-
-
-def _estimate_json(estimate: Estimate) -> Json:
-    return {
-        "spec": estimate.spec.to_dict(),
-        "latency_s": estimate.latency_s,
-        "low_s": estimate.low_s,
-        "high_s": estimate.high_s,
-        "basis": estimate.basis.value,
-        "warnings": list(estimate.warnings),
-    }

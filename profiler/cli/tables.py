@@ -52,12 +52,8 @@ def print_profile(result: ProfileResult) -> None:
 
 
 def _network_table(result: ProfileResult) -> Table:
-    table, conditions = result.table, result.conditions
-    threads = f", {conditions.threads} thread{'s' if conditions.threads > 1 else ''}" if result.device == "cpu" else ""
-    title = (
-        f"{table.network}, batch {table.batch}, on {result.device_name}{threads}, "
-        f"cache mode {conditions.cache_mode.value}"
-    )
+    table, conditions = result.table, result.conditions.describe(threads=result.device == "cpu")
+    title = f"{table.network}, batch {table.batch}, on {result.device_name}, {conditions}"
     view = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     view.add_column("layer", overflow="fold")
     view.add_column("workload", style="dim", overflow="fold")

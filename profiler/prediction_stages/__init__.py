@@ -6,3 +6,6 @@
 - `configs`  model, kernels -> their best schedule configs
 - `evaluate` model, other LUT -> how good it is there
 """
+
+NETWORKS = ("resnet18", "resnet50", "inceptionv3")
+"""Held out in turn, where rows tell of them."""

@@ -12,6 +12,7 @@ from profiler.frontend import load_network
 from profiler.lut.schema import LutRow, Source
 from profiler.lut.store import read
 from profiler.output_folder import require_writable, write_whole
+from profiler.prediction_stages import NETWORKS
 from profiler.prediction_stages.logs import config_latencies, records_of, replicates
 from profiler.predictor import latency_model, model_file
 from profiler.predictor.device_facts import ObservedPeaks, facts_of, observed_peaks
@@ -19,12 +20,13 @@ from profiler.predictor.latency_model import LatencyModel
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
 from profiler.predictor.validation.baselines import Learner
-from profiler.predictor.validation.report import ValidationReport, is_markdown, to_json, to_markdown
+from profiler.predictor.validation.report import ValidationReport
+from profiler.predictor.validation.report_json import to_json
+from profiler.predictor.validation.report_text import is_markdown, to_markdown
 from profiler.predictor.validation.splits import HeldNetwork, held_network
 from profiler.predictor.validation.validate import validate
 from profiler.record import CacheMode
 
-NETWORKS = ("resnet18", "resnet50", "inceptionv3")
 OWN_NAME = "this model"
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from profiler.errors import InvalidFile
+from profiler.predictor.configs.thinning import evenly
 from profiler.predictor.model_state import ConfigLatency, Origin
 from profiler.record import FINAL_STAGE, Failure, Fingerprint, Journal, Measurement, of_the_device
 from profiler.tuning.database import Tried
@@ -54,9 +55,7 @@ def spread_out(ranked: Sequence[str]) -> tuple[str, ...]:
     """At most `CONFIGS` of them, which stand in the order of their latencies; the slowest is kept."""
     if len(ranked) <= CONFIGS:
         return tuple(ranked)
-    rest, room = ranked[FASTEST_CONFIGS:], CONFIGS - FASTEST_CONFIGS
-    spread = [rest[round(place * (len(rest) - 1) / (room - 1))] for place in range(room)]
-    return (*ranked[:FASTEST_CONFIGS], *spread)
+    return (*ranked[:FASTEST_CONFIGS], *evenly(ranked[FASTEST_CONFIGS:], CONFIGS - FASTEST_CONFIGS))
 
 
 def replicates(records: Iterable[Record]) -> tuple[tuple[float, float], ...]:

@@ -23,7 +23,7 @@ from profiler.predictor.device_facts import DeviceFacts
 from profiler.predictor.estimate import Basis, Estimate, TotalEstimate
 from profiler.predictor.latency_model import LatencyModel
 from profiler.predictor.model_state import Origin
-from profiler.predictor.validation.report import from_json
+from profiler.predictor.validation.report_json import from_json
 from profiler.targets import default_batch
 from profiler.workload import INT4, INT8, KernelSpec, Network, Precision, Workload, distinct
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from profiler.hardware import GPUS, CpuSpec, DotIsa, GpuSpec
 from profiler.lut.schema import LutRow
-from profiler.workload import DType, KernelSpec
+from profiler.space.traffic import moved_bytes
+from profiler.workload import KernelSpec
 
 _ISAS: Mapping[str, DotIsa] = {isa.value: isa for isa in DotIsa}
 
@@ -59,20 +60,3 @@ def observed_peaks(latencies: Sequence[tuple[KernelSpec, float]]) -> ObservedPea
             bits = spec.weight_dtype.bits
             macs[bits] = max(macs.get(bits, 0.0), spec.workload.macs / latency_s)
     return ObservedPeaks(tuple(sorted(macs.items())), max(moved_bytes(spec) / s for spec, s in latencies))
-
-
-def moved_bytes(spec: KernelSpec) -> float:
-    """Bytes of everything that a kernel reads and writes, once each, without padding."""
-    w = spec.workload
-    read = w.batch * w.in_height * w.in_width * w.in_channels
-    written = w.batch * w.out_height * w.out_width * (w.in_channels if w.op.value == "concat" else w.out_channels)
-    moved = _bytes(read, spec.input_dtype) + _bytes(written, spec.output_dtype)
-    if spec.weight_dtype is not None:
-        moved += _bytes(w.weights, spec.weight_dtype)
-    if spec.input2_dtype is not None:
-        moved += _bytes(written, spec.input2_dtype)
-    return moved
-
-
-def _bytes(elements: int, dtype: DType) -> float:
-    return elements * dtype.bits / 8

@@ -11,21 +11,20 @@ from functools import lru_cache
 from math import ceil, gcd, log, log2
 
 from profiler.errors import InvalidConfig, InvalidWorkload
-from profiler.hardware import WARP_SIZE, CpuSpec, GpuSpec
-from profiler.predictor.device_facts import DeviceFacts, moved_bytes
+from profiler.hardware import DEFAULT_L1D_BYTES, WARP_SIZE, CpuSpec, GpuSpec
+from profiler.predictor.configs.feature_vector import log_waste
+from profiler.predictor.device_facts import DeviceFacts
 from profiler.predictor.roofline import roofline_s
 from profiler.space import cpu_default, gpu_model, model
 from profiler.space import gpu as gpu_space
 from profiler.space.config import CpuConfig, DotConfig, GpuConfig, MmaConfig, VectorConfig
 from profiler.space.dot_plan import DotPlan
 from profiler.space.mma_plan import MmaPlan
-from profiler.space.occupancy import blocks_per_sm
-from profiler.space.registers import register_estimate
-from profiler.space.simt_plan import simt_items
+from profiler.space.residency import residency
+from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec, Op
 
 _OPS = (Op.DENSE, Op.ADD, Op.MAX_POOL, Op.AVG_POOL, Op.CONCAT, Op.CONVERT)
-_L1D_BYTES = 32 << 10
 _ALIGNMENT = 32
 
 
@@ -69,7 +68,7 @@ _CORE = (
 _SHAPE = (
     "log2_pixels", "log2_out_channels", "log2_reduction", "log2_bytes", "log2_intensity", "log2_batch", "log2_groups",
     "log2_kernel_h", "log2_kernel_w", "log2_stride", "input_bytes", "weight_bytes", "output_bytes", "signed_input",
-    "signed_second",    "float", "requantizes", "adds", "log2_input_alignment", "log2_output_alignment",
+    "signed_second", "float", "requantizes", "adds", "log2_input_alignment", "log2_output_alignment",
     *(op.value for op in _OPS),
 )  # fmt: skip
 
@@ -145,54 +144,47 @@ def _shares(cycles: model.Cycles) -> tuple[float, ...]:
 def _cpu_geometry(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> tuple[float, ...]:
     nibbles = float(4 in (spec.input_dtype.bits, spec.output_dtype.bits))
     if isinstance(config, DotConfig):
-        waste = _waste(spec.workload.group_outputs, cpu.isa.lanes)
+        waste = log_waste(spec.workload.group_outputs, cpu.isa.lanes)
         return (waste, nibbles, *_dot_geometry(DotPlan.of(spec, cpu.isa), config, cpu), 0.0, 0.0, 0.0, 0.0)
-    row = _row_geometry(spec, config, cpu.isa.lanes)
-    return (_waste(spec.workload.in_channels, cpu.isa.lanes), nibbles, 0.0, 0.0, 0.0, 0.0, 0.0, *row)
+    row = _row_geometry(spec, config, cpu)
+    return (log_waste(spec.workload.in_channels, cpu.isa.lanes), nibbles, 0.0, 0.0, 0.0, 0.0, 0.0, *row)
 
 
 def _dot_geometry(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> tuple[float, ...]:
     steps = plan.spec.workload.kernel_h * plan.runs * plan.run_elements
     block_bytes = config.vectors * plan.lanes * steps * (0.5 if plan.nibble_weights else 1.0)
     return (
-        _waste(plan.out_height, config.tile_h) + _waste(plan.out_width, config.tile_w),
+        log_waste(plan.out_height, config.tile_h) + log_waste(plan.out_width, config.tile_w),
         log(steps / plan.spec.workload.reduction),
         config.accumulators / plan.isa.registers,
-        log2(block_bytes / (cpu.l1d_bytes or _L1D_BYTES)),
+        log2(block_bytes / (cpu.l1d_bytes or DEFAULT_L1D_BYTES)),
         float(plan.staged),
     )
 
 
-def _row_geometry(spec: KernelSpec, config: CpuConfig, lanes: int) -> tuple[float, ...]:
-    w = spec.workload
-    of_bytes = w.op is Op.MAX_POOL  # maxima are taken of bytes, whatever lies in them
-    row = ceil(w.in_channels * (spec.input_dtype.bits if of_bytes else 8) / 8)
-    wide = lanes * (4 if of_bytes else 1)
-    tail = row % wide / wide if isinstance(config, VectorConfig) else 0.0
-    return gcd(row, wide) / wide, log2(row / wide), tail, float(w.has_padding)
+def _row_geometry(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> tuple[float, ...]:
+    row, lanes = model.stream_row(spec, cpu.isa)
+    tail = row % lanes / lanes if isinstance(config, VectorConfig) else 0.0
+    return gcd(row, lanes) / lanes, log2(row / lanes), tail, float(spec.workload.has_padding)
 
 
 def _gpu_geometry(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> tuple[float, ...]:
-    registers = register_estimate(spec, config, gpu)
+    held = residency(spec, config, gpu)
     if isinstance(config, MmaConfig):
         plan = MmaPlan.of(spec, config, gpu)
-        blocks = plan.grid[0] * plan.grid[1] * plan.grid[2]
-        resident = max(1, blocks_per_sm(gpu, config.threads, registers, plan.shared_bytes))
         wastes = (
-            _waste(plan.m, config.block_m),
-            _waste(spec.workload.group_outputs, config.block_n),
-            _waste(plan.k_words, config.block_k * config.split_k),
+            log_waste(plan.m, config.block_m),
+            log_waste(spec.workload.group_outputs, config.block_n),
+            log_waste(plan.k_words, config.block_k * config.split_k),
         )
         split, emulated = config.split_k, plan.bits == 4 and not gpu.native_int4
     else:
-        blocks = ceil(simt_items(spec, config) / config.threads)
-        resident = max(1, blocks_per_sm(gpu, config.threads, registers, 0))
         wastes, split, emulated = (0.0, 0.0, 0.0), 1, False
     return (
         *wastes,
-        _waste(blocks, gpu.sms * resident),
-        log2(blocks / gpu.sms),
-        log2(resident * config.threads / WARP_SIZE),
+        log_waste(held.blocks, gpu.sms * held.per_sm),
+        log2(held.blocks / gpu.sms),
+        log2(held.per_sm * config.threads / WARP_SIZE),
         log2(split),
         float(emulated),
         *(_tail(spec, gpu, *tile) for tile in _TILES),
@@ -203,9 +195,4 @@ def _tail(spec: KernelSpec, gpu: GpuSpec, pixels: int, channels: int) -> float:
     """What the last wave of such blocks leaves idle, one of them on an SM."""
     w = spec.workload
     blocks = ceil(w.batch * w.out_height * w.out_width / pixels) * ceil(w.group_outputs / channels) * w.groups
-    return _waste(blocks, gpu.sms)
-
-
-def _waste(extent: int, tile: int) -> float:
-    """Logarithm of computed over needed."""
-    return log(ceil(extent / tile) * tile / extent)
+    return log_waste(blocks, gpu.sms)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.hardware import GPUS, CpuSpec, DotIsa, GpuSpec
+from profiler.lut.kernel_list import KERNEL_COLUMNS
 from profiler.lut.schema import Source
 from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks
 from profiler.predictor.model_state import Calibration, ConfigLatency, ModelState, Origin
@@ -27,12 +28,9 @@ from profiler.workload import KernelSpec, Workload
 
 FORMAT, MODEL_VERSION = "lowbit-profiler latency model", 1
 
-_TYPES = ("input_dtype", "input2_dtype", "weight_dtype", "output_dtype")
-_KERNEL = (*(f.name for f in fields(Workload)), *_TYPES, "epilogue", "input_layout", "output_layout")
-"""Columns of a kernel, as in a LUT."""
-_OBSERVATION = (*_KERNEL, "latency_s", "noise", "source")
+_OBSERVATION = (*KERNEL_COLUMNS, "latency_s", "noise", "source")
 _CONFIG = ("kernel", "config", "latency_s", "noise")
-_PROBE = (*_KERNEL, "latency_s")
+_PROBE = (*KERNEL_COLUMNS, "latency_s")
 _STATE = ("origin", "facts", "regressor", "hyperparameters", "calibration")
 _TABLES = ("observations", "config_kernels", "configs", "probes")
 _FIELDS = ("format", "version", "made_by", *_STATE, "report", "data_sha256", *_TABLES, "sha256")
@@ -93,7 +91,7 @@ def encode(file: ModelFile) -> str:
             _OBSERVATION,
             *((*_cells(o.spec), o.latency_s, o.noise, o.source) for o in state.observations),
         ],
-        "config_kernels": [_KERNEL, *map(_cells, kernels)],
+        "config_kernels": [KERNEL_COLUMNS, *map(_cells, kernels)],
         "configs": [_CONFIG, *((kernels[c.spec], c.config, c.latency_s, c.noise) for c in state.configs)],
         "probes": [_PROBE, *((*_cells(p.spec), p.latency_s) for p in file.probes)],
     }
@@ -165,7 +163,7 @@ def _facts(facts: DeviceFacts) -> dict[str, Any]:
 
 def _cells(spec: KernelSpec) -> tuple[Any, ...]:
     flat = spec.to_dict()
-    return tuple(flat[name] for name in _KERNEL)
+    return tuple(flat[name] for name in KERNEL_COLUMNS)
 
 
 def _laid_out(body: Mapping[str, Any], indent: str = "") -> str:
@@ -215,7 +213,7 @@ def _no_constant(name: str) -> NoReturn:
 def _model_file(body: Mapping[str, Any]) -> ModelFile:
     """Raises `ValueError` or `InvalidWorkload` for what no model holds."""
     _members(body, "the model", _FIELDS)
-    kernels = tuple(map(_kernel, _rows(body, "config_kernels", _KERNEL)))
+    kernels = tuple(map(_kernel, _rows(body, "config_kernels", KERNEL_COLUMNS)))
     state = ModelState(
         origin=_record(Origin, body["origin"], "origin"),
         facts=_device_facts(body["facts"]),

@@ -9,8 +9,9 @@ from __future__ import annotations
 from math import ceil
 
 from profiler.hardware import CpuSpec, GpuSpec
-from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks, moved_bytes
+from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks
 from profiler.space.model import NOMINAL_HZ
+from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec
 
 _CPU_BYTES_PER_CLOCK = 24.0  # from the last cache level, where a network's activations are

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from profiler.errors import InvalidConfig
-from profiler.hardware import CpuSpec, DotIsa
+from profiler.hardware import DEFAULT_L1D_BYTES, DEFAULT_L2_BYTES, CpuSpec, DotIsa
 from profiler.space.config import (
     DepthwiseConfig,
     DotConfig,
@@ -23,7 +23,8 @@ from profiler.space.config import (
 )
 from profiler.space.cpu import register_demand
 from profiler.space.dot_plan import DotPlan
-from profiler.workload import DType, KernelSpec, Op
+from profiler.space.traffic import moved_bytes
+from profiler.workload import KernelSpec, Op
 
 NOMINAL_HZ = 3.5e9
 """Clock that turns cycles to seconds; measured records correct it."""
@@ -117,10 +118,7 @@ def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
     """A time that no kernel on this instruction set can beat, by the model's rates: dot products or bytes alone."""
     rates, w = CoreRates(), spec.workload
     steps = w.macs / (4 * cpu.isa.lanes) * _DOT_INSTRUCTIONS.get(cpu.isa, 1.0)
-    moved = _bytes(w.batch * w.in_height * w.in_width * w.in_channels, spec.input_dtype)
-    moved += _bytes(w.batch * w.out_height * w.out_width * w.out_channels, spec.output_dtype)
-    moved += _bytes(w.weights, spec.weight_dtype) if spec.weight_dtype else 0.0
-    return max(steps / rates.dot_products, moved / (64 * rates.loads)) / threads / NOMINAL_HZ
+    return max(steps / rates.dot_products, moved_bytes(spec) / (64 * rates.loads)) / threads / NOMINAL_HZ
 
 
 def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) -> Cycles:
@@ -174,9 +172,9 @@ def _weight_bandwidth(
 
 
 def _bandwidth(footprint: float, cpu: CpuSpec, rates: CoreRates) -> float:
-    if footprint <= 0.6 * (cpu.l1d_bytes or 32 << 10):
+    if footprint <= 0.6 * (cpu.l1d_bytes or DEFAULT_L1D_BYTES):
         return 64 * rates.loads
-    if footprint <= 0.8 * (cpu.l2_bytes or 1 << 20):
+    if footprint <= 0.8 * (cpu.l2_bytes or DEFAULT_L2_BYTES):
         return rates.l2_bytes
     return rates.l3_bytes if footprint <= (cpu.l3_bytes or 16 << 20) else rates.memory_bytes
 
@@ -210,15 +208,20 @@ def _depthwise_cycles(spec: KernelSpec, config: DepthwiseConfig, cpu: CpuSpec) -
     return tiles * vectors * (taps + config.tile_w * _epilogue_operations(spec) / rates.operations)
 
 
+def stream_row(spec: KernelSpec, isa: DotIsa) -> tuple[int, int]:
+    """Elements of a pixel along which such a kernel walks, and how many a vector of it holds."""
+    w = spec.workload
+    if w.op is Op.MAX_POOL:  # compares bytes, whatever lies in them
+        return ceil(w.in_channels * spec.input_dtype.bits / 8), 4 * isa.lanes
+    return w.in_channels, isa.lanes
+
+
 def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
     """Vectors of channels, then what fills none, one at a time: in pools with a branch for each that padding clips."""
-    w, lanes, rates = spec.workload, cpu.isa.lanes, _STREAMS[spec.workload.op]
+    w, rates = spec.workload, _STREAMS[spec.workload.op]
     taps, pixels = w.kernel_h * w.kernel_w, w.batch * w.out_height * w.out_width
     nibbles = 4 in (spec.input_dtype.bits, spec.output_dtype.bits)
-    if w.op is Op.MAX_POOL:  # compares bytes, whatever lies in them
-        lanes, elements = 4 * lanes, ceil(w.in_channels * spec.input_dtype.bits / 8)
-    else:
-        elements = w.in_channels
+    elements, lanes = stream_row(spec, cpu.isa)
     blocks = 2.0 * ceil(elements / (lanes * vectors))
     tail = elements % lanes
     factors = 0.0 if elements <= _HELD_VECTORS * lanes else rates.factors
@@ -230,7 +233,3 @@ def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
     elif elements < lanes and tail % 4:
         alone += tail * _SCALAR_RESCALE
     return pixels * (blocks + 16 / cpu.isa.lanes * each * (elements - tail) + alone)
-
-
-def _bytes(elements: int, dtype: DType) -> float:
-    return elements * dtype.bits / 8

@@ -18,10 +18,11 @@ from profiler.hardware import GPUS
 from profiler.lut.check import check
 from profiler.lut.schema import COLUMNS, LutRow, Source
 from profiler.lut.store import merge, read, to_bytes, update
-from profiler.predictor.device_facts import facts_of, moved_bytes
+from profiler.predictor.device_facts import facts_of
 from profiler.predictor.kernel_features import feature_names, kernel_features
 from profiler.quantize.operands import operands
 from profiler.record import Conditions
+from profiler.space.traffic import moved_bytes
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 CONV = Workload(Op.CONV2D, 1, 56, 56, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1)

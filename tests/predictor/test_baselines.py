@@ -7,7 +7,6 @@ from math import log
 import numpy as np
 import pytest
 
-from profiler.predictor.device_facts import moved_bytes
 from profiler.predictor.estimate import Basis
 from profiler.predictor.observation import Observation
 from profiler.predictor.validation.baselines import (
@@ -18,6 +17,7 @@ from profiler.predictor.validation.baselines import (
     random_forest,
     roofline,
 )
+from profiler.space.traffic import moved_bytes
 from profiler.workload import DType, KernelSpec, Op, Workload
 from tests.predictor.invented import observed
 

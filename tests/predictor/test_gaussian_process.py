@@ -7,18 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.predictor.configs.gaussian_process import Covariance, GaussianProcess, Rows
+from profiler.predictor.configs.gaussian_process import ConfigProcess, ConfigRows, Covariance
 
 COVARIANCE = Covariance(0.4, 0.15, 0.35, 0.25, 0.3, shape_scale=3.0, schedule_scale=2.5)
 
 
-def rows(seed: int, count: int, machines: int = 2) -> Rows:
+def rows(seed: int, count: int, machines: int = 2) -> ConfigRows:
     """Synthetic features: 3 of the schedule, 2 of the shape."""
     random = np.random.default_rng(seed)
-    return Rows(random.normal(0, 2, (count, 3)), random.normal(0, 2, (count, 2)), random.integers(0, machines, count))
+    return ConfigRows(
+        random.normal(0, 2, (count, 3)), random.normal(0, 2, (count, 2)), random.integers(0, machines, count)
+    )
 
 
-def covariance_by_hand(a: Rows, b: Rows) -> np.ndarray:
+def covariance_by_hand(a: ConfigRows, b: ConfigRows) -> np.ndarray:
     """Entry by entry, from the definition."""
     c = COVARIANCE
 
@@ -34,7 +36,9 @@ def covariance_by_hand(a: Rows, b: Rows) -> np.ndarray:
     return found
 
 
-def by_hand(known: Rows, values: np.ndarray, noise: np.ndarray, asked: Rows) -> tuple[np.ndarray, np.ndarray]:
+def by_hand(
+    known: ConfigRows, values: np.ndarray, noise: np.ndarray, asked: ConfigRows
+) -> tuple[np.ndarray, np.ndarray]:
     """Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), equations 2.25 and 2.26."""
     inverse = np.linalg.inv(covariance_by_hand(known, known) + np.diag(noise**2))
     shared = covariance_by_hand(known, asked)
@@ -48,7 +52,7 @@ def test_it_is_the_posterior_of_the_definition(seed: int, known: int, asked: int
     random = np.random.default_rng(seed)
     values, noise = random.normal(0, 0.5, known), random.uniform(0.03, 0.2, known)
     learned, questions = rows(seed, known), rows(seed + 1, asked)
-    mean, deviation = GaussianProcess(COVARIANCE, learned, values, noise).predict(questions)
+    mean, deviation = ConfigProcess(COVARIANCE, learned, values, noise).predict(questions)
     expected_mean, expected_deviation = by_hand(learned, values, noise, questions)
     assert mean == pytest.approx(expected_mean, abs=1e-6)
     assert deviation == pytest.approx(expected_deviation, abs=1e-5)
@@ -57,11 +61,11 @@ def test_it_is_the_posterior_of_the_definition(seed: int, known: int, asked: int
 def test_far_from_everything_only_the_levels_are_known() -> None:
     """Two rows of one value: the levels take the share of it that their variances have."""
     at = np.zeros((1, 1))
-    known = Rows(at, at, np.array([0]))
-    process = GaussianProcess(COVARIANCE, known, np.array([1.0]), np.array([1e-6]))
+    known = ConfigRows(at, at, np.array([0]))
+    process = ConfigProcess(COVARIANCE, known, np.array([1.0]), np.array([1e-6]))
     whole = COVARIANCE.deviation**2
     far = np.full((1, 1), 1e3)
-    here, elsewhere = (float(process.predict(Rows(far, far, np.array([m])))[0][0]) for m in (0, 1))
+    here, elsewhere = (float(process.predict(ConfigRows(far, far, np.array([m])))[0][0]) for m in (0, 1))
     assert here == pytest.approx((0.4**2 + 0.15**2) / whole, rel=1e-4)
     assert elsewhere == pytest.approx(0.4**2 / whole, rel=1e-4)
     assert process.predict(known)[0] == pytest.approx([1.0], abs=1e-4)

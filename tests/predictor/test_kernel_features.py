@@ -9,7 +9,7 @@ import pytest
 
 from profiler.hardware import GPUS, CpuSpec, DotIsa
 from profiler.lut.schema import LutRow, Source
-from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks, facts_of, moved_bytes, observed_peaks
+from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks, facts_of, observed_peaks
 from profiler.predictor.kernel_features import feature_names, kernel_features
 from profiler.predictor.population import draws
 from profiler.predictor.roofline import roofline_s
@@ -17,6 +17,7 @@ from profiler.record import CacheMode, Conditions
 from profiler.space.cpu import config_space
 from profiler.space.cpu_default import default_config
 from profiler.space.model import NOMINAL_HZ, analytic_latency_s
+from profiler.space.traffic import moved_bytes
 from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, Op, Workload
 
 CPU = CpuSpec("cpu", DotIsa.AVX512_VNNI, frozenset(), "", 1, None, None, None)

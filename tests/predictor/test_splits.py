@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from profiler.frontend import load_network
 from profiler.lut.demand import demand
-from profiler.predictor.device_facts import moved_bytes
 from profiler.predictor.observation import Observation
 from profiler.predictor.validation.splits import (
     Split,
@@ -21,6 +20,7 @@ from profiler.predictor.validation.splits import (
     leave_one_workload_out,
     random_folds,
 )
+from profiler.space.traffic import moved_bytes
 from profiler.workload import INT4, INT8, DType, KernelSpec, Op, Workload, distinct
 from tests.predictor.invented import observed
 

@@ -22,7 +22,9 @@ from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import Observation, observations, usual_conditions
 from profiler.predictor.validation.baselines import Learner, Points, baselines
 from profiler.predictor.validation.metrics import Answer, NoiseOrigin
-from profiler.predictor.validation.report import ValidationReport, from_json, to_json, to_markdown
+from profiler.predictor.validation.report import ValidationReport
+from profiler.predictor.validation.report_json import from_json, to_json
+from profiler.predictor.validation.report_text import to_markdown
 from profiler.predictor.validation.splits import HeldNetwork, Split, held_network, random_folds
 from profiler.predictor.validation.validate import contributors, network_sums, usual_splits, validate
 from profiler.workload import INT4, INT8, DType, KernelSpec, distinct

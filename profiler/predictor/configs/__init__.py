@@ -6,6 +6,7 @@
 - `analytic`        the analytic model, with its level taken from what was measured
 - `learned`         the analytic model, corrected by a regression (`gaussian_process`) on what was measured
 - `ranking`         all configs of a kernel, best first
+- `thinning`        fewer of many
 
 Both models keep `tuning.cost_model.CostModel`; one conformance suite (tests/predictor) runs over them.
 """

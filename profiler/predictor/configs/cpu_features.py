@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from math import ceil, log2
 
-from profiler.hardware import CpuSpec
+from profiler.hardware import DEFAULT_L1D_BYTES, DEFAULT_L2_BYTES, CpuSpec
 from profiler.predictor.configs.feature_vector import Features, waste
 from profiler.space.config import CpuConfig, DepthwiseConfig, DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan
 from profiler.workload import KernelSpec, Op
-
-_DEFAULT_L1D_BYTES, _DEFAULT_L2_BYTES = 32 << 10, 1 << 20
 
 
 def cpu_features(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> Features:
@@ -54,7 +52,7 @@ def _dot(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> Features:
         waste(plan.out_height, config.tile_h),
         waste(plan.out_width, config.tile_w),
         waste(vectors, config.vectors),
-        log2(block_bytes / (cpu.l1d_bytes or _DEFAULT_L1D_BYTES)) / 2,
+        log2(block_bytes / (cpu.l1d_bytes or DEFAULT_L1D_BYTES)) / 2,
         *_axis(config.parallel),
     )
     shape = (
@@ -62,7 +60,7 @@ def _dot(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> Features:
         log2(w.reduction) / 2,
         log2(plan.images * plan.out_height * plan.out_width) / 2,
         log2(vectors) / 2,
-        log2(w.weights / (cpu.l2_bytes or _DEFAULT_L2_BYTES)) / 2,
+        log2(w.weights / (cpu.l2_bytes or DEFAULT_L2_BYTES)) / 2,
         2.0 * plan.nibble_weights,
         float(plan.staged),
         float(plan.merged),

@@ -14,6 +14,11 @@ class Features:
     shape: tuple[float, ...]
 
 
+def log_waste(extent: int, tile: int) -> float:
+    """Logarithm of computed over needed."""
+    return log(ceil(extent / tile) * tile / extent)
+
+
 def waste(extent: int, tile: int) -> float:
-    """Logarithm of computed over needed, times 4: 25% in vain is about 1."""
-    return 4 * log(ceil(extent / tile) * tile / extent)
+    """The same times 4: 25% in vain is about 1."""
+    return 4 * log_waste(extent, tile)

@@ -27,7 +27,7 @@ _NO_EFFECT, _APART = 1e5, 1e-3
 
 
 @dataclass(frozen=True)
-class Rows:
+class ConfigRows:
     """``schedule`` : features of shape (n_rows, n_schedule). ``shape`` : (n_rows, n_shape). ``machine`` : numbers of
     machines, (n_rows,)."""
 
@@ -59,7 +59,7 @@ class Covariance:
         return sqrt(sum(part**2 for part in parts))
 
     def kernel(self, n_schedule: int, n_shape: int) -> Kernel:
-        """For the columns of `Rows.matrix`."""
+        """For the columns of `ConfigRows.matrix`."""
 
         def part(deviation: float, schedule: float, shape: float, machine: float) -> Kernel:
             return _constant(deviation) * RBF([schedule] * n_schedule + [shape] * n_shape + [machine], "fixed")
@@ -73,15 +73,15 @@ class Covariance:
         )
 
 
-class GaussianProcess:
+class ConfigProcess:
     """The posterior of a function with mean zero, given what it was at some rows, up to noise."""
 
-    def __init__(self, covariance: Covariance, rows: Rows, values: Array, noise: Array) -> None:
+    def __init__(self, covariance: Covariance, rows: ConfigRows, values: Array, noise: Array) -> None:
         """``values`` and ``noise`` (standard deviations, positive) are of shape (n_rows,)."""
         kernel = covariance.kernel(rows.schedule.shape[1], rows.shape.shape[1])
         self._regression = GaussianProcessRegressor(kernel, alpha=noise**2, optimizer=None).fit(rows.matrix, values)
 
-    def predict(self, asked: Rows) -> tuple[Array, Array]:
+    def predict(self, asked: ConfigRows) -> tuple[Array, Array]:
         """Mean and standard deviation at each of the rows, both of shape (n_rows,)."""
         mean, deviation = self._regression.predict(asked.matrix, return_std=True)
         return mean, deviation

@@ -6,7 +6,7 @@ leaves idle, rows and channels that are computed in vain, warps that hide each o
 
 from __future__ import annotations
 
-from math import ceil, log, log2
+from math import log2
 
 from profiler.hardware import WARP_SIZE, GpuSpec
 from profiler.predictor.configs.feature_vector import Features, waste
@@ -19,9 +19,7 @@ from profiler.space.config import (
     WeightLayout,
 )
 from profiler.space.mma_plan import MmaPlan
-from profiler.space.occupancy import blocks_per_sm
-from profiler.space.registers import register_estimate
-from profiler.space.simt_plan import simt_items
+from profiler.space.residency import Residency, residency
 from profiler.workload import KernelSpec, Op
 
 
@@ -30,8 +28,7 @@ def gpu_features(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> Features:
     if isinstance(config, MmaConfig):
         return _mma(MmaPlan.of(spec, config, gpu), gpu)
     w = spec.workload
-    blocks = ceil(simt_items(spec, config) / config.threads)
-    resident = max(1, blocks_per_sm(gpu, config.threads, register_estimate(spec, config, gpu), 0))
+    held = residency(spec, config, gpu)
     pixels = config.pixels if isinstance(config, SimtDepthwiseConfig) else 1
     schedule = (
         log2(config.threads),
@@ -39,7 +36,7 @@ def gpu_features(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> Features:
         log2(pixels),
         waste(w.out_width, pixels),
         waste(w.out_channels // w.groups if w.groups > 1 else w.out_channels, config.channels),
-        _idle(blocks, resident, gpu),
+        _idle(held, gpu),
     )
     ops = tuple(float(w.op is op) for op in (Op.ADD, Op.MAX_POOL, Op.AVG_POOL, Op.CONCAT, Op.CONVERT))
     shape = (
@@ -56,9 +53,7 @@ def gpu_features(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> Features:
 
 def _mma(plan: MmaPlan, gpu: GpuSpec) -> Features:
     spec, config, w = plan.spec, plan.config, plan.spec.workload
-    registers = register_estimate(spec, config, gpu)
-    resident = max(1, blocks_per_sm(gpu, config.threads, registers, plan.shared_bytes))
-    blocks = plan.grid[0] * plan.grid[1] * plan.grid[2]
+    held = residency(spec, config, gpu)
     schedule = (
         log2(config.block_m),
         log2(config.block_n),
@@ -74,9 +69,9 @@ def _mma(plan: MmaPlan, gpu: GpuSpec) -> Features:
         waste(plan.m, config.block_m),
         waste(w.group_outputs, config.block_n),
         waste(plan.k_words, config.block_k * config.split_k),
-        log2(resident * config.threads / WARP_SIZE),
-        registers / 64,
-        _idle(blocks, resident, gpu),
+        log2(held.per_sm * config.threads / WARP_SIZE),
+        held.registers / 64,
+        _idle(held, gpu),
     )
     shape = (
         log2(w.macs) / 3,
@@ -93,7 +88,6 @@ def _mma(plan: MmaPlan, gpu: GpuSpec) -> Features:
     return Features(schedule, shape)
 
 
-def _idle(blocks: int, resident: int, gpu: GpuSpec) -> float:
+def _idle(held: Residency, gpu: GpuSpec) -> float:
     """What the last round of blocks leaves idle, as `waste` counts it."""
-    at_once = gpu.sms * resident
-    return min(4.0, 4 * log(ceil(blocks / at_once) * at_once / blocks))
+    return min(4.0, waste(held.blocks, gpu.sms * held.per_sm))

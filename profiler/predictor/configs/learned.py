@@ -16,15 +16,16 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  
 
 from profiler.predictor.configs.feature_vector import Features
 from profiler.predictor.configs.features import DeviceSpec, features, modelled_s
-from profiler.predictor.configs.gaussian_process import Covariance, GaussianProcess, Rows
+from profiler.predictor.configs.gaussian_process import ConfigProcess, ConfigRows, Covariance
 from profiler.predictor.configs.prediction import Prediction, one_each
+from profiler.predictor.configs.thinning import evenly
 from profiler.predictor.model_state import ConfigLatency
 from profiler.record import Measurement
 from profiler.space.config import ScheduleConfig, parse_config, template_of
 from profiler.workload import KernelSpec
 
 MAX_ROWS = 400
-"""Rows of one regression: those of the kernels that resemble the asked one most."""
+"""ConfigRows of one regression: those of the kernels that resemble the asked one most."""
 _ROWS_OF_A_KERNEL = 16
 """Of another kernel than the asked one, at least, where there are more kernels than rows."""
 
@@ -72,7 +73,7 @@ class LearnedModel:
         self._elsewhere = tuple(self._row(_ELSEWHERE, latency) for latency in known)
         self._seen: dict[tuple[KernelSpec, str], tuple[tuple[float, ...], _Row]] = {}
         self._rows = self._elsewhere
-        self._fitted: tuple[KernelSpec, GaussianProcess | None] | None = None
+        self._fitted: tuple[KernelSpec, ConfigProcess | None] | None = None
         self._space: tuple[KernelSpec | None, dict[ScheduleConfig, tuple[float, Features]]] = (None, {})
 
     def fit(self, measurements: Iterable[Measurement]) -> None:
@@ -132,7 +133,7 @@ class LearnedModel:
             noise=max(_LEAST_NOISE_ELSEWHERE if machine == _ELSEWHERE else _LEAST_NOISE, latency.noise),
         )
 
-    def _regression(self, spec: KernelSpec, template: str, shape: tuple[float, ...]) -> GaussianProcess | None:
+    def _regression(self, spec: KernelSpec, template: str, shape: tuple[float, ...]) -> ConfigProcess | None:
         kernels: dict[KernelSpec, list[_Row]] = {}
         for row in self._rows:
             if row.template == template:
@@ -141,7 +142,7 @@ class LearnedModel:
             return None
         rows = _nearest(kernels, spec, shape)
         values, noise = np.array([row.correction for row in rows]), np.array([row.noise for row in rows])
-        return GaussianProcess(
+        return ConfigProcess(
             _COVARIANCE, _matrices([row.features for row in rows], [row.machine for row in rows]), values, noise
         )
 
@@ -156,18 +157,11 @@ def _nearest(kernels: Mapping[KernelSpec, list[_Row]], spec: KernelSpec, shape: 
     distance = np.linalg.norm(np.array([rows[0].features.shape for rows in others]) - shape, axis=1)
     for index in np.argsort(distance, kind="stable"):
         room = min(each, MAX_ROWS - len(chosen))
-        chosen += _thinned(others[index], room)
+        chosen += evenly(others[index], room)
     return chosen
 
 
-def _thinned(rows: Sequence[_Row], count: int) -> list[_Row]:
-    """At most ``count``, evenly from first to last."""
-    if len(rows) <= count:
-        return list(rows)
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
-
-
-def _matrices(found: Sequence[Features], machines: Sequence[int]) -> Rows:
+def _matrices(found: Sequence[Features], machines: Sequence[int]) -> ConfigRows:
     schedule = np.array([row.schedule for row in found], dtype=np.float64)
     shape = np.array([row.shape for row in found], dtype=np.float64)
-    return Rows(schedule, shape, np.array(machines, dtype=np.int64))
+    return ConfigRows(schedule, shape, np.array(machines, dtype=np.int64))

@@ -4,5 +4,5 @@
 - `baselines` plain models that it has to beat
 - `metrics`   errors, coverage, ratios, sums, noise
 - `validate`  fits and judges, split by split
-- `report`    what was found, as values, JSON and Markdown
+- `report`    what was found, as values; `report_json`, `report_text` show it
 """

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from sklearn.ensemble import RandomForestRegressor
 
-from profiler.predictor.device_facts import moved_bytes
 from profiler.predictor.estimate import Basis, Estimate, TotalEstimate
 from profiler.predictor.observation import Observation
 from profiler.predictor.regressors import Array
+from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec, Op
 
 Index = npt.NDArray[np.intp]

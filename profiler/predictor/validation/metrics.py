@@ -70,6 +70,10 @@ class Coverage:
     def percent(self) -> float:
         return 100 * self.covered / self.rows
 
+    def describe(self) -> str:
+        """The share with its interval."""
+        return f"{self.percent:.1f}% ({self.low_percent:.1f} to {self.high_percent:.1f})"
+
     @property
     def verdict(self) -> str:
         """Of a 90% interval, in words."""

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler.lut.demand import demand, implementations, units
-from profiler.predictor.device_facts import moved_bytes
 from profiler.predictor.latency_model import LEAST_ROWS, LEAST_WORKLOADS
 from profiler.predictor.observation import Observation
+from profiler.space.traffic import moved_bytes
 from profiler.workload import INT4, INT8, DType, KernelSpec, Network, Precision, Workload
 
 FOLDS = 5

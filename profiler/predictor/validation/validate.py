@@ -34,7 +34,7 @@ from profiler.predictor.validation.report import (
 )
 from profiler.predictor.validation.splits import HeldNetwork, Split, extrapolation, leave_one_network_out, random_folds
 from profiler.units import format_duration
-from profiler.workload import DType, KernelSpec
+from profiler.workload import DType, KernelSpec, Op
 
 CONFIDENCE = 0.9
 _WORST = 10
@@ -195,7 +195,7 @@ def contributors(answers: Sequence[Answer]) -> list[Contributor]:
 def _operator(observed: Observation) -> str:
     w = observed.spec.workload
     name = "depthwise" if w.is_depthwise else f"grouped {w.op.value}" if w.groups > 1 else w.op.value
-    window = f" {w.kernel_h}x{w.kernel_w}" if (w.kernel_h, w.kernel_w) != (1, 1) or w.op.value == "conv2d" else ""
+    window = f" {w.kernel_h}x{w.kernel_w}" if (w.kernel_h, w.kernel_w) != (1, 1) or w.op is Op.CONV2D else ""
     return name + window
 
 
