@@ -7,8 +7,9 @@
 - ``onnx``: ONNX files (needs onnx)
 - ``torch``: programs saved by torch.export (needs torch)
 - ``network_file``: networks as JSON, what the later stages read
+- ``weights``: the weights of a model's layers, folded (needs NumPy); ``layer_values``: before they are folded
 
-Importing this package imports neither onnx nor torch.
+Importing this package imports neither onnx nor torch, nor NumPy.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from profiler.errors import UnsupportedModel
 from profiler.frontend import load_network
 from profiler.workload import Network, Op
+from tests.frontend.torch_models import from_function, tiny_model
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -20,15 +20,6 @@ def torch() -> Any:
     return pytest.importorskip("torch")
 
 
-def tiny_model() -> Any:
-    spec = importlib.util.spec_from_file_location("export_tiny", DATA / "export_tiny.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.tiny_model()
-
-
 def load(torch: Any, folder: Path, model: Any, *shape: int, decomposed: bool = False, **options: Any) -> Network:
     program = torch.export.export(model, (torch.zeros(*shape),))
     if decomposed:
@@ -36,21 +27,6 @@ def load(torch: Any, folder: Path, model: Any, *shape: int, decomposed: bool = F
     path = folder / "model.pt2"
     torch.export.save(program, str(path))
     return load_network(str(path), 4, **options)
-
-
-def from_function(torch: Any, function: Any, *layers: Any) -> Any:
-    """A module that owns the layers ``a``, ``b``, ... and runs ``function(self, x)``."""
-
-    class Model(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            for name, layer in zip("abcd", layers, strict=False):
-                self.add_module(name, layer)
-
-        def forward(self, x: Any) -> Any:
-            return function(self, x)
-
-    return Model().eval()
 
 
 @pytest.mark.parametrize("decomposed", [False, True])

@@ -2,6 +2,7 @@
 
 - ``order``: the nodes that the outputs depend on, sorted
 - ``draft``: the network while it is being made
+- ``origin``: which operators of the model a layer came from
 - ``layers``: rules for the operators that have a price
 - ``folding``: rules for those that disappear: batch normalization, biases, ReLU, reshapes
 - ``extents``: shape and padding arithmetic
@@ -13,22 +14,37 @@ permutation of the next layer's weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from profiler.errors import InvalidWorkload, UnsupportedModel
 from profiler.frontend.graph import Graph, GraphInput, Kind, Node
 from profiler.frontend.lowering import folding, layers
 from profiler.frontend.lowering.draft import Draft, Rule
 from profiler.frontend.lowering.order import needed
+from profiler.frontend.lowering.origin import Origin
 from profiler.frontend.refusal import RefusedError, quoted
 from profiler.workload import Network
 
-__all__ = ["build_network"]
+__all__ = ["Lowered", "Origin", "build_network", "lower"]
 
 _RULES: Mapping[Kind, Rule] = {**layers.RULES, **folding.RULES}
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """A network, and where its layers came from, in their order."""
+
+    network: Network
+    origins: tuple[Origin, ...]
+
+
 def build_network(graph: Graph, batch: int, *, skip_unsupported: bool = False) -> Network:
-    """The network of a graph.
+    """The network of a graph; see `lower`."""
+    return lower(graph, batch, skip_unsupported=skip_unsupported).network
+
+
+def lower(graph: Graph, batch: int, *, skip_unsupported: bool = False) -> Lowered:
+    """The network of a graph, with the way back.
 
     An operator that has no place in a `Network` raises `UnsupportedModel` with its name; with ``skip_unsupported`` it
     is left out and named in ``skipped``, and its output goes on as a tensor without a producer where its shape is known
@@ -53,7 +69,7 @@ def build_network(graph: Graph, batch: int, *, skip_unsupported: bool = False) -
             _define_outputs(draft, node)
     if not draft.layers:
         raise UnsupportedModel(f"{graph.where}: the model has no layer that can be profiled")
-    return Network(
+    network = Network(
         name=graph.name,
         batch=batch,
         tensors=tuple(draft.tensors.values()),
@@ -61,6 +77,7 @@ def build_network(graph: Graph, batch: int, *, skip_unsupported: bool = False) -
         skipped=tuple(skipped),
         outputs=draft.outputs(),
     )
+    return Lowered(network, tuple(draft.origins))
 
 
 def _define_input(draft: Draft, entry: GraphInput) -> None:

@@ -8,6 +8,7 @@ from math import prod
 
 from profiler.frontend.graph import Graph, Kind, Node
 from profiler.frontend.lowering.extents import shape_text
+from profiler.frontend.lowering.origin import Origin
 from profiler.frontend.refusal import RefusedError
 from profiler.workload import Layer, Op, Tensor, Workload
 
@@ -42,6 +43,8 @@ class Draft:
         """By name of the graph; None: of a skipped operator, of unknown shape."""
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
+        self.origins: list[Origin] = []
+        """Of the layers, in their order."""
         self.writers: dict[str, list[int]] = {}
         """Tensor to the indices of the layers that write it."""
         self.pooled_from: dict[str, tuple[Node, Value]] = {}
@@ -71,8 +74,10 @@ class Draft:
         signed: bool,
         flat: bool = False,
         name: str | None = None,
+        reads: tuple[str, ...] | None = None,
     ) -> None:
-        """Add a layer, and its output, of which ``signed`` tells whether the operator can make it negative."""
+        """Add a layer, and its output, of which ``signed`` tells whether the operator can make it negative. ``reads``:
+        the inputs of the node that belong to the layer, if not all."""
         output = node.outputs[0]
         if max(workload.weights, prod(workload.input_shape), prod(workload.output_shape)) > MAX_ELEMENTS:
             raise RefusedError(f"a tensor of it is larger than {MAX_ELEMENTS} elements")
@@ -91,6 +96,7 @@ class Draft:
                 parameters=node.parameters,
             )
         )
+        self.origins.append(Origin(self.layers[-1].name, node, node.inputs if reads is None else reads))
 
     def unique(self, label: str) -> str:
         """A layer name that is not taken yet, and printable."""

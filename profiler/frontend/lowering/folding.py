@@ -47,6 +47,8 @@ def _fold(draft: Draft, node: Node, values: Sequence[Value]) -> None:
     if without_leading_ones(node.constant_shape) not in ((), without_leading_ones(per_channel)):
         raise RefusedError(f"its constant of shape {node.constant_shape} is not one value per channel")
     draft.layers[writers[0]] = replace(producer, parameters=producer.parameters + node.parameters)
+    origin = draft.origins[writers[0]]
+    draft.origins[writers[0]] = replace(origin, folds=(*origin.folds, node))
     draft.values[node.outputs[0]] = replace(value, source=node.outputs[0])
 
 

@@ -87,7 +87,8 @@ def _concat(draft: Draft, node: Node, values: Sequence[Value]) -> None:
     label = draft.unique(node.label)
     for index, ((tensor, *_), workload) in enumerate(zip(slices, workloads, strict=True)):
         name = label if len(slices) == 1 else draft.unique(f"{label}.{index}")
-        draft.emit(node, workload, (tensor,), signed=signed, flat=flat, name=name)
+        reads = (node.inputs[index],)
+        draft.emit(node, workload, (tensor,), signed=signed, flat=flat, name=name, reads=reads)
 
 
 def _image(draft: Draft, value: Value) -> Tensor:

@@ -6,9 +6,10 @@
 - ``model``: the model as the rules ask about it
 - ``rules``: what each operator means
 - ``reader``: from the model to a `Graph`
+- ``values``, ``weights``: the numbers of a layer's weights, imported when they are asked for (need NumPy)
 
-Weights are never needed, only their shapes, so external data is not read. The file's batch does not matter. Operators
-are those of https://onnx.ai/onnx/operators/, and for quantized models ONNX Runtime's com.microsoft ones.
+A network needs no weights, only their shapes, so external data is not read for one. The file's batch does not matter.
+Operators are those of https://onnx.ai/onnx/operators/, and for quantized models ONNX Runtime's com.microsoft ones.
 """
 
 from __future__ import annotations
