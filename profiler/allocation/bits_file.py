@@ -1,0 +1,214 @@
+"""`bits.json`: the precision of every layer and tensor that an allocation chose, under which limits, at what cost.
+
+What deploys or exports an allocation reads this file and the network, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from profiler.errors import InvalidFile, InvalidWorkload
+from profiler.output_folder import write_whole
+from profiler.workload import Network, Precision
+
+FORMAT, BITS_VERSION = "lowbit-profiler bits", 1
+"""1: first version."""
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """A convolution or dense layer, and its precision (that of its weights and of the activations it reads). ``fixed``:
+    the user, or a layer without a price, left nothing to choose."""
+
+    name: str
+    precision: str
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class TensorBits:
+    """The precision in which a tensor is stored by what writes it."""
+
+    name: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class TensorConversion:
+    """A kernel that copies a tensor into another precision, for those readers."""
+
+    tensor: str
+    source: str
+    target: str
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LimitReached:
+    """A limit in the SI unit of its quantity, and what the allocation takes of it."""
+
+    quantity: str
+    most: float
+    reached: float
+
+
+@dataclass(frozen=True)
+class LatencyParts:
+    """The sum over the kernels by where their latencies come from, in seconds.
+
+    ``total_s`` is the sum of the parts. ``bound_s`` is what was held below the limit: known + factor * predicted, at
+    ``confidence``. ``network_s`` is the network's latency by a calibration with end-to-end measurements, None without.
+    ``kernel_only``: bare kernels, without bias, requantization and additions. ``unpriced`` names the layers of which
+    nothing is in the sum.
+    """
+
+    total_s: float
+    measured_s: float
+    published_s: float
+    predicted_s: float
+    bound_s: float
+    confidence: float | None = None
+    network_s: float | None = None
+    kernel_only: bool = False
+    unpriced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bits:
+    """The content of a file. ``layers`` are all with weights, ``tensors`` all whose precision is a choice, both in the
+    network's order; ``separate`` names the additions that run as kernels of their own. ``status`` is ``optimal`` or
+    ``time_limit``; ``gap`` is relative, ``bound`` is proven: no allocation has a lower sensitivity."""
+
+    network: str
+    batch: int
+    layers: tuple[LayerBits, ...]
+    tensors: tuple[TensorBits, ...]
+    conversions: tuple[TensorConversion, ...]
+    separate: tuple[str, ...]
+    limits: tuple[LimitReached, ...]
+    sensitivity: float
+    sensitivity_source: str
+    bound: float
+    gap: float
+    status: str
+    latency: LatencyParts
+    size_bytes: float
+    bops: float
+    activation_bytes: float
+    energy_j: float | None
+    device: str
+    device_name: str
+    fingerprint: str
+    lut: str
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("layer", [layer.name for layer in self.layers]),
+            ("tensor", [tensor.name for tensor in self.tensors]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a {what} is listed twice")
+        for name in (
+            *(layer.precision for layer in self.layers),
+            *(tensor.precision for tensor in self.tensors),
+            *(end for c in self.conversions for end in (c.source, c.target)),
+        ):
+            Precision.parse(name)
+
+    def precision_of(self, layer: str) -> Precision:
+        """Of a layer with weights; raises `KeyError` for others."""
+        return self._layers[layer]
+
+    @property
+    def _layers(self) -> Mapping[str, Precision]:
+        return {layer.name: Precision.parse(layer.precision) for layer in self.layers}
+
+    def require_network(self, network: Network) -> None:
+        """Raises `InvalidFile` unless the file is about that network: the same layers with weights and tensors."""
+        wanted = [layer.name for layer in network.weighted_layers]
+        found = [layer.name for layer in self.layers]
+        if wanted != found:
+            missing = [name for name in wanted if name not in found] or [name for name in found if name not in wanted]
+            what = f"'{missing[0]}' is in one of them only" if missing else "their order differs"
+            raise InvalidFile(f"the bits are of network '{self.network}', not of '{network.name}': layer {what}")
+        known = {tensor.name for tensor in network.tensors}
+        for name in (*(t.name for t in self.tensors), *(c.tensor for c in self.conversions)):
+            if name not in known:
+                raise InvalidFile(f"the bits are of network '{self.network}': '{network.name}' has no tensor '{name}'")
+
+
+def dumps(bits: Bits) -> str:
+    """The same bits give the same text."""
+    return json.dumps({"format": FORMAT, "version": BITS_VERSION, **asdict(bits)}, indent=1, allow_nan=False) + "\n"
+
+
+def save(path: Path, bits: Bits) -> None:
+    """Replaces the file in one step. Raises `OutputError`."""
+    write_whole(path, dumps(bits).encode())
+
+
+def is_bits(path: Path) -> bool:
+    """Whether the file begins like one that `save` wrote."""
+    with path.open("rb") as file:
+        return json.dumps(FORMAT).encode() in file.read(200)
+
+
+def load(path: Path) -> Bits:
+    """Inverse of `save`. Raises `InvalidFile` naming the file and the field that is wrong."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidFile(f"{path}: is not a bits.json: not UTF-8 text") from None
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidFile(f"{path}: is not a bits.json: not JSON") from None
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise InvalidFile(f"{path}: is not a bits.json; make one with the command allocate")
+    version = body.get("version")
+    if version != BITS_VERSION:
+        raise InvalidFile(f"{path}: version {version!r} of bits.json is unknown (known is {BITS_VERSION})")
+    try:
+        bits: Bits = _typed(Bits, {k: v for k, v in body.items() if k not in ("format", "version")}, "bits")
+    except (ValueError, InvalidWorkload) as error:
+        raise InvalidFile(f"{path}: {error}; make it again with the command allocate") from None
+    return bits
+
+
+def _typed(kind: Any, value: Any, place: str) -> Any:
+    """A dataclass, tuple or plain value from JSON, checked. Raises `ValueError`."""
+    if hasattr(kind, "__dataclass_fields__"):
+        if not isinstance(value, dict):
+            raise ValueError(f"{place} is not an object")
+        hints = get_type_hints(kind)
+        names = [f.name for f in fields(kind)]
+        if set(value) != set(names):
+            odd = sorted(set(value) ^ set(names))[0]
+            raise ValueError(f"{place}: '{odd}' is {'missing' if odd in names else 'unknown'}")
+        return kind(**{name: _typed(hints[name], value[name], f"{place}.{name}") for name in names})
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{place} is not a list")
+        inner = get_args(kind)[0]
+        return tuple(_typed(inner, item, f"{place}[{index}]") for index, item in enumerate(value))
+    options = get_args(kind) or (kind,)
+    if value is None and type(None) in options:
+        return None
+    plain = next(option for option in options if option is not type(None))
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not plain:
+        raise ValueError(f"{place} is not {_NAMES[plain]}")
+    if plain is float and not math.isfinite(value):
+        raise ValueError(f"{place} is not finite")
+    return value
+
+
+_NAMES = {float: "a number", int: "an integer", str: "a text", bool: "true or false"}
