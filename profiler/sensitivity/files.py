@@ -138,7 +138,7 @@ def _from_csv(text: str, place: str) -> Sensitivity:
 def _remarks(text: str, place: str) -> tuple[dict[str, str], int, str]:
     """What the lines ahead of the header say, their number, and the rest of the text."""
     remarks: dict[str, str] = {}
-    lines = text.splitlines(keepends=True) if "\n" not in text else re.findall(r"[^\n]*\n|[^\n]+$", text)
+    lines = io.StringIO(text, newline="").readlines()
     count = 0
     for line in lines:
         stripped = line.strip()
