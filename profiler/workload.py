@@ -559,10 +559,11 @@ class Network:
         """
         groups: dict[str, list[str]] = {}
         for layer in self.weighted_layers:
-            groups.setdefault(self._type_owner(layer.inputs[0]), []).append(layer.name)
+            groups.setdefault(self.type_owner(layer.inputs[0]), []).append(layer.name)
         return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
-    def _type_owner(self, tensor: str) -> str:
+    def type_owner(self, tensor: str) -> str:
+        """The tensor whose type it has: itself, or behind max pools the one ahead of them."""
         producer = self.producer(tensor)
         while producer is not None and producer.workload.op is Op.MAX_POOL:
             tensor = producer.inputs[0]

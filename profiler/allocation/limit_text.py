@@ -51,7 +51,9 @@ def parse_limit(quantity: Quantity, text: str) -> LimitText:
     unit = match[2]
     if not unit:
         if not 0 <= value <= 1:
-            raise ProfilerError(f"the limit of {quantity.value} is {text}: a number without unit is a fraction; {usage}")
+            raise ProfilerError(
+                f"the limit of {quantity.value} is {text}: a number without unit is a fraction; {usage}"
+            )
         return LimitText(quantity, fraction=value)
     if unit not in units:
         raise ProfilerError(f"the limit of {quantity.value} is '{text}': unknown unit '{unit}'; {usage}")
@@ -65,5 +67,7 @@ def parse_named_limit(text: str) -> LimitText:
     name, separator, value = text.partition("=")
     known = [quantity.value for quantity in Quantity]
     if not separator or name.strip() not in known:
-        raise ProfilerError(f"the limit '{text}' does not say what it limits; write NAME=VALUE, with {', '.join(known)}")
+        raise ProfilerError(
+            f"the limit '{text}' does not say what it limits; write NAME=VALUE, with {', '.join(known)}"
+        )
     return parse_limit(Quantity(name.strip()), value)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -22,7 +22,7 @@ import highspy
 import numpy as np
 import numpy.typing as npt
 
-from profiler.allocation.problem import Assignment, Problem, Quantity
+from profiler.allocation.problem import Assignment, Costs, Moment, Problem, Quantity
 
 _FEASIBILITY = 1e-9
 """Rows are scaled to a limit of 1; HiGHS accepts what exceeds it by no more."""
@@ -85,19 +85,18 @@ class Program:
         """A quantity that is a sum."""
         terms: Terms = {}
 
-        def add(column: int, costs: Mapping[Quantity, float]) -> None:
+        def add(column: int | None, costs: Costs) -> None:
             cost = costs.get(quantity, 0.0)
-            if cost:
+            if cost and column is not None:
                 terms[column] = terms.get(column, 0.0) + cost
 
         problem = self._problem
         for choice, levels in zip(problem.choices, self._x, strict=True):
             for level, column in levels.items() if choice.costs else ():
                 add(column, choice.costs[level])
-        for table, options in zip(problem.tables, self._z, strict=True):
-            for option, column in zip(table.options, options, strict=True):
-                if column is not None:
-                    add(column, option.costs)
+        for table, columns in zip(problem.tables, self._z, strict=True):
+            for option, share in zip(table.options, columns, strict=True):
+                add(share, option.costs)
         for sharing, pairs in zip(problem.sharings, self._k, strict=True):
             for pair, column in pairs.items():
                 add(column, sharing.copies[pair])
@@ -114,27 +113,30 @@ class Program:
 
     def moments(self) -> list[Terms]:
         """The bytes that are alive at each moment."""
-        return [self._alive(index) for index in range(len(self._problem.moments))]
+        return [self._alive(moment) for moment in self._problem.moments]
 
     def peak(self) -> tuple[Terms, list[tuple[Terms, float]]]:
         """The bytes at the worst moment as an objective, with the rows that make it so."""
         scale = max((value for terms in self.moments() for value in terms.values()), default=1.0)
         return {self._peak: scale}, [({**terms, self._peak: -scale}, 0.0) for terms in self.moments()]
 
-    def _alive(self, index: int) -> Terms:
-        moment, terms = self._problem.moments[index], Counter[int]()
-        for choice, sizes in moment.choices:
+    def _alive(self, moment: Moment) -> Terms:
+        terms: Terms = {}
+
+        def add(column: int | None, size: float) -> None:
+            if size and column is not None:
+                terms[column] = terms.get(column, 0.0) + size
+
+        for choice, by_level in moment.choices:
             for level, column in self._x[choice].items():
-                terms[column] += sizes[level]  # type: ignore[assignment]
-        for table, sizes in moment.options:
-            for option, column in enumerate(self._z[table]):
-                if column is not None:
-                    terms[column] += sizes[option]  # type: ignore[assignment]
+                add(column, by_level[level])
+        for table, by_option in moment.options:
+            for share, size in zip(self._z[table], by_option, strict=True):
+                add(share, size)
         for sharing, by_pair in moment.copies:
             for pair, size in by_pair.items():
-                if pair in self._k[sharing]:
-                    terms[self._k[sharing][pair]] += size  # type: ignore[assignment]
-        return dict(terms)
+                add(self._k[sharing].get(pair), size)
+        return terms
 
     # -- columns and rows -------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ def _problem(body: Any, stem: str) -> FileProblem:
         raise ValueError(f"two layers are called '{min(twice)}'")
     bits = tuple(int(name.removeprefix("int")) for name in precisions)
     groups = _groups(body.get("ties", []), len(layers))
-    choices = []
+    choices: list[Choice] = []
     choice_of = [0] * len(layers)
     for group in groups:
         for index in group:
@@ -98,7 +98,7 @@ def _precisions(first: Any) -> tuple[str, ...]:
     """Those that the first layer has a latency for, the widest first."""
     by_precision = first.get("latency_ms") if isinstance(first, dict) else None
     if not isinstance(by_precision, dict) or not by_precision:
-        raise ValueError("layer 0 has no latencies by precision ('latency_ms': {\"int8\": ..., \"int4\": ...})")
+        raise ValueError('layer 0 has no latencies by precision (\'latency_ms\': {"int8": ..., "int4": ...})')
     for name in by_precision:
         if not re.fullmatch(r"int([1-9]|[12][0-9]|3[0-2])", name):
             raise ValueError(f"layer 0: 'latency_ms': '{name}' is no precision; they are called int8, int4, ...")

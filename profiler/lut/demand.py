@@ -114,8 +114,8 @@ def implementations(network: Network, unit: Unit, precision_of: Mapping[str, Pre
         input_dtype, weight_dtype = dtype(layer.inputs[0]), precision_of[layer.inputs[0]].weight_dtype
         raw = KernelSpec(workload, input_dtype, DType.INT32, weight_dtype, epilogue=Epilogue.BIAS)
         if addition is None:
-            if layer.output in network.outputs and not layer.relu and not network.readers(layer.output):
-                return _plain(layer, raw)  # the logits: nothing would read them in fewer bits
+            if emits_logits(network, layer):
+                return _plain(layer, raw)  # nothing would read them in fewer bits
             return _plain(layer, replace(raw, output_dtype=dtype(layer.output), epilogue=_requant(layer)))
         assert unit.other is not None
         operand, output = dtype(unit.other), dtype(unit.output)
@@ -140,6 +140,16 @@ def implementations(network: Network, unit: Unit, precision_of: Mapping[str, Pre
     if op in (Op.AVG_POOL, Op.CONCAT):
         return _plain(layer, KernelSpec(workload, dtype(source), dtype(layer.output), epilogue=_requant(layer)))
     raise InvalidWorkload(f"layer '{layer.name}': {op.value} cannot be a layer of a network")
+
+
+def emits_logits(network: Network, layer: Layer) -> bool:
+    """Whether the layer hands out its accumulators, so that its output has no precision."""
+    return (
+        layer.workload.op.has_weights
+        and layer.output in network.outputs
+        and not layer.relu
+        and not network.readers(layer.output)
+    )
 
 
 def demand(network: Network, precisions: Sequence[Precision], *, mixed: bool) -> tuple[Demand, ...]:
@@ -188,12 +198,18 @@ def _shared(network: Network) -> set[str]:
     return {network.layer(name).inputs[0] for tie in network.ties() for name in tie}
 
 
-def conversions(network: Network, tensor: str, precisions: Sequence[Precision]) -> tuple[KernelSpec, ...]:
-    """The conversion kernels of a tensor between its types in those precisions, in both directions."""
+def conversion(network: Network, tensor: str, source: Precision, target: Precision) -> KernelSpec | None:
+    """The kernel that copies a tensor from one precision into another; None where both have the same type."""
     shape = network.tensor(tensor)
     workload = Workload(Op.CONVERT, network.batch, shape.height, shape.width, shape.channels, shape.channels)
-    dtypes = dict.fromkeys(p.activation_dtype(shape.signed) for p in precisions)
-    return distinct(KernelSpec(workload, a, b, epilogue=Epilogue.REQUANT) for a, b in permutations(dtypes, 2))
+    first, second = source.activation_dtype(shape.signed), target.activation_dtype(shape.signed)
+    return None if first is second else KernelSpec(workload, first, second, epilogue=Epilogue.REQUANT)
+
+
+def conversions(network: Network, tensor: str, precisions: Sequence[Precision]) -> tuple[KernelSpec, ...]:
+    """The conversion kernels of a tensor between its types in those precisions, in both directions."""
+    pairs = permutations(precisions, 2)
+    return distinct(spec for a, b in pairs if (spec := conversion(network, tensor, a, b)) is not None)
 
 
 def _plain(layer: Layer, spec: KernelSpec) -> tuple[Implementation, ...]:
