@@ -48,7 +48,7 @@ class Calibration:
 
 
 def calibrate(points: Sequence[EndToEnd]) -> Calibration:
-    """Raises `ValueError` where the measurements contradict the model: a network that gets no slower with its kernels."""
+    """Raises `ValueError` where a network gets no slower with its kernels, which contradicts the model."""
     sums = np.array([point.lut_sum_s for point in points])
     latencies = np.array([point.latency_s for point in points])
     if len(set(sums.tolist())) > 1:
@@ -62,8 +62,8 @@ def calibrate(points: Sequence[EndToEnd]) -> Calibration:
 
 
 def read_end_to_end(path: Path, network: str, batch: int, fingerprint: str) -> tuple[EndToEnd, ...]:
-    """The measurements of that network on that instrument. Raises `InvalidFile` naming the line that is wrong, and for a
-    file that holds none of them."""
+    """The measurements of that network on that instrument. Raises `InvalidFile` naming the line that is wrong, and for
+    a file that holds none of them."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:

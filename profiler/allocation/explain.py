@@ -33,7 +33,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """To the next allocation: ``taken`` more of the quantity (negative: less), ``sensitivity`` more (negative: less)."""
+    """To the next allocation: how much more of the quantity and of the sensitivity it takes (negative: less)."""
 
     taken: float
     sensitivity: float

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from profiler.allocation.milp import Outcome
 from profiler.allocation.problem import Limit, Quantity
-from profiler.allocation.solve import TOLERANCE, OutOfTimeError, Solution, Solver
+from profiler.allocation.solve import OutOfTimeError, Solution, Solver
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,7 @@ def _all(solver: Solver, quantity: Quantity, limits: Sequence[Limit]) -> Iterato
     point = solver.solve(limits)
     while point is not None:
         yield point
-        taken = point.totals[quantity]
-        most = taken * (1 - 10 * TOLERANCE)
-        if not most < taken:  # nothing is less than zero
-            return
-        point = solver.solve([*kept, Limit(quantity, most)])
+        point = solver.solve_below(quantity, point.totals[quantity], kept)
 
 
 def _some(solver: Solver, quantity: Quantity, limits: Sequence[Limit], steps: int) -> Iterator[Solution]:

@@ -62,6 +62,11 @@ class Solver:
         answer = self._tidied(answer, rows, limits)
         return self._solution(answer, bound, outcome, time.perf_counter() - began)
 
+    def solve_below(self, quantity: Quantity, value: float, limits: Sequence[Limit]) -> Solution | None:
+        """The best one that takes less of a quantity than that value, by more than can be told apart."""
+        most = value * (1 - 10 * TOLERANCE)
+        return self.solve([*limits, Limit(quantity, most)]) if most < value else None
+
     def least(self, quantity: Quantity, limits: Sequence[Limit], better_than: float | None = None) -> Assignment | None:
         """The assignment that takes least of a quantity, within the limits; ``better_than``: with a lower sensitivity
         than that. None where there is none. Raises `OutOfTimeError`."""

@@ -40,7 +40,8 @@ class SharedTensor:
 class TensorChoices:
     """``of_layer`` : index of the choice of each layer with weights. ``of_tensor`` : of each tensor, that of its
     storage; tensors inside of a fused pair and accumulators that are handed out have none. ``shared`` belongs to
-    ``sharings``, one by one. ``tied`` : groups of layers that share a choice for want of a price of the conversions between them."""
+    ``sharings``, one by one. ``tied`` : groups of layers that share a choice for want of a price of the conversions
+    between them."""
 
     choices: tuple[Choice, ...]
     of_layer: Mapping[str, int]
