@@ -104,8 +104,8 @@ def _print(result: SensitivityResult) -> None:
     from profiler.cli.tables import table_console
 
     table, console = result.sensitivity, table_console()
-    title = f"{result.network}: {table.method}"
-    view = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    console.print(f"{escape(result.network)}: {escape(table.method)}", soft_wrap=True)
+    view = Table(box=None, pad_edge=False)
     view.add_column("layer", overflow="fold")
     columns = ["weights", *(p.upper() for p in table.precisions)]
     if result.traces:

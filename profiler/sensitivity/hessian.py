@@ -201,7 +201,28 @@ def _gradients(value: Any, weights: Mapping[str, Any]) -> list[Any]:
             f"the loss does not depend on the weights of {len(unused)} layers, first '{unused[0]}': does the model's "
             "forward pass use them?"
         )
+    if _ends_in_error(gradients):
+        raise ProfilerError(
+            "torch cannot differentiate the loss twice: an operator in it is once_differentiable, and its second "
+            "derivative would count as zero"
+        )
     return list(gradients)
+
+
+def _ends_in_error(gradients: Sequence[Any]) -> bool:
+    """Whether a graph holds torch's mark of an operator that can be differentiated once only. Nothing behind it leads
+    to the weights, so torch would not run it, and find no dependence instead of an error."""
+    ahead = [gradient.grad_fn for gradient in gradients]
+    seen = set()
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            return True
+        seen.add(node)
+        ahead.extend(following for following, _ in node.next_functions)
+    return False
 
 
 def _products(gradients: Sequence[Any], weights: Mapping[str, Any], seed: int, *, last: bool) -> list[float]:

@@ -95,15 +95,14 @@ def load_hook(path: Path, needed: tuple[str, ...] = tuple(_MUST)) -> Hook:
     try:
         with _users_code(path, ""):
             spec.loader.exec_module(module)
+        missing = [_MUST[name] for name in needed if not callable(getattr(module, name, None))]
+        if missing:
+            raise ProfilerError(f"{path}: defines no function {', '.join(missing)}")
     except ProfilerError:
-        if before is None:
-            del sys.modules[_MODULE]
-        else:
+        del sys.modules[_MODULE]
+        if before is not None:
             sys.modules[_MODULE] = before
         raise
-    missing = [_MUST[name] for name in needed if not callable(getattr(module, name, None))]
-    if missing:
-        raise ProfilerError(f"{path}: defines no function {', '.join(missing)}")
     return Hook(path, module)
 
 

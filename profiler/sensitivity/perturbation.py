@@ -113,4 +113,5 @@ def _scales_and_errors(rows: Reals, bits: int, clipping: Clipping) -> tuple[Real
         found_errors = squared_errors(magnitudes, found, top)
         better = found_errors < errors
         scales, errors = np.where(better, found, scales), np.where(better, found_errors, errors)
-    return scales * largest, errors * largest * largest
+    with np.errstate(over="ignore"):  # an infinite error is refused where it becomes a cost
+        return scales * largest, errors * largest * largest
