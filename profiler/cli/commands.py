@@ -10,7 +10,15 @@ import typer
 from typer.core import TyperGroup
 
 from profiler import __version__
-from profiler.cli import Interrupted, bundle_commands, json_text, predictor_commands, sample_command, tables
+from profiler.cli import (
+    Interrupted,
+    bundle_commands,
+    export_commands,
+    json_text,
+    predictor_commands,
+    sample_command,
+    tables,
+)
 from profiler.cli.arguments import (
     Batch,
     Cache,
@@ -58,6 +66,7 @@ lut_app = typer.Typer(name="lut", help="Look after LUT files.", no_args_is_help=
 app.add_typer(lut_app)
 bundle_commands.register(app)
 predictor_commands.register(app)
+export_commands.register(app)
 sample_command.register(app)
 
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]

@@ -60,7 +60,8 @@ class Node:
     activations only; constants are spent on the other fields. ``in_channels`` is what the weights ask for.
     ``constant_shape`` belongs to FOLD (or ``in_channels``, where the constants are one per channel by definition),
     ``target`` (batch left out, -1 for a free extent) to RESHAPE, ``reason`` to UNSUPPORTED. ``clamped``: the operator
-    is a quantized one, and the type that it stores holds nothing below zero.
+    is a quantized one, and the type that it stores holds nothing below zero. ``stands_for`` is set where an operator
+    became several nodes and this one's output has no name in the file: that of the operator's output.
     """
 
     label: str
@@ -77,6 +78,12 @@ class Node:
     target: tuple[int, ...] = ()
     reason: str = ""
     clamped: bool = False
+    stands_for: str = ""
+
+    @property
+    def operator_output(self) -> str:
+        """The first output of the operator in the file."""
+        return self.stands_for or self.outputs[0]
 
 
 @dataclass(frozen=True)

@@ -179,8 +179,9 @@ def _reduce_mean(model: Model, operator: Operator) -> list[Node]:
     if operator.get("keepdims", 1):
         return _node(model, operator, Kind.AVG_POOL, operator.input(0), window=Adaptive((1, 1)))
     pooled = replace(operator, outputs=(f"{operator.outputs[0]} before it is flattened",))
+    stands = {"label": operator.label, "stands_for": operator.outputs[0]}
     return [
-        *_node(model, pooled, Kind.AVG_POOL, operator.input(0), window=Adaptive((1, 1)), label=operator.label),
+        *_node(model, pooled, Kind.AVG_POOL, operator.input(0), window=Adaptive((1, 1)), **stands),
         *_node(model, operator, Kind.RESHAPE, pooled.outputs[0], target=(-1,)),
     ]
 

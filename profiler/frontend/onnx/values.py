@@ -168,7 +168,8 @@ def _dequantize(values: Values, operator: Operator, inputs: list[Array | None]) 
         taken = np.arange(source.shape[axis]) // block
         factors = np.take(scale, taken, axis).astype(np.float64)
         offsets = 0.0 if zero_point is None else np.take(zero_point, taken, axis).astype(np.float64)
-        return (source.astype(np.float64) - offsets) * factors
+        blocks: Array = (source.astype(np.float64) - offsets) * factors
+        return blocks
     return dequantized(source, scale, zero_point, axis)
 
 

@@ -156,7 +156,7 @@ def _mean(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
     if a["keepdim"]:
         return pooled
     raw = f"{fx.name} before it is flattened"
-    return [replace(pooled[0], outputs=(raw,)), values.node(fx, Kind.RESHAPE, (raw,), target=(-1,))]
+    return [replace(pooled[0], outputs=(raw,), stands_for=fx.name), values.node(fx, Kind.RESHAPE, (raw,), target=(-1,))]
 
 
 def _relu(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:

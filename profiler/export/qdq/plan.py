@@ -1,0 +1,80 @@
+"""Which values of the model are quantized, and for whom: the bits, laid on the operators that the layers came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from profiler.allocation.bits_file import Bits
+from profiler.frontend.lowering import Origin
+from profiler.workload import DType, Layer, Network, Op, Precision
+
+_READERS = (Op.CONV2D, Op.DENSE, Op.ADD, Op.AVG_POOL, Op.CONCAT)
+"""What reads quantized activations. Not a max pool, which commutes with their quantization."""
+
+
+@dataclass(frozen=True)
+class FoldedLayer:
+    """A layer with weights: its operator's output in the model, and (input, output) of those folded into it."""
+
+    name: str
+    op: Op
+    output: str
+    folds: tuple[tuple[str, str], ...]
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Read:
+    """A value of the model that an operator reads quantized; ``output`` is the operator's."""
+
+    value: str
+    dtype: DType
+    output: str
+
+
+@dataclass(frozen=True)
+class QdqPlan:
+    layers: tuple[FoldedLayer, ...]
+    reads: tuple[Read, ...]
+
+
+def planned(network: Network, origins: Sequence[Origin], bits: Bits) -> QdqPlan:
+    """``origins`` are those of the network's layers, in their order."""
+    layers = tuple(
+        FoldedLayer(
+            name=layer.name,
+            op=layer.workload.op,
+            output=origin.node.outputs[0],
+            folds=tuple((fold.inputs[0], fold.outputs[0]) for fold in origin.folds),
+            precision=bits.precision_of(layer.name),
+        )
+        for layer, origin in zip(network.layers, origins, strict=True)
+        if layer.workload.op.has_weights
+    )
+    reads = [
+        read
+        for layer, origin in zip(network.layers, origins, strict=True)
+        if layer.workload.op in _READERS
+        for read in _reads(network, layer, origin, bits)
+    ]
+    return QdqPlan(layers, tuple(dict.fromkeys(reads)))
+
+
+def _reads(network: Network, layer: Layer, origin: Origin, bits: Bits) -> Iterator[Read]:
+    for name, value in zip(layer.inputs, origin.reads, strict=True):
+        tensor = network.tensor(name)
+        has_weights = layer.workload.op.has_weights
+        precision = bits.precision_of(layer.name) if has_weights else _stored(network, name, bits)
+        if precision is not None:
+            yield Read(value, precision.activation_dtype(tensor.signed), origin.node.operator_output)
+
+
+def _stored(network: Network, tensor: str, bits: Bits) -> Precision | None:
+    """In which precision it lies in memory; a max pool keeps that of its input. None where that was no choice."""
+    stored = {entry.name: Precision.parse(entry.precision) for entry in bits.tensors}
+    producer = network.producer(tensor)
+    while tensor not in stored and producer is not None and producer.workload.op is Op.MAX_POOL:
+        tensor = producer.inputs[0]
+        producer = network.producer(tensor)
+    return stored.get(tensor)
