@@ -71,3 +71,20 @@ def parse_named_limit(text: str) -> LimitText:
             f"the limit '{text}' does not say what it limits; write NAME=VALUE, with {', '.join(known)}"
         )
     return parse_limit(Quantity(name.strip()), value)
+
+
+def amount_text(quantity: Quantity, amount: float) -> str:
+    """For people, with enough digits to type it in again as a limit that holds."""
+    if quantity is Quantity.LATENCY:
+        return _with_unit(amount, _UNITS[quantity])
+    if quantity is Quantity.ENERGY:
+        return _with_unit(amount, _UNITS[quantity])
+    if quantity is Quantity.BOPS:
+        return _with_unit(amount, _DECIMAL)
+    return _with_unit(amount, {unit: factor for unit, factor in _BYTES.items() if "i" not in unit})
+
+
+def _with_unit(amount: float, units: Mapping[str, float]) -> str:
+    fitting = [(factor, unit) for unit, factor in units.items() if abs(amount) >= factor]
+    factor, unit = max(fitting, default=(min(units.values()), min(units, key=lambda u: units[u])))
+    return f"{amount / factor:.5g} {unit}".rstrip()

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from profiler import __version__
 from profiler.cli import (
     Interrupted,
+    allocate_command,
     bundle_commands,
     export_commands,
     json_text,
@@ -68,6 +69,7 @@ bundle_commands.register(app)
 predictor_commands.register(app)
 export_commands.register(app)
 sample_command.register(app)
+allocate_command.register(app)
 
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
 

@@ -1,0 +1,18 @@
+"""Bit allocation: the precision of each layer, of least sensitivity within limits, as an integer linear program.
+
+- `problem`          choices, tables, sharings, limits; what an assignment costs
+- `milp`             the problem as columns and rows, and HiGHS
+- `solve`            the best assignment within limits; the ends of a fraction
+- `pareto`           the front of sensitivity against a quantity
+- `explain`          which limit cannot be met, which ones bind, what would change next
+- `limit_text`       limits as a user writes them
+- `problem_file`     a problem as a JSON file, as HAWQ-V3's was published
+- `freedom`          what may be chosen for a network
+- `price`            what a kernel costs
+- `tensor_choices`   the choices of a network
+- `unit_tables`      what its units cost
+- `live_tensors`     the memory of its activations
+- `network_problem`  all of these as a problem
+- `calibration`      from the sum of the kernels to the latency of the network
+- `bits_file`        bits.json
+"""

@@ -1,0 +1,257 @@
+"""From a network, a LUT, sensitivities and limits to the bits of each layer, with the reasons."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiler.allocation import bits_file, explain, pareto
+from profiler.allocation.bits_file import Bits, LimitReached
+from profiler.allocation.calibration import Calibration, calibrate, read_end_to_end
+from profiler.allocation.freedom import Freedom, freedom
+from profiler.allocation.limit_text import LimitText
+from profiler.allocation.milp import Outcome
+from profiler.allocation.network_problem import NetworkProblem, network_problem
+from profiler.allocation.problem import Limit, Quantity
+from profiler.allocation.solve import OutOfTimeError, Solution, Solver
+from profiler.allocation.tensor_choices import SensitivityOf
+from profiler.allocation_stages import outcome
+from profiler.allocation_stages.layer_prices import layer_prices
+from profiler.allocation_stages.limits_missed import missed_text
+from profiler.allocation_stages.notes import notes
+from profiler.allocation_stages.prices import PriceList, price_list, rows_of
+from profiler.allocation_stages.result import Allocation, Ends, FrontResult, Point
+from profiler.allocation_stages.sensitivity_source import sensitivity_of
+from profiler.allocation_stages.which_lut import LutChoice, which_lut
+from profiler.errors import InvalidFile, OutputError, ProfilerError
+from profiler.frontend import load_network
+from profiler.lut.store import read
+from profiler.output_folder import require_writable
+from profiler.predictor import model_file
+from profiler.record import CacheMode
+from profiler.sensitivity.table import Sensitivity
+from profiler.targets import default_batch
+from profiler.workload import INT4, INT8, Network, Precision
+
+
+@dataclass(frozen=True)
+class AllocateRequest:
+    """What a user asks for. Either ``lut`` or ``device`` says where latencies come from; ``sensitivity`` is a file, a
+    method or None (see `sensitivity_of`). ``keep`` and ``forbid`` are those of `freedom`. ``only_priced`` None: as the
+    table is. ``front`` is the quantity of a Pareto front (within the limits of all others), of ``points`` limits, or
+    exact. ``end_to_end`` is a file of
+    measurements of the whole network. Nothing is written without ``out``."""
+
+    model: str
+    lut: Path | None = None
+    device: str = "auto"
+    folder: Path = Path()
+    sensitivity: str | None = None
+    limits: tuple[LimitText, ...] = ()
+    precisions: tuple[Precision, ...] = (INT8, INT4)
+    keep: tuple[str, ...] = ("first", "last")
+    forbid: tuple[str, ...] = ()
+    only_priced: bool | None = None
+    predictor: Path | None = None
+    confidence: float | None = None
+    end_to_end: Path | None = None
+    batch: int | None = None
+    threads: int | None = None
+    cache_mode: CacheMode | None = None
+    front: Quantity | None = None
+    points: int | None = None
+    gap: float = 0.0
+    time_limit_s: float | None = None
+    skip_unsupported: bool = False
+    out: Path | None = None
+
+
+def allocate(request: AllocateRequest) -> Allocation:
+    """Raises `ProfilerError` for whatever the user can mend; of limits that cannot be met it says which, and the best
+    that can be."""
+    began = time.perf_counter()
+    _require_output(request.out)
+    if request.confidence is not None and not 0 < request.confidence < 1:
+        raise ProfilerError(
+            f"a confidence lies between 0 and 1, for instance 0.95, and {request.confidence:g} does not"
+        )
+    table = LutChoice(request.lut) if request.lut is not None else which_lut(request.device, request.folder)
+    rows, _ = rows_of(read(table.path), table.path, request.threads, request.cache_mode)
+    batch = request.batch or default_batch(not rows[0].device.startswith("cpu"))
+    network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
+    only_priced = table.partial if request.only_priced is None else request.only_priced
+    free = freedom(network, request.precisions, request.keep, request.forbid, only_priced)
+    sensitivity = sensitivity_of(request.sensitivity, request.model, network, free.precisions)
+    model = model_file.load(request.predictor)[0] if request.predictor is not None else None
+    priced = price_list(network, free.precisions, rows, model, request.confidence)
+    problem = network_problem(
+        network,
+        priced.prices,
+        _costs(sensitivity, network, free),
+        free,
+        limits_memory=any(limit.quantity is Quantity.MEMORY for limit in request.limits),
+    )
+    calibration = _calibration(request, network, priced)
+    solver = Solver(problem.problem, request.gap, request.time_limit_s)
+    asked = dict.fromkeys((Quantity.LATENCY, *(limit.quantity for limit in request.limits)))
+    if Quantity.ENERGY in asked or request.front is Quantity.ENERGY:
+        _require_energy(problem)
+    ends = tuple(_ends(solver, quantity) for quantity in asked)
+    limits = [_limit(text, ends, calibration) for text in request.limits]
+    solution = solver.solve(limits)
+    if solution is None:
+        raise ProfilerError(missed_text(explain.unmet(solver, limits), calibration))
+    bits = _bits(request, table, problem, solution, priced, sensitivity, limits, calibration)
+    bindings, late = _bindings(solver, limits, solution)
+    front = None
+    if request.front is not None:
+        others = [limit for limit in limits if limit.quantity is not request.front]
+        front = _front(pareto.front(solver, request.front, others, request.points), problem, priced)
+    if request.out is not None:
+        bits_file.save(request.out, bits)
+    return Allocation(
+        bits=bits,
+        widest=free.precisions[0].name,
+        narrowest=free.precisions[-1].name,
+        ends=ends,
+        bindings=bindings,
+        fractions={text.quantity: text.fraction for text in request.limits if text.fraction is not None},
+        not_worth=tuple(p for p in layer_prices(problem, priced) if p.verdict != "faster"),
+        front=front,
+        out=request.out,
+        seconds=time.perf_counter() - began,
+        notes=tuple(notes(table, problem, priced, sensitivity, calibration, ends[0], late)),
+    )
+
+
+# -- before the search -----------------------------------------------------------------------------------------------
+
+
+def _require_output(out: Path | None) -> None:
+    """Ahead of the work: a file of another kind is not replaced."""
+    if out is None:
+        return
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; name a file")
+    if out.exists() and not bits_file.is_bits(out):
+        raise OutputError(f"{out}: is there and is not a bits.json, which would replace it; name another file")
+    require_writable(out.parent)
+
+
+def _costs(sensitivity: Sensitivity, network: Network, free: Freedom) -> SensitivityOf:
+    """Layers without a choice need no entry."""
+    choosing = [layer.name for layer in network.weighted_layers if len(free.levels(layer.name)) > 1]
+    needed = [(name, free.precisions[level].name) for name in choosing for level in free.levels(name)]
+    sensitivity.check(network, needed)
+
+    def cost(layer: str, precision: str) -> float:
+        listed = layer in sensitivity and precision in sensitivity.layer(layer).cost
+        return sensitivity.of(layer, precision) if listed else 0.0
+
+    return cost
+
+
+def _calibration(request: AllocateRequest, network: Network, priced: PriceList) -> Calibration | None:
+    if request.end_to_end is None:
+        return None
+    points = read_end_to_end(request.end_to_end, network.name, network.batch, priced.origin.fingerprint)
+    try:
+        return calibrate(points)
+    except ValueError as error:
+        raise InvalidFile(f"{request.end_to_end}: {error}") from None
+
+
+def _require_energy(problem: NetworkProblem) -> None:
+    if not problem.has_energy:
+        raise ProfilerError(
+            "the energy of some kernels is not known (energy_j is empty in the LUT, and no model predicts it), so it"
+            " can be no limit; leave it out, or profile on a device with an energy counter"
+        )
+
+
+def _ends(solver: Solver, quantity: Quantity) -> Ends:
+    least = solver.least(quantity, ())
+    assert least is not None  # what is uniform is possible
+    return Ends(
+        quantity, solver.end(quantity, narrow=True), solver.end(quantity, narrow=False), solver.total(least, quantity)
+    )
+
+
+def _limit(text: LimitText, ends: Sequence[Ends], calibration: Calibration | None) -> Limit:
+    """A fraction as in HAWQ-V3; an amount of latency is that of the network, where it is known how to get there."""
+    if text.fraction is not None:
+        end = next(end for end in ends if end.quantity is text.quantity)
+        return Limit(text.quantity, end.narrow + text.fraction * (end.wide - end.narrow))
+    assert text.amount is not None
+    if text.quantity is Quantity.LATENCY and calibration is not None:
+        return Limit(text.quantity, calibration.sum_s(text.amount))
+    return Limit(text.quantity, text.amount)
+
+
+# -- after it --------------------------------------------------------------------------------------------------------
+
+
+def _bits(
+    request: AllocateRequest,
+    table: LutChoice,
+    problem: NetworkProblem,
+    solution: Solution,
+    priced: PriceList,
+    sensitivity: Sensitivity,
+    limits: Sequence[Limit],
+    calibration: Calibration | None,
+) -> Bits:
+    found, totals = solution.assignment, solution.totals
+    return Bits(
+        network=problem.network.name,
+        batch=problem.network.batch,
+        layers=outcome.layer_bits(problem, found),
+        tensors=outcome.tensor_bits(problem, found),
+        conversions=outcome.tensor_conversions(problem, found),
+        separate=outcome.separate_additions(problem, found),
+        limits=tuple(LimitReached(limit.quantity.value, limit.most, totals[limit.quantity]) for limit in limits),
+        sensitivity=solution.sensitivity,
+        sensitivity_source=sensitivity.method,
+        bound=solution.bound,
+        gap=solution.gap,
+        status=solution.outcome.value,
+        latency=outcome.latency_parts(problem, found, priced, request.confidence, calibration),
+        size_bytes=totals[Quantity.SIZE],
+        bops=totals[Quantity.BOPS],
+        activation_bytes=totals[Quantity.MEMORY],
+        energy_j=outcome.energy_j(problem, found, priced),
+        device=priced.origin.device,
+        device_name=priced.origin.device_name,
+        fingerprint=priced.origin.fingerprint,
+        lut=table.path.name,
+    )
+
+
+def _bindings(solver: Solver, limits: Sequence[Limit], solution: Solution) -> tuple[tuple[explain.Binding, ...], bool]:
+    """And whether there was no time for them."""
+    if solution.outcome is not Outcome.OPTIMAL:
+        return (), bool(limits)
+    try:
+        return explain.bindings(solver, limits, solution), False
+    except OutOfTimeError:
+        return (), True
+
+
+def _front(front: pareto.Front, problem: NetworkProblem, priced: PriceList) -> FrontResult:
+    points = []
+    for point in front.points:
+        layers = outcome.layer_bits(problem, point.assignment)
+        points.append(
+            Point(
+                sensitivity=point.sensitivity,
+                latency_s=outcome.latency_parts(problem, point.assignment, priced, None, None).total_s,
+                size_bytes=point.totals[Quantity.SIZE],
+                bops=point.totals[Quantity.BOPS],
+                activation_bytes=point.totals[Quantity.MEMORY],
+                energy_j=outcome.energy_j(problem, point.assignment, priced),
+                precisions=tuple(layer.precision for layer in layers),
+            )
+        )
+    return FrontResult(front.quantity, tuple(points), front.exact, front.complete)

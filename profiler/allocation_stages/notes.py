@@ -1,0 +1,58 @@
+"""What a reader of an allocation should know first, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from profiler.allocation.calibration import Calibration
+from profiler.allocation.network_problem import NetworkProblem
+from profiler.allocation_stages.prices import PriceList
+from profiler.allocation_stages.result import Ends
+from profiler.allocation_stages.which_lut import LutChoice
+from profiler.sensitivity.table import Sensitivity
+
+
+def notes(
+    table: LutChoice,
+    problem: NetworkProblem,
+    priced: PriceList,
+    sensitivity: Sensitivity,
+    calibration: Calibration | None,
+    latency: Ends,
+    late: bool,
+) -> Iterator[str]:
+    """``latency`` : its ends; ``late`` : there was no time for explanations."""
+    network = problem.network
+    if table.note:
+        yield table.note
+    if network.skipped:
+        yield f"left out of the network: {', '.join(network.skipped)}"
+    if problem.unpriced:
+        yield f"without any price, not in the latency: {', '.join(problem.unpriced)}"
+    if priced.kernel_only:
+        yield "latencies are those of bare kernels: without bias, requantization, ReLU and additions"
+    if problem.gaps:
+        missing, of = sum(gap[1] for gap in problem.gaps), sum(gap[2] for gap in problem.gaps)
+        yield (
+            f"{missing} combinations of neighbouring precisions (of {of}, in {len(problem.gaps)} layers) have no price "
+            "and cannot be chosen; measure them (profile without --no-mixed), or predict them (--predictor)"
+        )
+    for names in problem.choices.tied:
+        yield f"tied, since no conversion between them has a price: {', '.join(names)}"
+    fixed = [name for name in (layer.name for layer in network.weighted_layers) if name not in sensitivity]
+    if fixed:
+        yield f"no sensitivity is listed for {', '.join(fixed)}, which stay as they are: counted as zero"
+    if priced.predicted_ends:
+        yield (
+            "fewer kernels are predicted than the interval of a sum was calibrated with: the upper end of each one's "
+            "own interval counts against the limit"
+        )
+    if calibration is not None:
+        yield (
+            f"network latency = {calibration.offset_s:.3g} s + {calibration.slope:.3f} x the sum of its kernels, by "
+            f"{calibration.points} end-to-end measurements (off by at most {calibration.worst:.1%})"
+        )
+    if latency.narrow >= latency.wide:
+        yield "the network is no faster in its narrowest precision than in its widest, as this device goes"
+    if late:
+        yield "the time limit left no time to say which limits bind"

@@ -1,0 +1,102 @@
+"""The files of a Pareto front: CSV, and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from profiler.allocation.problem import Quantity
+from profiler.allocation_stages.result import Allocation, FrontResult, Point
+from profiler.errors import OutputError
+from profiler.output_folder import require_writable, write_whole
+from profiler.report.front import FORMATS, FigurePoint, FrontFigure
+
+_COLUMNS = ("sensitivity", "latency_s", "size_bytes", "bops", "activation_bytes", "energy_j")
+_AXES = {
+    Quantity.LATENCY: (1e-3, "latency (ms)"),
+    Quantity.SIZE: (1e6, "size of the weights (MB)"),
+    Quantity.BOPS: (1e9, "bit operations of an image (10^9)"),
+    Quantity.ENERGY: (1e-3, "energy of a batch (mJ)"),
+    Quantity.MEMORY: (1e6, "peak of live activations (MB)"),
+}
+
+
+def require(table: Path | None, plot: Path | None) -> None:
+    """Ahead of the work. Raises `OutputError` for what cannot be written, and a file that something else would lose."""
+    if plot is not None and plot.suffix.lower().removeprefix(".") not in FORMATS:
+        raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
+    for path in (table, plot):
+        if path is not None and path.is_dir():
+            raise OutputError(f"{path}: is a folder; name a file")
+        if path is not None:
+            require_writable(path.parent)
+    if table is not None and table.exists():
+        with table.open("rb") as file:
+            if not file.read(64).startswith(",".join(_COLUMNS[:3]).encode()):
+                raise OutputError(f"{table}: is there and is not a front, which would replace it; name another file")
+
+
+def write(allocation: Allocation, table: Path | None, plot: Path | None) -> None:
+    """What was asked for, each in one step."""
+    front = allocation.front
+    if front is None:
+        return
+    if table is not None:
+        write_whole(table, to_csv(front, [layer.name for layer in allocation.bits.layers]).encode())
+    if plot is not None:
+        from profiler.report.front_figure import render  # matplotlib takes a second to import
+
+        write_whole(plot, render(_figure(allocation, front), plot.suffix.lower().removeprefix(".")))
+
+
+def to_csv(front: FrontResult, layers: list[str]) -> str:
+    """A line per point, from the least to the most sensitive one; a column per layer."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*_COLUMNS, *layers))
+    for point in front.points:
+        values = ("" if (value := getattr(point, name)) is None else repr(value) for name in _COLUMNS)
+        writer.writerow((*values, *point.precisions))
+    return text.getvalue()
+
+
+def _figure(allocation: Allocation, front: FrontResult) -> FrontFigure:
+    bits = allocation.bits
+    unit, axis = _AXES[front.quantity]
+
+    def drawn(point: Point) -> FigurePoint:
+        return FigurePoint(point.sensitivity, _amount(point, front.quantity) / unit, point.precisions)
+
+    chosen_precisions = tuple(layer.precision for layer in bits.layers)
+    points = tuple(map(drawn, front.points))
+    levels = []
+    for end in allocation.ends:
+        if end.quantity is front.quantity:
+            narrowest, widest = allocation.narrowest.upper(), allocation.widest.upper()
+            names = (f"all {narrowest}", "0.25", "0.5", "0.75", f"all {widest}")
+            levels = [
+                (name, (end.narrow + fraction * (end.wide - end.narrow)) / unit)
+                for name, fraction in zip(names, (0.0, 0.25, 0.5, 0.75, 1.0), strict=True)
+            ]
+    only = " (bare kernels)" if bits.latency.kernel_only and front.quantity is Quantity.LATENCY else ""
+    return FrontFigure(
+        title=f"{bits.network}, batch {bits.batch}, {bits.device_name}",
+        axis=f"{axis}{only}",
+        layers=tuple(layer.name for layer in bits.layers),
+        points=points,
+        chosen=next((point for point in points if point.precisions == chosen_precisions), None),
+        levels=tuple(levels),
+    )
+
+
+def _amount(point: Point, quantity: Quantity) -> float:
+    amount = {
+        Quantity.LATENCY: point.latency_s,
+        Quantity.SIZE: point.size_bytes,
+        Quantity.BOPS: point.bops,
+        Quantity.ENERGY: point.energy_j,
+        Quantity.MEMORY: point.activation_bytes,
+    }[quantity]
+    assert amount is not None  # the front is of a quantity that is known
+    return amount
