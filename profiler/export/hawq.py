@@ -55,6 +55,8 @@ def source_text(bits: Bits, scheme: str) -> str:
     is written for both of HAWQ's variants, which differ in a stride only. Raises `UnsupportedModel` for a network that
     HAWQ does not have, and for bits that it cannot express.
     """
+    if not scheme.isprintable():
+        raise UnsupportedModel(f"the scheme's name {scheme!r} cannot be printed; name the file otherwise")
     precisions = {_plain(layer.name): bits.precision_of(layer.name) for layer in bits.layers}
     archs, entries = _network_of(bits.network, set(precisions))
     lines = [

@@ -151,6 +151,11 @@ def test_other_networks_are_refused() -> None:
     assert all(name in str(caught.value) for name in KNOWN)
 
 
+def test_a_scheme_cannot_end_its_comment() -> None:
+    with pytest.raises(UnsupportedModel, match="cannot be printed"):
+        source_text(bits_of(load_network("resnet18", 1)), "mine\nimport os")
+
+
 def test_its_own_file_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "bits.py"
     path.write_text(source_text(bits_of(load_network("resnet18", 1)), "mine"))

@@ -323,6 +323,7 @@ def test_old_models_are_upgraded_and_their_inputs_cleaned(tmp_path: Path) -> Non
     x = images(1, 3, 6, 6)
     made = exported(model, inputs={"x": x})
     assert made.upgraded_from == 9
+    assert "BatchNormalization" not in ops(made.proto)
     assert [entry.name for entry in made.proto.graph.input] == ["x"]
     np.testing.assert_allclose(run(made.proto, {"x": x})[0], run(str(model), {"x": x})[0], atol=0.2)
 
@@ -499,6 +500,8 @@ def test_external_data_in_and_out(tmp_path: Path) -> None:
     assert model_file.is_export(out)
     assert not model_file.is_export(TINY[0])
     assert not model_file.is_export(out.with_name("big.onnx.data"))
+    out.unlink()
+    _refused(lambda: model_file.write(made.proto, out, external_above=100), "is there without the model")
     (model.parent / "w.bin").unlink()
     _refused(lambda: exported(model, inputs=inputs), "w.bin")
 
@@ -507,6 +510,27 @@ def test_the_same_bits_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         model_file.write(exported(TINY[1], ["fc"], feed(TINY[1])).proto, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4))
+def test_damaged_models_never_surprise(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[float, int]]
+) -> None:
+    content = bytearray(TINY[1].read_bytes())
+    for place, bits in flips:
+        content[int(place * len(content))] ^= bits
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "m.onnx").write_bytes(content)
+    refusal = ""
+    try:
+        network = load_network(str(folder / "m.onnx"), 1, skip_unsupported=True)
+        made = quantized_model(folder / "m.onnx", bits_of(network), None)
+        model_file.write(made.proto, folder / "out.onnx")
+    except ProfilerError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert (folder / "out.onnx").exists() != bool(refusal)
 
 
 def test_a_model_that_the_checker_refuses_is_not_written(tmp_path: Path) -> None:

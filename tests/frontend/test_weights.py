@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.errors import UnsupportedModel
+from profiler.errors import InvalidWorkload, UnsupportedModel
 from profiler.frontend import load_network, network_file
 from profiler.frontend.weights import LayerWeights, load_weights
 from profiler.workload import Network, Workload
@@ -407,6 +407,30 @@ def test_the_network_of_another_batch_has_the_same_weights() -> None:
     path = str(DATA / "tiny_torch.onnx")
     one, four = (load_weights(path, load_network(path, batch)) for batch in (1, 4))
     assert all(np.array_equal(one[name].weight, four[name].weight) for name in one)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["tiny_qdq", "tiny_qoperator", "tiny_torch"]),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=6),
+)
+def test_damaged_files_never_surprise(
+    tmp_path_factory: pytest.TempPathFactory, name: str, flips: list[tuple[float, int]]
+) -> None:
+    content = bytearray((DATA / f"{name}.onnx").read_bytes())
+    for place, bits in flips:
+        content[int(place * len(content))] ^= bits
+    path = tmp_path_factory.mktemp("damaged") / "m.onnx"
+    path.write_bytes(content)
+    weights: Mapping[str, LayerWeights] = {}
+    refusal = ""
+    try:
+        weights = load(path)
+    except (UnsupportedModel, InvalidWorkload) as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert bool(weights) != bool(refusal)
+    assert all(np.isfinite(w.weight).all() and np.isfinite(w.bias).all() for w in weights.values())
 
 
 # -- torch -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def read_inputs(path: Path) -> dict[str, Array]:
             return {name: file[name] for name in file.files}
     except OSError as error:
         raise InvalidFile(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidFile(f"{path}: is not an .npz file of arrays by input name ({first_line(error)})") from None
 
 
@@ -101,7 +102,7 @@ def _runner(model: Any, path: Path, folder: Path) -> tuple[Callable[[list[str], 
     import onnx
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it finds is in the error that it raises
     try:
         if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _LARGEST_IN_MEMORY:
             onnx.save_model(model, str(folder / "model.onnx"), save_as_external_data=True, location="model.data")

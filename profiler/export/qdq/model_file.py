@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from profiler.errors import UnsupportedModel
+from profiler.errors import OutputError, UnsupportedModel
 from profiler.frontend.onnx.file import read
+from profiler.frontend.onnx.protobuf import decoded
 from profiler.frontend.refusal import first_line
 from profiler.output_folder import write_whole
 
@@ -26,8 +27,9 @@ def opened(path: Path) -> Any:
     model that is quantized already."""
     proto = read(path)
     for node in proto.graph.node:
-        if node.op_type in _QUANTIZED or node.op_type.startswith(("QLinear", "QGemm")):
-            raise UnsupportedModel(f"{path}: is quantized already (operator {node.op_type}); give the float model")
+        op = decoded(node.op_type)
+        if op in _QUANTIZED or op.startswith(("QLinear", "QGemm")):
+            raise UnsupportedModel(f"{path}: is quantized already (operator {op}); give the float model")
     from onnx import TensorProto
 
     for tensor in proto.graph.initializer:
@@ -81,6 +83,8 @@ def write(proto: Any, path: Path, *, external_above: int = EXTERNAL_ABOVE) -> tu
         write_whole(path, proto.SerializeToString(deterministic=True))
         return (path,)
     beside = path.with_name(path.name + ".data")
+    if beside.exists() and not path.exists():
+        raise OutputError(f"{beside}: is there without the model that it would belong to; name another file")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / path.name
         onnx.save_model(proto, str(draft), save_as_external_data=True, location=beside.name, size_threshold=1024)

@@ -14,6 +14,7 @@ from profiler.errors import UnsupportedModel
 from profiler.export.qdq.model_file import PRODUCER
 from profiler.export.qdq.plan import FoldedLayer, QdqPlan, Read
 from profiler.export.qdq.quantizer import QuantizedWeight, packed
+from profiler.frontend.onnx.protobuf import decoded
 from profiler.frontend.refusal import quoted
 from profiler.workload import DType, Op
 
@@ -95,7 +96,7 @@ class _Writer:
         if is_conv:
             node.input[:] = operands
         else:
-            node = helper.make_node("Gemm", operands, [node.output[0]], node.name, transB=1)
+            node = helper.make_node("Gemm", operands, [node.output[0]], decoded(node.name), transB=1)
         return [dequantize], node
 
     def activation(self, value: str, dtype: DType, scale: np.float32) -> tuple[list[Any], str]:
@@ -174,7 +175,8 @@ def _without_folds(graph: Any, plan: QdqPlan) -> dict[str, str]:
     for node in graph.node:
         if node.output and node.output[0] in retired:
             if node.output[0] in keep:
-                nodes.append(helper.make_node("Identity", [retired[node.output[0]]], [node.output[0]], node.name))
+                copy = [retired[node.output[0]]], [node.output[0]], decoded(node.name)
+                nodes.append(helper.make_node("Identity", *copy))
             continue
         node.input[:] = [renamed.get(source, source) for source in node.input]
         nodes.append(node)

@@ -32,7 +32,8 @@ class Values:
         array = self.array(name)
         if array.dtype.kind not in "fiub" and not _is_small_float_or_integer(array.dtype):
             raise RefusedError(f"its constant {quoted(name)} is of type {array.dtype}, which is no real number")
-        return array.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of a NaN that signals: whoever folds looks for NaNs
+            return array.astype(np.float64)
 
     def array(self, name: str) -> Array:
         """The constant in its own type; what a DequantizeLinear makes is float64."""
@@ -40,7 +41,7 @@ class Values:
 
     def _array(self, name: str, depth: int) -> Array:
         if name in self._tensors:
-            return self._of_tensor(self._tensors[name], name)
+            return self.of_tensor(self._tensors[name], name)
         if name in self._sparse:
             raise RefusedError(f"its constant {quoted(name)} is a sparse tensor, which is not supported")
         if name not in self._makers or depth > _LONGEST_CHAIN:
@@ -57,7 +58,8 @@ class Values:
         except (TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
             raise RefusedError(f"{operator.text} cannot be computed ({first_line(error)})") from None
 
-    def _of_tensor(self, tensor: Any, name: str) -> Array:
+    def of_tensor(self, tensor: Any, name: str) -> Array:
+        """Of a ``TensorProto``, which messages call by that name."""
         import onnx
 
         what = f"its constant {quoted(name)}"
@@ -108,7 +110,7 @@ def _given(inputs: list[Array | None], index: int) -> Array:
 def _constant(values: Values, operator: Operator, inputs: list[Array | None]) -> Array:
     for key, held in operator.attributes.items():
         if key == "value":
-            return values._of_tensor(held, operator.outputs[0])
+            return values.of_tensor(held, operator.outputs[0])
         if key in ("value_float", "value_floats"):
             return np.asarray(held, np.float32)
         if key in ("value_int", "value_ints"):

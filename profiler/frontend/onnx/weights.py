@@ -30,8 +30,12 @@ def opened(
 
     def values_of(origin: Origin) -> LayerValues:
         operator = makers[origin.node.outputs[0]]
-        weight, bias = _LAYERS[operator.op](values, operator)
-        return LayerValues(weight, bias, tuple(_affine(values, makers[fold.outputs[0]], fold) for fold in origin.folds))
+        try:
+            weight, bias = _LAYERS[operator.op](values, operator)
+            folds = tuple(_affine(values, makers[fold.outputs[0]], fold) for fold in origin.folds)
+        except (TypeError, ValueError, IndexError, AttributeError, KeyError):
+            raise RefusedError("the attributes or inputs of its operators are malformed") from None
+        return LayerValues(weight, bias, folds)
 
     return lowered, values_of
 
