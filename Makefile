@@ -21,7 +21,7 @@ HAS_GPU := $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg)
 CUDA_EXTRA = $(if $(and $(HAS_GPU),$(filter-out cpu,$(GPU))),$(VENV)/.cuda)
 
 .DEFAULT_GOAL := help
-.PHONY: help profile kernels doctor bundle ingest devices lut-check sample fit test test-pycuda check bench clean preflight preflight-tests
+.PHONY: help profile allocate kernels doctor bundle ingest devices lut-check sample fit test test-pycuda check bench clean preflight preflight-tests
 
 help: ## list the targets and their variables
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -33,6 +33,10 @@ help: ## list the targets and their variables
 	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
 	@echo "  PREDICTOR=         a latency model of the device, made with LOGS: the search begins with what it knows"
 	@echo "  of a GPU: CUDA=   SUSTAINED=1   LOCK_CLOCKS=1 [CLOCK_MHZ=]"
+	@echo "Variables of allocate, besides MODEL, GPU (or LUT=FILE), PRECISIONS, BATCH, OUT and JSON:"
+	@echo "  LATENCY= SIZE= BOPS= ENERGY= MEMORY=   limits: 0.5 (a fraction) or an amount (3.2ms, 8MB, 70G, 30mJ)"
+	@echo "  SENSITIVITY=FILE|max-abs|mse   KEEP=first,last   SCOPE=all|priced   PREDICTOR= CONFIDENCE="
+	@echo "  PARETO=latency PLOT=front.svg   FILE=bits.json"
 	@echo "Variables of kernels (default), besides MODEL, PRECISIONS, OUT and JSON:"
 	@echo "  GPU=t4             t4, a100 or h200; no such card is needed (auto stands for t4)"
 	@echo "  BATCH=8   CONFIGS=8   CUDA=12|13|nvcc|/path/to/cuda"
@@ -51,6 +55,16 @@ sample: $(VENV)/.base $(CUDA_EXTRA) ## measure COUNT=16 workloads, those that te
 fit: $(VENV)/.base ## learn a latency model FILE=LUT.model.json from LUT=... [LOGS=tuning_logs/...]; docs/predictor.md
 	@[ -n "$(LUT)" ] || { echo "error: say which rows to learn from: make fit LUT=lut/<device>.csv" >&2; exit 2; }
 	@$(RUN) fit --lut "$(LUT)" -o "$(or $(FILE),$(basename $(LUT)).model.json)" $(if $(LOGS),--logs "$(LOGS)") $(FLAGS)
+
+# Fractions are of the way from the all-INT4 to the all-INT8 network, as in HAWQ-V3; amounts have units (3.2ms, 8MB).
+allocate: $(VENV)/.base $(EXTRA) ## choose the bits of each layer of MODEL within LATENCY=0.5 [SIZE= BOPS= ...]; docs/allocation.md
+	@$(RUN) allocate "$(MODEL)" $(if $(LUT),--lut "$(LUT)",--device "$(GPU)" --in "$(OUT)") --precisions "$(PRECISIONS)" \
+		$(if $(LATENCY),--max-latency "$(LATENCY)") $(if $(SIZE),--max-size "$(SIZE)") $(if $(BOPS),--max-bops "$(BOPS)") \
+		$(if $(ENERGY),--max-energy "$(ENERGY)") $(if $(MEMORY),--max-memory "$(MEMORY)") \
+		$(if $(SENSITIVITY),--sensitivity "$(SENSITIVITY)") $(if $(KEEP),--keep "$(KEEP)") $(if $(SCOPE),--scope "$(SCOPE)") \
+		$(if $(PREDICTOR),--predictor "$(PREDICTOR)") $(if $(CONFIDENCE),--confidence "$(CONFIDENCE)") \
+		$(if $(BATCH),--batch "$(BATCH)") $(if $(PARETO),--pareto "$(PARETO)") $(if $(PLOT),--plot "$(PLOT)") \
+		-o "$(or $(FILE),bits.json)" $(FLAGS)
 
 kernels: $(VENV)/.cubin $(EXTRA) ## build the CUDA kernels of MODEL for a GPU model into kernels/<device>/; needs no GPU
 	@$(RUN) kernels "$(MODEL)" --device "$(if $(filter auto,$(GPU)),t4,$(GPU))" --precisions "$(PRECISIONS)" \

@@ -66,7 +66,8 @@ class FrontResult:
 @dataclass(frozen=True)
 class Allocation:
     """``bits`` is what was chosen among precisions from the ``widest`` to the ``narrowest``; ``fractions`` the limits
-    that were given as such. ``not_worth`` are layers that a narrower precision does not make faster. ``notes`` should be read first."""
+    that were given as such. ``not_worth`` are layers that a narrower precision does not make faster. ``notes`` should
+    be read first."""
 
     bits: Bits
     widest: str

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidFile
+
+_SHIPPED = (
+    (Path("lut/recorded"), "measured by the authors on their machine, not on yours", False),
+    (Path("lut/published"), "published by others, of bare kernels", True),
+)
 
 
 @dataclass(frozen=True)
@@ -18,28 +24,32 @@ class LutChoice:
     partial: bool = False
 
 
-def which_lut(device: str, out: Path) -> LutChoice:
-    """The table of an own run of the device, below ``out``; else one that ships with the project.
+def which_lut(device: str, folder: Path) -> LutChoice:
+    """The table of an own run of the device in ``folder``/lut (``auto``: of whatever device it is); else one that ships
+    with the project.
 
     Raises `InvalidFile` where there is none, and where there are several to choose from.
     """
-    slug = "cpu" if device == "auto" else device.strip().lower()
-    own = out / "lut" / f"{slug}.csv"
-    if own.exists():
-        return LutChoice(own)
-    others = sorted((out / "lut").glob(f"{slug}-*.csv"))
-    if len(others) == 1:
-        return LutChoice(others[0])
-    if others:
-        raise InvalidFile(
-            f"{own.parent}: several tables of {slug}: {', '.join(p.name for p in others)}; say --lut FILE"
-        )
-    for folder, whose, partial in (
-        (Path("lut/recorded"), "measured by the authors on their machine, not on yours", False),
-        (Path("lut/published"), "published by others, of bare kernels", True),
-    ):
-        shipped = sorted(p for p in folder.glob(f"{slug}[-_]*.csv") if not p.stem.endswith("-shapes"))
-        if len(shipped) == 1:
-            note = f"no run of your own in {own}: the latencies are those of {shipped[0]}, {whose}"
-            return LutChoice(shipped[0], note, partial)
-    raise InvalidFile(f"{own}: no such file; measure first (make profile GPU={slug}), or name a table with --lut")
+    slug = device.strip().lower()
+    own = sorted((folder / "lut").glob("*.csv" if slug == "auto" else f"{slug}*.csv"))
+    if slug != "auto":
+        own = [path for path in own if path.stem == slug or path.stem.startswith(f"{slug}-")]
+    if own:
+        return LutChoice(_only(own))
+    slug = "cpu" if slug == "auto" else slug
+    for place, whose, partial in _SHIPPED:
+        shipped = [p for p in sorted(place.glob(f"{slug}[-_]*.csv")) if not p.stem.endswith("-shapes")]
+        if shipped:
+            path = _only(shipped)
+            note = f"no run of your own in {folder / 'lut'}: the latencies are those of {path}, {whose}"
+            return LutChoice(path, note, partial)
+    raise InvalidFile(
+        f"{folder / 'lut' / slug}.csv: no such file; measure first (make profile GPU={slug}), or name a table (--lut)"
+    )
+
+
+def _only(paths: Sequence[Path]) -> Path:
+    if len(paths) > 1:
+        names = ", ".join(str(path) for path in paths)
+        raise InvalidFile(f"several tables to choose from: {names}; say which with --lut (make: LUT=)")
+    return paths[0]
