@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from profiler.allocation.problem import Choice, Costs, Problem, Quantity
 from profiler.errors import InvalidFile
 
 _LARGEST_FILE_BYTES = 64 << 20
+_LARGEST_NUMBER = 1e100
+"""So that no product and no sum over layers overflows."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def _problem(body: Any, stem: str) -> FileProblem:
         raise ValueError("'layers' is empty: there is nothing to allocate")
     precisions = _precisions(entries[0])
     layers = [_layer(entry, index, precisions) for index, entry in enumerate(entries)]
-    twice = {layer.name for layer in layers if sum(other.name == layer.name for other in layers) > 1}
+    counts = Counter(layer.name for layer in layers)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ValueError(f"two layers are called '{min(twice)}'")
     bits = tuple(int(name.removeprefix("int")) for name in precisions)
@@ -88,8 +92,8 @@ def _problem(body: Any, stem: str) -> FileProblem:
             choice_of[index] = len(choices)
         choices.append(_choice([layers[index] for index in group], bits))
     network = body.get("network", stem)
-    if not isinstance(network, str):
-        raise ValueError("'network' is not a text")
+    if not isinstance(network, str) or not network.isprintable():
+        raise ValueError("'network' is not a text that can be printed")
     problem = Problem(precisions, tuple(choices))
     return FileProblem(network, tuple(layer.name for layer in layers), problem, tuple(choice_of), bits)
 
@@ -141,9 +145,15 @@ def _number(entry: Mapping[str, Any], field: str, place: str) -> float:
     value = entry[field]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{place}: '{field}' is not a number")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{place}: '{field}' is {value}, not a finite number of at least 0")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's integers have no end
+        number = math.inf
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{place}: '{field}' is {number:g}, not a finite number of at least 0")
+    if number > _LARGEST_NUMBER:
+        raise ValueError(f"{place}: '{field}' is {number:g}, too large (at most {_LARGEST_NUMBER:g})")
+    return number
 
 
 def _groups(ties: Any, count: int) -> list[list[int]]:
