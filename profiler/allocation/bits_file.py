@@ -173,7 +173,7 @@ def load(path: Path) -> Bits:
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise InvalidFile(f"{path}: is not a bits.json; make one with the command allocate")
     version = body.get("version")
-    if version != BITS_VERSION:
+    if type(version) is not int or version != BITS_VERSION:
         raise InvalidFile(f"{path}: version {version!r} of bits.json is unknown (known is {BITS_VERSION})")
     try:
         bits: Bits = _typed(Bits, {k: v for k, v in body.items() if k not in ("format", "version")}, "bits")
@@ -202,8 +202,11 @@ def _typed(kind: Any, value: Any, place: str) -> Any:
     if value is None and type(None) in options:
         return None
     plain = next(option for option in options if option is not type(None))
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if plain is float and type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:  # JSON's integers have no end
+            value = math.inf
     if type(value) is not plain:
         raise ValueError(f"{place} is not {_NAMES[plain]}")
     if plain is float and not math.isfinite(value):

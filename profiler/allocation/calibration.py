@@ -20,6 +20,9 @@ from profiler.errors import InvalidFile
 COLUMNS = ("network", "batch", "fingerprint", "lut_sum_s", "latency_s")
 """Of a file of end-to-end measurements; others are allowed, and not read."""
 
+_NO_SLOPE = 1e-9
+"""A part of the latency that is rounding of the fit, not the kernels."""
+
 
 @dataclass(frozen=True)
 class EndToEnd:
@@ -55,7 +58,7 @@ def calibrate(points: Sequence[EndToEnd]) -> Calibration:
         slope, offset = map(float, np.polyfit(sums, latencies, 1))
     else:
         slope, offset = float(latencies.mean() / sums[0]), 0.0
-    if not slope > 0:
+    if not slope * sums.max() > _NO_SLOPE * latencies.max():
         raise ValueError("the end-to-end latencies do not grow with the sums of the kernels; measure again")
     worst = float(np.max(np.abs(offset + slope * sums - latencies) / latencies))
     return Calibration(offset, slope, len(points), worst)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from profiler.allocation.problem import Quantity
 from profiler.errors import ProfilerError
 
+_DIGITS = 5
 _DECIMAL: Mapping[str, float] = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _BYTES: Mapping[str, float] = {
     **{f"{prefix}B": factor for prefix, factor in _DECIMAL.items()},
@@ -74,17 +75,16 @@ def parse_named_limit(text: str) -> LimitText:
 
 
 def amount_text(quantity: Quantity, amount: float) -> str:
-    """For people, with enough digits to type it in again as a limit that holds."""
-    if quantity is Quantity.LATENCY:
-        return _with_unit(amount, _UNITS[quantity])
-    if quantity is Quantity.ENERGY:
-        return _with_unit(amount, _UNITS[quantity])
-    if quantity is Quantity.BOPS:
-        return _with_unit(amount, _DECIMAL)
-    return _with_unit(amount, {unit: factor for unit, factor in _BYTES.items() if "i" not in unit})
-
-
-def _with_unit(amount: float, units: Mapping[str, float]) -> str:
+    """For people; and typed in again as a limit, what takes that amount is within it."""
+    units = {unit: factor for unit, factor in _UNITS[quantity].items() if "i" not in unit}
     fitting = [(factor, unit) for unit, factor in units.items() if abs(amount) >= factor]
-    factor, unit = max(fitting, default=(min(units.values()), min(units, key=lambda u: units[u])))
-    return f"{amount / factor:.5g} {unit}".rstrip()
+    factor, unit = max(fitting, default=min((factor, unit) for unit, factor in units.items()))
+    return f"{_rounded_up(amount / factor):.{_DIGITS}g} {unit}"
+
+
+def _rounded_up(value: float) -> float:
+    """To the digits that are shown, so that a limit does not exclude what it was read from."""
+    nearest = float(f"{value:.{_DIGITS}g}")
+    if nearest >= value - 1e-9 * abs(value):
+        return nearest
+    return float(f"{nearest + 10.0 ** (math.floor(math.log10(abs(value))) - _DIGITS + 1):.{_DIGITS}g}")
