@@ -10,8 +10,8 @@ Two bounds hold for it. s <= max a, since A <= max(a) sum q_i and q_i <= q_i^2; 
 sum q_i^2 <= T sum q_i, and a is at least its mean on average under the weights q, which rise with a (Chebyshev's sum
 inequality).
 
-A channel with many weights has too many such points at 8 bits. There a grid of scales is tried first, and the sweep
-covers the range of those that come near the best.
+A channel with many weights has many such points, at 8 bits too many. There a grid of scales is tried first, and the
+sweep covers the range of those that come near the best.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ import numpy.typing as npt
 
 Reals = npt.NDArray[np.float64]
 
-_FULL_SWEEP = 1 << 14
-"""Points of a channel up to which the sweep covers the whole range."""
+_FEW_POINTS = 1 << 14
+_FEW_WEIGHTS = 512
+"""With few weights the error is a rough function of the scale, which a grid follows less well."""
 _BLOCK = 1 << 20
 """Points that are sorted at once, about: bounds the memory."""
 _CACHED = 1 << 15
 """Magnitudes that the grid looks at together, so that they stay in cache."""
 _GRID = 48
-_FEW_WEIGHTS, _FINE_GRID = 512, 160
-"""With few weights the error is a rough function of the scale, which a finer grid follows."""
+_FINE_GRID = 160
+"""Scales of the grid where there are few weights."""
 _SAMPLED = 64
 _NEAR = 3.6
 """The mean of n squared rounding errors scatters by sqrt(0.8 / n) of itself (they are about uniform, whose fourth
@@ -45,7 +46,7 @@ def optimal_scales(magnitudes: Reals, top: int) -> Reals:
     """
     scales = np.zeros(len(magnitudes))
     alive = np.flatnonzero(magnitudes.max(axis=1, initial=0.0) > 0)
-    full = magnitudes.shape[1] * top <= _FULL_SWEEP
+    full = _is_small(magnitudes.shape[1], top)
     rows = max(1, _BLOCK // (magnitudes.shape[1] * (top if full else 8)))
     for start in range(0, len(alive), rows):
         block = alive[start : start + rows]
@@ -53,6 +54,11 @@ def optimal_scales(magnitudes: Reals, top: int) -> Reals:
         low, high = (a.mean(axis=1) / top, a.max(axis=1)) if full else _promising(a, top)
         scales[block] = _sweep(a, low, high, top)
     return scales
+
+
+def _is_small(weights: int, top: int) -> bool:
+    """Whether the sweep covers the whole range."""
+    return weights < _FEW_WEIGHTS and weights * top <= _FEW_POINTS
 
 
 def squared_errors(magnitudes: Reals, scales: Reals, top: int) -> Reals:
@@ -77,7 +83,7 @@ def _promising(a: Reals, top: int) -> tuple[Reals, Reals]:
     sample = a[:, :: max(1, a.shape[1] // _SAMPLED)]
     whole = largest / np.arange(1, top + 1)[:, None]
     fits = whole[_errors(sample, whole, top).argmin(axis=0), np.arange(len(a))]
-    candidates = np.concatenate([grid, [largest / top, fits]])
+    candidates = np.concatenate([grid, fits[None]])
     errors = _errors(a, candidates, top)
     near = errors <= errors.min(axis=0) * (1 + _NEAR / np.sqrt(a.shape[1]))
     margin = np.exp(step)

@@ -34,6 +34,7 @@ SENSITIVITY_VERSION = 1
 NOT_STATED = "method not stated"
 
 _FIRST = "layer"
+_MOST_QUOTED = 60
 _PERTURBATION = "perturbation_"
 _REALS = ("trace", "trace_stderr")
 _COUNTS = ("probes", "parameters")
@@ -153,7 +154,7 @@ def _remarks(text: str, place: str) -> tuple[dict[str, str], int, str]:
             raise InvalidFile(f"{place}, line {count}: '# {name}:' is there twice")
         if name == "sensitivity" and value != str(SENSITIVITY_VERSION):
             raise InvalidFile(
-                f"{place}, line {count}: version '{value}' of a sensitivity file; known is {SENSITIVITY_VERSION}"
+                f"{place}, line {count}: version {_quoted(value)} of a sensitivity file; known is {SENSITIVITY_VERSION}"
             )
         remarks[name] = value
     return remarks, count, "".join(lines[count:])
@@ -169,11 +170,11 @@ def _columns(cells: Sequence[str], place: str) -> list[str]:
     for name in columns:
         if name != _FIRST and name not in PRECISIONS and name not in optional:
             raise InvalidFile(
-                f"{place}: unknown column '{name}'; precisions are {', '.join(PRECISIONS)}, further columns "
+                f"{place}: unknown column {_quoted(name)}; precisions are {', '.join(PRECISIONS)}, further columns "
                 f"{', '.join(optional)}"
             )
         if columns.count(name) > 1:
-            raise InvalidFile(f"{place}: column '{name}' is there twice")
+            raise InvalidFile(f"{place}: column {name!r} is there twice")
     if not any(name in PRECISIONS for name in columns):
         raise InvalidFile(f"{place}: missing column: the cost of a precision, one or more of {', '.join(PRECISIONS)}")
     return columns
@@ -204,15 +205,20 @@ def _real(cell: str, place: str) -> float:
     if not text:
         raise InvalidFile(f"{place}: is empty; give a number")
     if _REAL.fullmatch(text) is None:
-        raise InvalidFile(f"{place}: '{cell}' is not a number")
+        raise InvalidFile(f"{place}: {_quoted(cell)} is not a number")
     return float(text)
 
 
 def _count(cell: str, place: str) -> int:
     text = cell.strip()
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidFile(f"{place}: '{cell}' is not a natural number")
+        raise InvalidFile(f"{place}: {_quoted(cell)} is not a natural number")
     return int(text)
+
+
+def _quoted(text: str) -> str:
+    """On one line, whatever it is: an unclosed quotation mark makes one cell of many lines."""
+    return repr(text) if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]!r}..."
 
 
 class _DefectInJson(ValueError):

@@ -115,11 +115,12 @@ def hessian_sensitivity(
     negative = [estimate for estimate in traces if estimate.trace < 0]
     if negative and not negative_as_zero:
         worst = min(negative, key=lambda estimate: estimate.trace)
+        unsettled = sum(estimate.trace > -2 * estimate.stderr for estimate in negative)
         raise ProfilerError(
             f"the Hessian's trace is negative for {len(negative)} of {len(traces)} layers (layer '{worst.layer}': "
-            f"{worst.trace:.3g}, standard error {worst.stderr:.2g}): the model is not at a minimum of this loss, or "
-            "the batches are too few. Train it further, give more batches or probes, or count such layers as zero "
-            "(--negative-trace zero)"
+            f"{worst.trace:.3g}, standard error {worst.stderr:.2g}), for {unsettled} of them by less than twice its "
+            "error: the model is not at a minimum of this loss, or there are too few probes or batches. Train it "
+            "further, raise --max-probes, give more batches, or count such layers as zero (--negative-trace zero)"
         )
     layers = []
     for estimate in traces:

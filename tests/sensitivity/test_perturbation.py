@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -29,6 +29,9 @@ WEIGHTS = hnp.arrays(
 BITS = st.integers(2, 8)
 
 
+unhurried = settings(deadline=None)
+
+
 def in_plain_python(weight: np.ndarray[Any, Any], bits: int) -> float:
     """Max-abs, weight by weight; Python's round goes half to even too."""
     top, total = 2 ** (bits - 1) - 1, 0.0
@@ -46,15 +49,26 @@ def test_by_hand() -> None:
     assert scales.tolist() == [1.0, 2.0]
     assert quantized(weight, scales, 4).tolist() == [[7, 0, 2, -2], [-7, 0, 2, 1]]  # halves to even
     assert squared_perturbation(weight, 4, Clipping.MAX_ABS) == pytest.approx(0.25 * 3 + 1 + 1)
+    assert quantized([[100.0, -100.0]], [1.0], 4).tolist() == [[7, -7]]  # symmetric: never -8
+
+
+def test_optimal_clipping_by_hand() -> None:
+    """Two bits, levels -s, 0, s: the scale is the mean magnitude of what is not rounded to zero."""
+    weight = np.array([[1.0, -0.8, 0.1], [3.0, 3.0, 3.0]])
+    assert channel_scales(weight, 2, Clipping.MSE) == pytest.approx([0.9, 3.0])
+    assert squared_perturbation(weight, 2, Clipping.MSE) == pytest.approx(0.1**2 * 3)
+    assert squared_perturbation(weight, 2, Clipping.MAX_ABS) == pytest.approx(0.2**2 + 0.1**2)
 
 
 @given(WEIGHTS, BITS)
+@unhurried
 def test_max_abs_is_that_of_plain_python(weight: np.ndarray[Any, Any], bits: int) -> None:
     exact = in_plain_python(weight, bits)
     assert squared_perturbation(weight, bits, Clipping.MAX_ABS) == pytest.approx(exact, rel=1e-9, abs=1e-20)
 
 
 @given(WEIGHTS, BITS, st.sampled_from(Clipping))
+@unhurried
 def test_the_error_is_that_of_the_integers(weight: np.ndarray[Any, Any], bits: int, clipping: Clipping) -> None:
     scales = channel_scales(weight, bits, clipping)
     levels = quantized(weight, scales, bits)
@@ -64,6 +78,7 @@ def test_the_error_is_that_of_the_integers(weight: np.ndarray[Any, Any], bits: i
 
 
 @given(WEIGHTS, BITS)
+@unhurried
 def test_optimal_clipping_is_never_worse(weight: np.ndarray[Any, Any], bits: int) -> None:
     best = squared_perturbation(weight, bits, Clipping.MSE)
     assert best <= squared_perturbation(weight, bits, Clipping.MAX_ABS) * (1 + 1e-12)
@@ -71,6 +86,7 @@ def test_optimal_clipping_is_never_worse(weight: np.ndarray[Any, Any], bits: int
 
 
 @given(WEIGHTS, BITS, st.sampled_from(Clipping), st.sampled_from([0.125, 4.0]))
+@unhurried
 def test_it_scales_with_the_weights_and_has_no_sign(
     weight: np.ndarray[Any, Any], bits: int, clipping: Clipping, factor: float
 ) -> None:
