@@ -99,6 +99,8 @@ def bindings(solver: Solver, limits: Sequence[Limit], solution: Solution) -> tup
 
 def _looser(solver: Solver, limit: Limit, others: Sequence[Limit], solution: Solution) -> Step | None:
     """With the least more of the quantity that makes anything better; among those, to the best."""
+    if solution.sensitivity <= 0:
+        return None  # nothing is better than no harm at all, whatever the solver's tolerance
     least = solver.least(limit.quantity, others, better_than=solution.sensitivity)
     if least is None:
         return None

@@ -39,6 +39,10 @@ class OutOfTimeError(ProfilerError):
     """The time limit ended before any assignment was found."""
 
 
+class NoUniformNetwork(ProfilerError):
+    """The network cannot be as narrow, or as wide, as each of its layers may be."""
+
+
 class Solver:
     """Answers questions about one problem."""
 
@@ -83,14 +87,25 @@ class Solver:
 
     def uniform(self, narrow: bool) -> tuple[int, ...]:
         """The levels of all choices where every layer is as narrow (or as wide) as it may be; those of the storage of
-        tensors are whatever goes with it."""
+        tensors are whatever goes with it. Raises `NoUniformNetwork` where prices or structure exclude it."""
         answer, _, _ = self._minimize(self._program.distance(narrow), [], ())
         if answer is None:
-            raise ProfilerError("no combination of precisions has a price for every layer")
+            raise NoUniformNetwork("the network cannot run at all: combinations of precisions lack a price")
+        apart = [
+            choice.name
+            for choice, level in zip(self.problem.choices, answer.levels, strict=True)
+            if choice.is_layer and level != choice.allowed[-1 if narrow else 0]
+        ]
+        if apart:
+            what = self.problem.precisions[-1 if narrow else 0]
+            raise NoUniformNetwork(
+                f"the network cannot be all {what} ({len(apart)} choices cannot, that of {apart[0]} among them): "
+                "combinations of precisions lack a price"
+            )
         return answer.levels
 
     def end(self, quantity: Quantity, narrow: bool) -> float:
-        """The least that the uniform network takes of a quantity."""
+        """The least that the uniform network takes of a quantity. Raises `NoUniformNetwork`."""
         levels = self.uniform(narrow)
         only = [
             (level,) if choice.is_layer else choice.allowed

@@ -15,7 +15,7 @@ from profiler.allocation.limit_text import LimitText
 from profiler.allocation.milp import Outcome
 from profiler.allocation.network_problem import NetworkProblem, network_problem
 from profiler.allocation.problem import Limit, Quantity
-from profiler.allocation.solve import OutOfTimeError, Solution, Solver
+from profiler.allocation.solve import NoUniformNetwork, OutOfTimeError, Solution, Solver
 from profiler.allocation.tensor_choices import SensitivityOf
 from profiler.allocation_stages import outcome
 from profiler.allocation_stages.layer_prices import layer_prices
@@ -98,8 +98,8 @@ def allocate(request: AllocateRequest) -> Allocation:
     asked = dict.fromkeys((Quantity.LATENCY, *(limit.quantity for limit in request.limits)))
     if Quantity.ENERGY in asked or request.front is Quantity.ENERGY:
         _require_energy(problem)
-    ends = tuple(_ends(solver, quantity) for quantity in asked)
-    limits = [_limit(text, ends, calibration) for text in request.limits]
+    ends, without_ends = _ends(solver, tuple(asked))
+    limits = [_limit(text, ends, without_ends, calibration) for text in request.limits]
     solution = solver.solve(limits)
     if solution is None:
         raise ProfilerError(missed_text(explain.unmet(solver, limits), calibration))
@@ -122,7 +122,7 @@ def allocate(request: AllocateRequest) -> Allocation:
         front=front,
         out=request.out,
         seconds=time.perf_counter() - began,
-        notes=tuple(notes(table, problem, priced, sensitivity, calibration, ends[0], late)),
+        notes=tuple(notes(table, problem, priced, sensitivity, calibration, ends, without_ends, bool(limits), late)),
     )
 
 
@@ -171,18 +171,27 @@ def _require_energy(problem: NetworkProblem) -> None:
         )
 
 
-def _ends(solver: Solver, quantity: Quantity) -> Ends:
-    least = solver.least(quantity, ())
-    assert least is not None  # what is uniform is possible
-    return Ends(
-        quantity, solver.end(quantity, narrow=True), solver.end(quantity, narrow=False), solver.total(least, quantity)
-    )
+def _ends(solver: Solver, quantities: Sequence[Quantity]) -> tuple[tuple[Ends, ...], str]:
+    """Of each quantity; or none, and why."""
+    found = []
+    try:
+        for quantity in quantities:
+            least = solver.least(quantity, ())
+            if least is None:
+                return (), missed_text(())
+            narrow, wide = solver.end(quantity, narrow=True), solver.end(quantity, narrow=False)
+            found.append(Ends(quantity, narrow, wide, solver.total(least, quantity)))
+    except NoUniformNetwork as error:
+        return (), str(error)
+    return tuple(found), ""
 
 
-def _limit(text: LimitText, ends: Sequence[Ends], calibration: Calibration | None) -> Limit:
+def _limit(text: LimitText, ends: Sequence[Ends], without_ends: str, calibration: Calibration | None) -> Limit:
     """A fraction as in HAWQ-V3; an amount of latency is that of the network, where it is known how to get there."""
     if text.fraction is not None:
-        end = next(end for end in ends if end.quantity is text.quantity)
+        end = next((end for end in ends if end.quantity is text.quantity), None)
+        if end is None:
+            raise ProfilerError(f"{without_ends}; so a fraction of {text.quantity.value} means nothing: give an amount")
         return Limit(text.quantity, end.narrow + text.fraction * (end.wide - end.narrow))
     assert text.amount is not None
     if text.quantity is Quantity.LATENCY and calibration is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from profiler.allocation.calibration import Calibration
 from profiler.allocation.network_problem import NetworkProblem
+from profiler.allocation.problem import Quantity
 from profiler.allocation_stages.prices import PriceList
 from profiler.allocation_stages.result import Ends
 from profiler.allocation_stages.which_lut import LutChoice
@@ -18,10 +19,12 @@ def notes(
     priced: PriceList,
     sensitivity: Sensitivity,
     calibration: Calibration | None,
-    latency: Ends,
+    ends: Sequence[Ends],
+    without_ends: str,
+    limited: bool,
     late: bool,
 ) -> Iterator[str]:
-    """``latency`` : its ends; ``late`` : there was no time for explanations."""
+    """``without_ends`` : why there are no ends; ``late`` : there was no time for explanations."""
     network = problem.network
     if table.note:
         yield table.note
@@ -37,8 +40,9 @@ def notes(
             f"{missing} combinations of neighbouring precisions (of {of}, in {len(problem.gaps)} layers) have no price "
             "and cannot be chosen; measure them (profile without --no-mixed), or predict them (--predictor)"
         )
-    for names in problem.choices.tied:
-        yield f"tied, since no conversion between them has a price: {', '.join(names)}"
+    if problem.choices.tied:
+        groups = "; ".join(", ".join(names) for names in problem.choices.tied)
+        yield f"share a precision, since no conversion between them has a price: {groups}"
     fixed = [name for name in (layer.name for layer in network.weighted_layers) if name not in sensitivity]
     if fixed:
         yield f"no sensitivity is listed for {', '.join(fixed)}, which stay as they are: counted as zero"
@@ -52,7 +56,11 @@ def notes(
             f"network latency = {calibration.offset_s:.3g} s + {calibration.slope:.3f} x the sum of its kernels, by "
             f"{calibration.points} end-to-end measurements (off by at most {calibration.worst:.1%})"
         )
-    if latency.narrow >= latency.wide:
+    if without_ends:
+        yield without_ends
+    if not limited:
+        yield "no limit is given, so nothing asks for fewer bits; say for instance --max-latency 0.5"
+    if any(end.quantity is Quantity.LATENCY and end.narrow >= end.wide for end in ends):
         yield "the network is no faster in its narrowest precision than in its widest, as this device goes"
     if late:
         yield "the time limit left no time to say which limits bind"

@@ -122,16 +122,20 @@ def _latency(parts: LatencyParts) -> str:
 
 def _binding(binding: Binding, ends: Sequence[Ends], allocation: Allocation) -> Iterator[str]:
     quantity = binding.limit.quantity
-    end = next(end for end in ends if end.quantity is quantity)
+    end = next((end for end in ends if end.quantity is quantity), None)
     fraction = allocation.fractions.get(quantity)
     of = f" (fraction {fraction:g})" if fraction is not None else ""
     yield (
         f"limit       {quantity.value} of at most {amount_text(quantity, binding.limit.most)}{of}: "
         f"{amount_text(quantity, binding.reached)} taken, "
-        f"{'it binds' if binding.binds else 'it does not bind'}; uniform networks take "
-        f"{amount_text(quantity, end.narrow)} and {amount_text(quantity, end.wide)}, the least is "
-        f"{amount_text(quantity, end.least)}"
+        f"{'it binds' if binding.binds else 'it does not bind'}"
     )
+    if end is not None:
+        yield (
+            f"  all {allocation.narrowest.upper()} takes {amount_text(quantity, end.narrow)}, all "
+            f"{allocation.widest.upper()} {amount_text(quantity, end.wide)}, the least is "
+            f"{amount_text(quantity, end.least)}"
+        )
     for what, step in (("better", binding.looser), ("next below", binding.tighter)):
         if step is not None:
             yield f"  {what}: {_step(quantity, step)}"

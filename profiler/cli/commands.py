@@ -18,6 +18,7 @@ from profiler.cli import (
     json_text,
     predictor_commands,
     sample_command,
+    sensitivity_command,
     tables,
 )
 from profiler.cli.arguments import (
@@ -69,6 +70,7 @@ bundle_commands.register(app)
 predictor_commands.register(app)
 export_commands.register(app)
 sample_command.register(app)
+sensitivity_command.register(app)
 allocate_command.register(app)
 
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]

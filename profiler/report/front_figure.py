@@ -20,7 +20,8 @@ _MOST_LABELS = 60
 
 def render(figure: FrontFigure, file_format: str) -> bytes:
     """The file's content; the same figure gives the same bytes."""
-    with mpl.rc_context({"svg.hashsalt": "front", "svg.fonttype": "path", "font.size": 9}):
+    settings = {"svg.hashsalt": "front", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}
+    with mpl.rc_context(settings):  # a name with $ in it is no formula
         drawn = _draw(figure)
         data = BytesIO()
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[file_format]
