@@ -18,7 +18,7 @@ from profiler.allocation.problem import Limit, Quantity
 from profiler.allocation.solve import NoUniformNetwork, OutOfTimeError, Solution, Solver
 from profiler.allocation.tensor_choices import SensitivityOf
 from profiler.allocation_stages import outcome
-from profiler.allocation_stages.layer_prices import layer_prices
+from profiler.allocation_stages.layer_prices import layer_prices, layer_views
 from profiler.allocation_stages.limits_missed import missed_text
 from profiler.allocation_stages.notes import notes
 from profiler.allocation_stages.prices import PriceList, price_list, rows_of
@@ -113,8 +113,8 @@ def allocate(request: AllocateRequest) -> Allocation:
         bits_file.save(request.out, bits)
     return Allocation(
         bits=bits,
-        widest=free.precisions[0].name,
-        narrowest=free.precisions[-1].name,
+        precisions=tuple(precision.name for precision in free.precisions),
+        layers=layer_views(problem, priced, sensitivity, bits.layers),
         ends=ends,
         bindings=bindings,
         fractions={text.quantity: text.fraction for text in request.limits if text.fraction is not None},

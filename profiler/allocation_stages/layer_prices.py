@@ -1,16 +1,18 @@
-"""Which layers a narrower precision makes faster on this device, all around them being uniform."""
+"""What each layer costs in each precision, all around it being uniform; where a narrower one is no faster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from profiler.allocation.bits_file import LayerBits
 from profiler.allocation.network_problem import NetworkProblem
 from profiler.allocation.tensor_choices import Prices
 from profiler.allocation.unit_tables import priced_ways
 from profiler.allocation_stages.prices import PriceList
-from profiler.allocation_stages.result import LayerPrice
+from profiler.allocation_stages.result import LayerPrice, LayerView
 from profiler.lut.demand import Unit, units
+from profiler.sensitivity.table import Sensitivity
 from profiler.workload import Network, Precision
 
 
@@ -52,3 +54,26 @@ def layer_prices(problem: NetworkProblem, priced: PriceList) -> Iterator[LayerPr
             else:
                 verdict = "same"
             yield LayerPrice(unit.layers, precision.name, first.latency_s, other.latency_s, verdict)
+
+
+def layer_views(
+    problem: NetworkProblem, priced: PriceList, sensitivity: Sensitivity, chosen: Sequence[LayerBits]
+) -> tuple[LayerView, ...]:
+    """Of each layer with weights, in the order of ``chosen``."""
+    precisions = problem.freedom.precisions
+    by_layer = {unit.layer.name: unit for unit in units(problem.network)}
+    views = []
+    for layer in chosen:
+        unit = by_layer[layer.name]
+        found = [_cheapest(problem.network, unit, precision, priced.prices) for precision in precisions]
+        costs = sensitivity.layer(layer.name).cost if layer.name in sensitivity else {}
+        views.append(
+            LayerView(
+                name=layer.name,
+                precision=layer.precision,
+                fixed=layer.fixed,
+                sensitivities=tuple(costs.get(precision.name) for precision in precisions),
+                latencies_s=tuple(None if price is None else price.latency_s for price in found),
+            )
+        )
+    return tuple(views)

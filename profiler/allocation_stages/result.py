@@ -40,6 +40,18 @@ class LayerPrice:
 
 
 @dataclass(frozen=True)
+class LayerView:
+    """A layer with weights: what was chosen, and by precision (from the widest) its sensitivity and its latency in
+    seconds in the uniform network, with the addition that belongs to it. None: not listed, or without a price."""
+
+    name: str
+    precision: str
+    fixed: bool
+    sensitivities: tuple[float | None, ...]
+    latencies_s: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Point:
     """An allocation of a Pareto front: what it takes, and the precision of each layer with weights. ``latency_s`` is
     the sum of the kernels, as `Allocation` has it."""
@@ -65,13 +77,13 @@ class FrontResult:
 
 @dataclass(frozen=True)
 class Allocation:
-    """``bits`` is what was chosen among precisions from the ``widest`` to the ``narrowest``; ``fractions`` the limits
-    that were given as such. ``not_worth`` are layers that a narrower precision does not make faster. ``notes`` should
-    be read first."""
+    """``bits`` is what was chosen among the ``precisions``, which stand from the widest to the narrowest; ``fractions``
+    are the limits that were given as such. ``not_worth`` are layers that a narrower precision does not make faster.
+    ``notes`` should be read first."""
 
     bits: Bits
-    widest: str
-    narrowest: str
+    precisions: tuple[str, ...]
+    layers: tuple[LayerView, ...]
     ends: tuple[Ends, ...]
     bindings: tuple[Binding, ...]
     fractions: Mapping[Quantity, float]
@@ -80,3 +92,11 @@ class Allocation:
     out: Path | None
     seconds: float
     notes: tuple[str, ...]
+
+    @property
+    def widest(self) -> str:
+        return self.precisions[0]
+
+    @property
+    def narrowest(self) -> str:
+        return self.precisions[-1]

@@ -3,9 +3,11 @@
 - `commands`        the commands and their options
 - `bundle_commands` those that split a run between two machines
 - `predictor_commands`, `sample_command`  those of the latency model
+- `allocate_command`, `sensitivity_command`, `export_commands`  those of bit allocation
 - `arguments`       options that several of them share
 - `tables`          tables for people
 - `predictor_tables`, `predictor_json`  of the latency model
+- `allocate_tables`, `allocate_json`, `front_files`  of an allocation
 - `kernel_table`    the table of built kernels
 - `doctor_table`    what the doctor found
 - `json_text`       the same for programs

@@ -50,6 +50,8 @@ def allocation_json(allocation: Allocation) -> Json:
     """The content of bits.json, and why it is so."""
     return {
         "bits": asdict(allocation.bits),
+        "precisions": list(allocation.precisions),
+        "layers": [asdict(layer) for layer in allocation.layers],
         "fractions": {quantity.value: fraction for quantity, fraction in allocation.fractions.items()},
         "ends": [{**asdict(end), "quantity": end.quantity.value} for end in allocation.ends],
         "limits": [_binding(binding) for binding in allocation.bindings],

@@ -32,7 +32,7 @@ def print_allocation(allocation: Allocation) -> None:
         f"sensitivity: {escape(bits.sensitivity_source)}",
         soft_wrap=True,
     )
-    console.print(_layers(bits))
+    console.print(_layers(allocation))
     for line in _totals(allocation):
         console.print(escape(line), soft_wrap=True)
     for binding in allocation.bindings:
@@ -83,13 +83,24 @@ def print_problem(answer: ProblemAnswer, front: ProblemFront | None) -> None:
     console.print(_status(answer.status, answer.gap))
 
 
-def _layers(bits: Bits) -> Table:
+def _layers(allocation: Allocation) -> Table:
+    """What was chosen, next to what each precision takes and harms."""
     view = Table(box=None, pad_edge=False)
     view.add_column("layer", overflow="fold")
-    view.add_column("precision")
-    view.add_column("")
-    for layer in bits.layers:
-        view.add_row(escape(layer.name), layer.precision.upper(), "kept" if layer.fixed else "")
+    view.add_column("chosen")
+    names = [name.upper() for name in allocation.precisions]
+    for column in (*names, *(f"speedup {name}" for name in names[1:]), *(f"sensitivity {name}" for name in names)):
+        view.add_column(column, justify="right")
+    for layer in allocation.layers:
+        wide_s, *narrow_s = layer.latencies_s
+        speedups = ["-" if wide_s is None or other is None else f"{wide_s / other:.2f}x" for other in narrow_s]
+        view.add_row(
+            escape(layer.name),
+            f"{layer.precision.upper()}{' kept' if layer.fixed else ''}",
+            *("-" if latency is None else format_duration(latency) for latency in layer.latencies_s),
+            *speedups,
+            *("-" if cost is None else f"{cost:.3g}" for cost in layer.sensitivities),
+        )
     return view
 
 
