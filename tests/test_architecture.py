@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "profiler"
 
 # Lower levels first; a room may import rooms of lower levels, and those of its own level that stand before it.
 LEVELS: list[list[str]] = [
-    ["errors", "units", "statistics", "workload", "hardware", "output_folder", "cuda_versions"],
+    ["errors", "units", "statistics", "workload", "hardware", "output_folder", "typed_json", "cuda_versions"],
     ["quantize", "artifact", "record", "frontend", "space"],
     ["kernels", "devices", "lut", "sensitivity"],
     ["measure", "predictor", "allocation"],

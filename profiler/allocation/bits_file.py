@@ -6,14 +6,13 @@ What deploys or exports an allocation reads this file and the network, nothing e
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.output_folder import write_whole
+from profiler.typed_json import typed
 from profiler.workload import Network, Precision
 
 FORMAT, BITS_VERSION = "lowbit-profiler bits", 1
@@ -176,42 +175,7 @@ def load(path: Path) -> Bits:
     if type(version) is not int or version != BITS_VERSION:
         raise InvalidFile(f"{path}: version {version!r} of bits.json is unknown (known is {BITS_VERSION})")
     try:
-        bits: Bits = _typed(Bits, {k: v for k, v in body.items() if k not in ("format", "version")}, "bits")
+        bits: Bits = typed(Bits, {k: v for k, v in body.items() if k not in ("format", "version")}, "bits")
     except (ValueError, InvalidWorkload) as error:
         raise InvalidFile(f"{path}: {error}; make it again with the command allocate") from None
     return bits
-
-
-def _typed(kind: Any, value: Any, place: str) -> Any:
-    """A dataclass, tuple or plain value from JSON, checked. Raises `ValueError`."""
-    if hasattr(kind, "__dataclass_fields__"):
-        if not isinstance(value, dict):
-            raise ValueError(f"{place} is not an object")
-        hints = get_type_hints(kind)
-        names = [f.name for f in fields(kind)]
-        if set(value) != set(names):
-            odd = sorted(set(value) ^ set(names))[0]
-            raise ValueError(f"{place}: '{odd}' is {'missing' if odd in names else 'unknown'}")
-        return kind(**{name: _typed(hints[name], value[name], f"{place}.{name}") for name in names})
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{place} is not a list")
-        inner = get_args(kind)[0]
-        return tuple(_typed(inner, item, f"{place}[{index}]") for index, item in enumerate(value))
-    options = get_args(kind) or (kind,)
-    if value is None and type(None) in options:
-        return None
-    plain = next(option for option in options if option is not type(None))
-    if plain is float and type(value) is int:
-        try:
-            value = float(value)
-        except OverflowError:  # JSON's integers have no end
-            value = math.inf
-    if type(value) is not plain:
-        raise ValueError(f"{place} is not {_NAMES[plain]}")
-    if plain is float and not math.isfinite(value):
-        raise ValueError(f"{place} is not finite")
-    return value
-
-
-_NAMES = {float: "a number", int: "an integer", str: "a text", bool: "true or false"}

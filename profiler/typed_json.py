@@ -1,0 +1,66 @@
+"""JSON as values of our own types, checked as they are read."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Collection
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+_NAMES = {float: "a number", int: "an integer", str: "a text", bool: "true or false"}
+
+
+def nothing_derived(_: type) -> Collection[str]:
+    """For `typed`: every member of an object is a field."""
+    return ()
+
+
+def typed(kind: Any, value: Any, place: str, derived: Callable[[type], Collection[str]] = nothing_derived) -> Any:
+    """``value``, as `json.loads` left it, as a value of that type: a dataclass, an enumeration, a tuple of one type, a
+    plain value, or one of these or None. Numbers are finite.
+
+    ``derived`` names members of a class that are allowed and not read. Raises `ValueError` that begins with the place.
+    """
+    if get_origin(kind) in (types.UnionType, Union):
+        if value is None and type(None) in get_args(kind):
+            return None
+        (kind,) = (option for option in get_args(kind) if option is not type(None))
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{place} is not a list")
+        inner = get_args(kind)[0]
+        return tuple(typed(inner, item, f"{place}[{index}]", derived) for index, item in enumerate(value))
+    if is_dataclass(kind):
+        return _instance(kind, value, place, derived)
+    if issubclass(kind, Enum):
+        try:
+            return kind(value)
+        except ValueError:
+            raise ValueError(f"{place} is none of {', '.join(str(member.value) for member in kind)}") from None
+    return _plain(kind, value, place)
+
+
+def _instance(kind: Any, value: Any, place: str, derived: Callable[[type], Collection[str]]) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is not an object")
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind) if field.init]
+    odd = sorted((set(value) ^ set(names)) - set(derived(kind)))
+    if odd:
+        raise ValueError(f"{place}: '{odd[0]}' is {'missing' if odd[0] in names else 'unknown'}")
+    return kind(**{name: typed(hints[name], value[name], f"{place}.{name}", derived) for name in names})
+
+
+def _plain(kind: Any, value: Any, place: str) -> Any:
+    if kind is float and type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:  # JSON's integers have no end
+            value = math.inf
+    if type(value) is not kind:
+        raise ValueError(f"{place} is not {_NAMES[kind]}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{place} is not finite")
+    return value
