@@ -108,7 +108,8 @@ def allocate(request: AllocateRequest) -> Allocation:
     front = None
     if request.front is not None:
         others = [limit for limit in limits if limit.quantity is not request.front]
-        front = _front(pareto.front(solver, request.front, others, request.points), problem, priced)
+        found = pareto.front(solver, request.front, others, request.points)
+        front = _front(found, problem, priced, request.confidence, calibration)
     if request.out is not None:
         bits_file.save(request.out, bits)
     return Allocation(
@@ -248,14 +249,20 @@ def _bindings(solver: Solver, limits: Sequence[Limit], solution: Solution) -> tu
         return (), True
 
 
-def _front(front: pareto.Front, problem: NetworkProblem, priced: PriceList) -> FrontResult:
+def _front(
+    front: pareto.Front,
+    problem: NetworkProblem,
+    priced: PriceList,
+    confidence: float | None,
+    calibration: Calibration | None,
+) -> FrontResult:
     points = []
     for point in front.points:
         layers = outcome.layer_bits(problem, point.assignment)
         points.append(
             Point(
                 sensitivity=point.sensitivity,
-                latency_s=outcome.latency_parts(problem, point.assignment, priced, None, None).total_s,
+                latency=outcome.latency_parts(problem, point.assignment, priced, confidence, calibration),
                 size_bytes=point.totals[Quantity.SIZE],
                 bops=point.totals[Quantity.BOPS],
                 activation_bytes=point.totals[Quantity.MEMORY],

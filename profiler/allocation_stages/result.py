@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.allocation.bits_file import Bits
+from profiler.allocation.bits_file import Bits, LatencyParts
 from profiler.allocation.explain import Binding
 from profiler.allocation.problem import Quantity
 
@@ -53,16 +53,20 @@ class LayerView:
 
 @dataclass(frozen=True)
 class Point:
-    """An allocation of a Pareto front: what it takes, and the precision of each layer with weights. ``latency_s`` is
-    the sum of the kernels, as `Allocation` has it."""
+    """An allocation of a Pareto front: what it takes, and the precision of each layer with weights."""
 
     sensitivity: float
-    latency_s: float
+    latency: LatencyParts
     size_bytes: float
     bops: float
     activation_bytes: float
     energy_j: float | None
     precisions: tuple[str, ...]
+
+    @property
+    def latency_s(self) -> float:
+        """The sum of the kernels."""
+        return self.latency.total_s
 
 
 @dataclass(frozen=True)

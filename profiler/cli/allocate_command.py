@@ -117,10 +117,20 @@ def allocate(
         raise ProfilerError("--points, --front and --plot are of a front: say --pareto latency")
     front_quantity = None if pareto is None else Quantity(pareto)
     if problem is not None:
-        _allocate_problem(problem, model, limits, front_quantity, points, gap, time_limit, json_output)
+        of_networks = {
+            "MODEL": model, "--lut": lut, "--sensitivity": sensitivity, "--predictor": predictor, "--scope": scope,
+            "--confidence": confidence, "--end-to-end": end_to_end, "--forbid": forbid, "--batch": batch,
+            "--threads": threads, "--cache": cache, "--front": front_csv, "--plot": plot, "--out": out,
+        }  # fmt: skip
+        given_too = [name for name, value in of_networks.items() if value]
+        if given_too:
+            raise ProfilerError(f"--problem is instead of a network and a LUT: leave out {', '.join(given_too)}")
+        _allocate_problem(problem, limits, front_quantity, points, gap, time_limit, json_output)
         return
     if model is None:
         raise ProfilerError("say what to allocate: a network (resnet18, model.onnx), or --problem FILE.json")
+    if lut is not None and device != "auto":
+        raise ProfilerError("--lut names the table, --device looks for one; leave one of them out")
     if scope not in (None, "all", "priced"):
         raise ProfilerError(f"--scope {scope}: known are all and priced")
 
@@ -164,7 +174,6 @@ def allocate(
 
 def _allocate_problem(
     path: Path,
-    model: str | None,
     limits: list[LimitText],
     quantity: Quantity | None,
     points: int | None,
@@ -175,8 +184,6 @@ def _allocate_problem(
     from profiler.allocation_stages.from_problem import front_of_file, solve_file
     from profiler.cli import allocate_json, allocate_tables
 
-    if model is not None:
-        raise ProfilerError("--problem is instead of a network; leave one of them out")
     answer = solve_file(path, limits, gap, time_limit)
     front = None if quantity is None or answer.reason else front_of_file(path, limits, quantity, points, time_limit)
     if json_output:

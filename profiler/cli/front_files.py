@@ -13,6 +13,8 @@ from profiler.output_folder import require_writable, write_whole
 from profiler.report.front import FORMATS, FigurePoint, FrontFigure
 
 _COLUMNS = ("sensitivity", "latency_s", "size_bytes", "bops", "activation_bytes", "energy_j")
+_PARTS = ("measured_s", "published_s", "predicted_s", "bound_s")
+"""Of the latency; `LatencyParts` says what they are."""
 _AXES = {
     Quantity.LATENCY: (1e-3, "latency (ms)"),
     Quantity.SIZE: (1e6, "size of the weights (MB)"),
@@ -54,10 +56,11 @@ def to_csv(front: FrontResult, layers: list[str]) -> str:
     """A line per point, from the least to the most sensitive one; a column per layer."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*_COLUMNS, *layers))
+    writer.writerow((*_COLUMNS, *(f"latency_{name}" for name in _PARTS), *layers))
     for point in front.points:
         values = ("" if (value := getattr(point, name)) is None else repr(value) for name in _COLUMNS)
-        writer.writerow((*values, *point.precisions))
+        parts = (repr(getattr(point.latency, name)) for name in _PARTS)
+        writer.writerow((*values, *parts, *point.precisions))
     return text.getvalue()
 
 
