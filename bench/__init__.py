@@ -5,6 +5,9 @@
 - `search`   seconds per trial, and trials until within 5% of the best of the whole space
 - `builds`   CUDA kernels built per second, from schedule to cubin, with nothing cached
 - `published` the analytic model of a T4 beside HAWQ-V3's published latencies: rank correlation per precision
+- `predictor` what the latency predictor reaches on real rows, beside plain baselines
+- `allocation` seconds to the proven optimum on random networks, beside SciPy's milp on the textbook's model. The
+  networks are made by `allocation_problems`, the peer is `allocation_peer`
 
 On demand, since they need two LUTs, or a GPU:
 

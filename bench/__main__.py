@@ -13,7 +13,7 @@ from pathlib import Path
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 
-PARTS = ("layers", "search", "builds", "published", "predictor")
+PARTS = ("layers", "search", "builds", "published", "predictor", "allocation")
 COMPARISONS = ("repeat", "int_mm", "ranking")
 """With arguments of their own, and imported alone: where they run there is no ONNX Runtime, perhaps."""
 
@@ -53,6 +53,10 @@ def _run_parts(arguments: Sequence[str]) -> None:
         from bench.predictor import bench_predictor
 
         bench_predictor()
+    if "allocation" in parsed.parts:
+        from bench.allocation import bench_allocation
+
+        bench_allocation()
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
