@@ -9,7 +9,7 @@ from profiler.allocation.problem import Quantity
 from tests.allocation.random_problems import best
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0])
 def test_ours_and_the_peer_have_the_optimum_of_brute_force(seed: int) -> None:
     """Seven layers and one shared tensor."""
     problem, limits = instance(7, seed)
