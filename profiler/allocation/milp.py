@@ -29,11 +29,17 @@ _FEASIBILITY = 1e-9
 _FIRST_GUESS = 0.0015
 """Of the objective: how far integers usually are above the relaxation of such problems."""
 _WIDER = 8.0
-_FRUITLESS = ("mip_heuristic_run_rens", "mip_heuristic_run_rins")
-"""Heuristics that solve smaller programs: without them 200 layers take three quarters of the time (170 paired runs).
+_RESOLVED = 1e-3
+"""Of the largest cost: an optimum above that is told from its neighbours to one part in 10^6 and better."""
+_FRUITLESS = ("mip_heuristic_run_rens", "mip_heuristic_run_rins", "mip_heuristic_run_feasibility_jump")
+"""Heuristics that do not pay here: without the first two 200 layers take three quarters of the time (170 paired runs),
+without the third small programs a quarter, and it was seen to end in a solution that is not the best.
 
 What HiGHS must not be given is ``objective_bound``: faster still, but it then calls optimal what is not (1.14, 1.15).
 """
+_FEW_COLUMNS = 400
+"""So many are searched without presolve. At these tolerances HiGHS's presolve (1.12 to 1.16) calls a program infeasible
+that is not, once in some ten thousand small ones; so it is also asked again without before that is believed."""
 _INFEASIBLE = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
 
 Terms = dict[int, float]
@@ -50,10 +56,12 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """``assignment`` is None where none was found. No feasible one has an objective below ``bound``."""
+    """``assignment`` is None where none was found, and ``value`` of the objective, as the solver sees it, infinite. No
+    feasible one has an objective below ``bound``."""
 
     outcome: Outcome
     assignment: Assignment | None
+    value: float
     bound: float
     seconds: float
 
@@ -227,31 +235,47 @@ class Program:
         """The assignment that minimises the objective with each row's expression at most its number. ``only`` has
         the levels that remain for each choice; ``excluded`` assignments are no answers."""
         began = time.perf_counter()
-        scale = max((abs(value) for value in objective.values()), default=0.0) or 1.0
-        all_rows = [*self._rows, *(_scaled(terms, most) for terms, most in rows)]
+        costs, upper = np.zeros(len(self._upper)), np.array(self._upper)
+        costs[list(objective)] = list(objective.values())
+        all_rows = list(self._rows)
+        for terms, most in rows:
+            excess = _excess(terms, most)
+            upper[excess] = 0.0
+            all_rows.append(_scaled({c: v for c, v in terms.items() if upper[c] > 0}, most))
         for assignment in excluded:
             chosen = self._chosen(assignment)
             all_rows.append((dict.fromkeys(chosen, 1.0), -highspy.kHighsInf, len(chosen) - 1.0))
-        model = self._model({column: value / scale for column, value in objective.items()}, all_rows)
-        if only is not None:
-            upper = np.array(self._upper)
-            for levels, kept in zip(self._x, only, strict=True):
-                upper[[column for level, column in levels.items() if level not in kept]] = 0.0
-            model.col_upper_ = upper
-        return self._search(model, scale, gap, began, time_limit_s)
+        model = self._model(all_rows)
+        for levels, kept in zip(self._x, only, strict=True) if only is not None else ():
+            upper[[column for level, column in levels.items() if level not in kept]] = 0.0
+        while True:
+            # HiGHS sees no difference below 1e-9 of the largest cost. Where that is far above the optimum, what costs
+            # more than the solution at hand is left out, and what is left is looked at in its own scale.
+            scale = float(costs[upper > 0].max(initial=0.0)) or 1.0
+            model.col_cost_, model.col_upper_ = np.where(upper > 0, costs / scale, 0.0), upper
+            answer = self._search(model, scale, gap, began, time_limit_s)
+            if answer.outcome is not Outcome.OPTIMAL or answer.value >= _RESOLVED * scale or self._peak in objective:
+                return answer
+            dearer = costs > answer.value + 10 * _FEASIBILITY * scale
+            if not (dearer & (upper > 0)).any():
+                return answer
+            upper = np.where(dearer, 0.0, upper)
 
     def _search(
         self, model: highspy.HighsLp, scale: float, gap: float, began: float, time_limit_s: float | None
     ) -> Answer:
         """Reduced costs of the relaxation say how much dearer the best solution is that uses a column. So columns that
         cost more than a guess are left out first; a solution that lies within the guess is the best of all, any other
-        one tells how far to look.
+        one tells how far to look. ``scale`` is what the model's objective was divided by.
 
         Source: Balas, Martin, Pivot and complement, Management Science 26, 1980 (reduced-cost fixing).
         """
 
         def left() -> float | None:
             return None if time_limit_s is None else max(0.01, time_limit_s - (time.perf_counter() - began))
+
+        def ended(outcome: Outcome, bound: float) -> Answer:
+            return Answer(outcome, None, inf, bound, time.perf_counter() - began)
 
         relaxed = _solver(0.0, left())
         relaxed.passModel(model)
@@ -261,39 +285,52 @@ class Program:
         relaxed.run()
         status = relaxed.getModelStatus()
         if status in _INFEASIBLE:
-            return Answer(Outcome.INFEASIBLE, None, inf, time.perf_counter() - began)
+            return ended(Outcome.INFEASIBLE, inf)
         if status == highspy.HighsModelStatus.kTimeLimit:
-            return Answer(Outcome.TIME_LIMIT, None, 0.0, time.perf_counter() - began)
+            return ended(Outcome.TIME_LIMIT, 0.0)
         _require(status == highspy.HighsModelStatus.kOptimal, relaxed)
         base = relaxed.getInfo().objective_function_value
         reduced = np.array(relaxed.getSolution().col_dual)
-        guess = max(_FIRST_GUESS * abs(base), _FEASIBILITY)
+        guess = max(_FIRST_GUESS * abs(base), 100 * _FEASIBILITY)
+        unit = base if base > _RESOLVED else 1.0  # of the objective in the search: the answer is near 1 there
+        presolve, allowed = True, np.array(model.col_upper_)
         while True:
             kept = reduced <= guess
             kept[self._peak] = True  # no share of an option: its value may be anything
+            presolve = presolve and int(np.count_nonzero(kept & (allowed > 0))) > _FEW_COLUMNS
             highs = _solver(gap, left())
+            highs.setOptionValue("presolve", "on" if presolve else "off")
             for name in _FRUITLESS:
                 highs.setOptionValue(name, False)
             highs.passModel(model)
-            upper = np.where(kept, model.col_upper_, 0.0)
+            upper = np.where(kept, allowed, 0.0)
             highs.changeColsBounds(columns, everywhere, np.zeros(columns), upper)
+            highs.changeColsCost(columns, everywhere, np.where(kept, model.col_cost_, 0.0) / unit)
             highs.run()
             status, info = highs.getModelStatus(), highs.getInfo()
             late = status == highspy.HighsModelStatus.kTimeLimit
             _require(late or status in (*_INFEASIBLE, highspy.HighsModelStatus.kOptimal), highs)
             found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-            value = info.objective_function_value if found else inf
+            value = info.objective_function_value * unit if found else inf
             whole = bool(kept.all())
-            if late or whole or value <= base + guess:
+            if late or value <= base + guess - 10 * _FEASIBILITY or (whole and (found or not presolve)):
                 break
-            guess = (value - base) * (1 + 1e-9) + _FEASIBILITY if found else guess * _WIDER
-        seconds = time.perf_counter() - began
+            if found:
+                guess = (value - base) * (1 + 1e-9) + 20 * _FEASIBILITY
+            elif whole:
+                presolve = False
+            else:
+                guess *= _WIDER
         if not found:
-            outcome = Outcome.TIME_LIMIT if late else Outcome.INFEASIBLE
-            return Answer(outcome, None, base * scale if late else inf, seconds)
-        bound = info.mip_dual_bound if whole else min(info.mip_dual_bound, base + guess)
-        outcome = Outcome.TIME_LIMIT if late else Outcome.OPTIMAL
-        return Answer(outcome, self._assignment(np.array(highs.getSolution().col_value)), bound * scale, seconds)
+            return ended(Outcome.TIME_LIMIT, base * scale) if late else ended(Outcome.INFEASIBLE, inf)
+        bound = info.mip_dual_bound * unit if whole else min(info.mip_dual_bound * unit, base + guess)
+        return Answer(
+            outcome=Outcome.TIME_LIMIT if late else Outcome.OPTIMAL,
+            assignment=self._assignment(np.array(highs.getSolution().col_value)),
+            value=value * scale,
+            bound=bound * scale,
+            seconds=time.perf_counter() - began,
+        )
 
     def _chosen(self, assignment: Assignment) -> list[int]:
         """The integer columns that are 1."""
@@ -304,14 +341,12 @@ class Program:
                 chosen.append(column)
         return chosen
 
-    def _model(self, objective: Terms, rows: Sequence[tuple[Terms, float, float]]) -> highspy.HighsLp:
+    def _model(self, rows: Sequence[tuple[Terms, float, float]]) -> highspy.HighsLp:
+        """Without an objective."""
         lp = highspy.HighsLp()
         columns = len(self._upper)
         lp.num_col_, lp.num_row_ = columns, len(rows)
-        cost = np.zeros(columns)
-        for column, value in objective.items():
-            cost[column] = value
-        lp.col_cost_, lp.col_lower_, lp.col_upper_ = cost, np.zeros(columns), np.array(self._upper)
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.zeros(columns), np.zeros(columns), np.array(self._upper)
         lp.row_lower_ = np.array([low for _, low, _ in rows])
         lp.row_upper_ = np.array([high for _, _, high in rows])
         lp.integrality_ = [
@@ -335,6 +370,14 @@ class Program:
             ]
             options.append(max(fitting, key=lambda o: values[columns[o]]))
         return Assignment(levels, tuple(options))
+
+
+def _excess(terms: Terms, most: float) -> list[int]:
+    """Columns that exceed a limit alone. They can be left out, and with them numbers against which the limit would be
+    too small to be seen."""
+    if most < 0 or min(terms.values(), default=0.0) < 0:
+        return []
+    return [column for column, value in terms.items() if value > most * (1 + 2 * _FEASIBILITY)]
 
 
 def _scaled(terms: Terms, most: float) -> tuple[Terms, float, float]:

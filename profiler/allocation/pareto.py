@@ -18,7 +18,7 @@ from profiler.allocation.solve import OutOfTimeError, Solution, Solver
 @dataclass(frozen=True)
 class Front:
     """``points`` from the one that takes most (and is least sensitive) to the one that takes least. ``exact``: all
-    points there are, told apart by at least one part in 10^8 of the quantity; else those of the limits that were
+    points there are, told apart by one part in 10^6 of the quantity; else those of the limits that were
     tried, or as far as the time limit let it come (``complete`` is then false)."""
 
     quantity: Quantity

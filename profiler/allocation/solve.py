@@ -12,6 +12,9 @@ from profiler.errors import ProfilerError
 
 TOLERANCE = 1e-9
 """A limit holds where it is exceeded by no more than this part of it, which is what the solver can tell apart."""
+APART = 1e-6
+"""Relative distance from which two allocations are told apart: far more than the solver's tolerance, far less than any
+measurement is worth."""
 _MOST_EXCLUSIONS = 100
 
 
@@ -68,7 +71,7 @@ class Solver:
 
     def solve_below(self, quantity: Quantity, value: float, limits: Sequence[Limit]) -> Solution | None:
         """The best one that takes less of a quantity than that value, by more than can be told apart."""
-        most = value * (1 - 10 * TOLERANCE)
+        most = value * (1 - APART)
         return self.solve([*limits, Limit(quantity, most)]) if most < value else None
 
     def least(self, quantity: Quantity, limits: Sequence[Limit], better_than: float | None = None) -> Assignment | None:
@@ -203,6 +206,5 @@ def holds(reached: float, most: float) -> bool:
 
 
 def _below(terms: Terms, value: float) -> tuple[Terms, float]:
-    """Less than the value by more than the solver's tolerance."""
-    scale = max((abs(v) for v in terms.values()), default=0.0)
-    return terms, value - 4 * TOLERANCE * max(scale, abs(value))
+    """Less than the value by what can be told apart."""
+    return terms, value * (1 - APART)
