@@ -284,6 +284,42 @@ def test_end_to_end_measurements_calibrate_the_limit(tmp_path: Path, host_rows: 
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
+def test_layers_without_a_choice_need_no_sensitivity(tmp_path: Path, host_rows: tuple[LutRow, ...]) -> None:
+    """Kept by the user, or for want of a price; what is listed for layers that are not there is told."""
+    network = load_network("resnet18", 1)
+    table, file = tmp_path / "some.csv", tmp_path / "s.csv"
+    store.write(table, [row for row in host_rows if row.spec.workload != network.layer("layer4.0.downsample").workload])
+    names = [
+        layer.name for layer in network.weighted_layers if layer.name not in ("conv1", "fc", "layer4.0.downsample")
+    ]
+    file.write_text("layer,int8,int4\n" + "".join(f"{name},0,1\n" for name in [*names, "stranger"]))
+    request = replace(limit(Quantity.SIZE, "0.5"), lut=table, sensitivity=str(file), only_priced=True)
+    found = allocate(request)
+    assert found.bits.latency.unpriced == ("layer4.0.downsample",)
+    assert "that the network has not are not read: stranger" in " ".join(found.notes)
+
+
+def test_rows_of_other_conditions_are_told(tmp_path: Path, host_rows: tuple[LutRow, ...]) -> None:
+    path = tmp_path / "two.csv"
+    store.write(path, (*host_rows, *(replace(row, conditions=Conditions(1, CacheMode.COLD)) for row in host_rows[:3])))
+    found = allocate(replace(limit(Quantity.SIZE, "0.5"), lut=path))
+    assert "3 rows of other conditions than 1 thread, cache mode network are not read" in " ".join(found.notes)
+
+
+def test_bits_that_do_not_fit_their_network_are_refused(resnet18: Network) -> None:
+    bits = allocate(limit(Quantity.LATENCY, "4.2ms")).bits
+    bits.require_network(resnet18)
+    conversion_of_nobody = bits_file.TensorConversion("maxpool", "int8", "int4", ("nobody",))
+    narrow = tuple(replace(tensor, precision="int4") for tensor in bits.tensors)
+    for broken, message in (
+        (replace(bits, separate=("nobody",)), "'nobody' is no addition"),
+        (replace(bits, conversions=(conversion_of_nobody,)), "'nobody' is no layer with weights that reads 'maxpool'"),
+        (replace(bits, tensors=narrow), "is int8, but reads"),
+    ):
+        with pytest.raises(InvalidFile, match=message):
+            broken.require_network(resnet18)
+
+
 def test_which_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     shipped = which_lut("t4", tmp_path)

@@ -6,13 +6,13 @@ What deploys or exports an allocation reads this file and the network, nothing e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.output_folder import write_whole
-from profiler.typed_json import typed
+from profiler.typed_json import typed, without_repetition
 from profiler.workload import Network, Precision
 
 FORMAT, BITS_VERSION = "lowbit-profiler bits", 1
@@ -106,6 +106,8 @@ class Bits:
     lut: str
 
     def __post_init__(self) -> None:
+        if self.sensitivity < 0 or self.gap < 0 or self.gap > 1:
+            raise ValueError(f"a sensitivity of {self.sensitivity} and a gap of {self.gap} cannot be")
         for what, names in (
             ("layer", [layer.name for layer in self.layers]),
             ("tensor", [tensor.name for tensor in self.tensors]),
@@ -134,11 +136,40 @@ class Bits:
         if wanted != found:
             missing = [name for name in wanted if name not in found] or [name for name in found if name not in wanted]
             what = f"'{missing[0]}' is in one of them only" if missing else "their order differs"
-            raise InvalidFile(f"the bits are of network '{self.network}', not of '{network.name}': layer {what}")
+            raise InvalidFile(f"{self._misfit(network)}: layer {what}")
+        for fault in self._faults(network):
+            raise InvalidFile(f"{self._misfit(network)}: {fault}")
+
+    def _misfit(self, network: Network) -> str:
+        if network.name != self.network:
+            return f"the bits are of network '{self.network}', not of '{network.name}'"
+        return f"the bits are of another network called '{network.name}'"
+
+    def _faults(self, network: Network) -> Iterator[str]:
+        stored = {tensor.name: tensor.precision for tensor in self.tensors}
         known = {tensor.name for tensor in network.tensors}
-        for name in (*(t.name for t in self.tensors), *(c.tensor for c in self.conversions)):
+        for name in (*stored, *(conversion.tensor for conversion in self.conversions)):
             if name not in known:
-                raise InvalidFile(f"the bits are of network '{self.network}': '{network.name}' has no tensor '{name}'")
+                yield f"it has no tensor '{name}'"
+        additions = network.fusions()
+        for name in self.separate:
+            if name not in additions:
+                yield f"'{name}' is no addition that could be fused"
+        copied = {(c.tensor, reader): c for c in self.conversions for reader in c.readers}
+        for tensor, reader in copied:
+            if reader not in self._layers or tensor not in network.layer(reader).inputs:
+                yield f"'{reader}' is no layer with weights that reads '{tensor}'"
+        for layer in self.layers:
+            tensor = network.layer(layer.name).inputs[0]
+            if tensor not in stored:
+                continue
+            copy = copied.get((tensor, layer.name))
+            if copy is not None and copy.source != stored[tensor]:
+                yield f"tensor '{tensor}' is {stored[tensor]}, but converted from {copy.source}"
+            read = stored[tensor] if copy is None else copy.target
+            bits = {Precision.parse(name).activation_bits for name in (read, layer.precision)}
+            if len(bits) > 1:
+                yield f"layer '{layer.name}' is {layer.precision}, but reads '{tensor}' in {read}"
 
 
 def dumps(bits: Bits) -> str:
@@ -160,15 +191,17 @@ def is_bits(path: Path) -> bool:
 def load(path: Path) -> Bits:
     """Inverse of `save`. Raises `InvalidFile` naming the file and the field that is wrong."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidFile(f"{path}: is not a bits.json: not UTF-8 text") from None
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
+        body = json.loads(text, object_pairs_hook=without_repetition)
+    except (json.JSONDecodeError, RecursionError):
         raise InvalidFile(f"{path}: is not a bits.json: not JSON") from None
+    except ValueError as error:
+        raise InvalidFile(f"{path}: is not a bits.json: {error}") from None
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise InvalidFile(f"{path}: is not a bits.json; make one with the command allocate")
     version = body.get("version")

@@ -34,6 +34,9 @@ class Quantity(str, Enum):
 
 SUMS = (Quantity.LATENCY, Quantity.SIZE, Quantity.BOPS, Quantity.ENERGY)
 
+_MOST = 1e100
+"""Larger numbers may not be summed."""
+
 Costs = Mapping[Quantity, float]
 """In the unit of the problem's limits; what is not listed is zero."""
 
@@ -152,8 +155,8 @@ def _check_costs(name: str, costs: Costs) -> None:
 
 
 def _check_number(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise InvalidProblem(f"{what} is {value}, not a finite number of at least 0")
+    if not 0 <= value <= _MOST:
+        raise InvalidProblem(f"{what} is {value}, not a number from 0 to {_MOST:g}")
 
 
 @dataclass(frozen=True)

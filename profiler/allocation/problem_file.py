@@ -14,15 +14,20 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from profiler.allocation.problem import Choice, Costs, Problem, Quantity
 from profiler.errors import InvalidFile
+from profiler.typed_json import without_repetition
 
 _LARGEST_FILE_BYTES = 64 << 20
 _LARGEST_NUMBER = 1e100
 """So that no product and no sum over layers overflows."""
+
+
+_KEYS = ("layers", "ties", "network")
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,13 @@ def read_problem(path: Path) -> FileProblem:
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
             raise InvalidFile(f"{path}: is larger than {_LARGEST_FILE_BYTES >> 20} MiB, too large for a problem")
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidFile(f"{path}: is not an allocation problem: not UTF-8 text") from None
     try:
-        body = json.loads(text)
+        body = json.loads(text, object_pairs_hook=without_repetition)
     except (ValueError, RecursionError) as error:
         raise InvalidFile(f"{path}: is not JSON: {error}") from None
     try:
@@ -74,6 +79,9 @@ def read_problem(path: Path) -> FileProblem:
 def _problem(body: Any, stem: str) -> FileProblem:
     if not isinstance(body, dict) or not isinstance(body.get("layers"), list):
         raise ValueError("is not an allocation problem: it has no list 'layers'")
+    for key in body:
+        if key not in _KEYS and (meant := get_close_matches(key, _KEYS, n=1)):
+            raise ValueError(f"unknown '{key}'; is '{meant[0]}' meant?")
     entries = body["layers"]
     if not entries:
         raise ValueError("'layers' is empty: there is nothing to allocate")

@@ -49,21 +49,34 @@ class NoUniformNetwork(ProfilerError):
 class Solver:
     """Answers questions about one problem."""
 
-    def __init__(self, problem: Problem, gap: float = 0.0, time_limit_s: float | None = None) -> None:
+    def __init__(self, problem: Problem, time_limit_s: float | None = None) -> None:
         self.problem = problem
         self._program = Program(problem)
-        self._gap = gap
+        self._uniform: list[Assignment] = []
+        """Those whose ends were asked for: something to fall back on."""
+        self.allow(time_limit_s)
+
+    def allow(self, time_limit_s: float | None) -> None:
+        """So many seconds, from now on, for all questions but those of the ends; None: no limit."""
         self._deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
 
-    def solve(self, limits: Sequence[Limit]) -> Solution | None:
+    def solve(self, limits: Sequence[Limit], gap: float = 0.0) -> Solution | None:
         """The assignment of least sensitivity; None where nothing is within the limits.
 
         Among equals the one whose latency is least (size, BOPs, ... where the problem knows no latency), as far as it
-        differs in levels that cost the same sensitivity. Raises `OutOfTimeError`.
+        differs in levels that cost the same sensitivity. ``gap`` is how far from the best, relatively, one may be.
+        Raises `OutOfTimeError` where there was no time to find any, and no uniform network is within the limits.
         """
         began = time.perf_counter()
         rows = self._rows(limits)
-        answer, bound, outcome = self._minimize(self._program.sensitivity(), rows, limits)
+        try:
+            answer, bound, outcome = self._minimize(self._program.sensitivity(), rows, limits, gap)
+        except OutOfTimeError:
+            known = [assignment for assignment in self._uniform if self.within(assignment, limits)]
+            if not known:
+                raise
+            least = min(known, key=lambda assignment: sensitivity(self.problem, assignment.levels))
+            return self._solution(least, 0.0, Outcome.TIME_LIMIT, time.perf_counter() - began)
         if answer is None:
             return None
         answer = self._tidied(answer, rows, limits)
@@ -91,7 +104,7 @@ class Solver:
     def uniform(self, narrow: bool) -> tuple[int, ...]:
         """The levels of all choices where every layer is as narrow (or as wide) as it may be; those of the storage of
         tensors are whatever goes with it. Raises `NoUniformNetwork` where prices or structure exclude it."""
-        answer, _, _ = self._minimize(self._program.distance(narrow), [], ())
+        answer = self._program.minimize(self._program.distance(narrow), []).assignment
         if answer is None:
             raise NoUniformNetwork("the network cannot run at all: combinations of precisions lack a price")
         apart = [
@@ -115,9 +128,9 @@ class Solver:
             for choice, level in zip(self.problem.choices, levels, strict=True)
         ]
         objective, rows = self._expression(quantity)
-        answer = self._program.minimize(objective, rows, only=only, time_limit_s=self._left())
-        if answer.assignment is None:
-            raise OutOfTimeError("the time limit ended before the ends of the limits were known; raise --time-limit")
+        answer = self._program.minimize(objective, rows, only=only)
+        assert answer.assignment is not None  # the levels are those of an assignment
+        self._uniform.append(answer.assignment)
         return total(self.problem, answer.assignment, quantity)
 
     def limit_at(self, quantity: Quantity, fraction: float) -> Limit:
@@ -128,14 +141,12 @@ class Solver:
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def _minimize(
-        self, objective: Terms, rows: Sequence[tuple[Terms, float]], limits: Sequence[Limit]
+        self, objective: Terms, rows: Sequence[tuple[Terms, float]], limits: Sequence[Limit], gap: float = 0.0
     ) -> tuple[Assignment | None, float, Outcome]:
         """Rounding to integers may leave an assignment just outside of a limit: then it is no answer."""
         excluded: list[Assignment] = []
         while True:
-            answer = self._program.minimize(
-                objective, rows, excluded=excluded, gap=self._gap, time_limit_s=self._left()
-            )
+            answer = self._program.minimize(objective, rows, excluded=excluded, gap=gap, time_limit_s=self._left())
             if answer.outcome is Outcome.INFEASIBLE:
                 return None, answer.bound, answer.outcome
             if answer.assignment is None:
@@ -192,8 +203,8 @@ class Solver:
     def _solution(self, assignment: Assignment, bound: float, outcome: Outcome, seconds: float) -> Solution:
         found = sensitivity(self.problem, assignment.levels)
         totals = {quantity: total(self.problem, assignment, quantity) for quantity in Quantity}
-        if outcome is Outcome.OPTIMAL and self._gap == 0.0:
-            bound = found  # proven; what is left is rounding
+        if outcome is Outcome.OPTIMAL and found - bound <= APART * found:
+            bound = found  # proven, as far as two allocations can be told apart
         return Solution(assignment, found, totals, outcome, min(bound, found), seconds)
 
     def _left(self) -> float | None:

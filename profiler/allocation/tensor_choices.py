@@ -3,7 +3,8 @@
 - A layer with weights chooses its precision, which is that of its weights and of what it reads.
 - A tensor that one such layer reads is stored in that layer's precision. Where several read it, it has a choice of its
   own, and copies for the readers that differ are paid for; readers without a priced conversion are tied to one choice.
-  A max pool keeps the type of its input, so both its ends are one tensor here.
+  A max pool keeps the type of its input, so both its ends are one tensor here. A convolution whose addition adds what
+  it reads takes the tensor as it is stored.
 - No sensitivity speaks of a tensor that no layer with weights reads (the shortcut of a residual block). So that nothing
   is narrowed for the sake of speed alone, it is stored no narrower than whatever it is made from.
 """
@@ -62,7 +63,7 @@ def tensor_choices(
 ) -> TensorChoices:
     """``held`` layers stay as wide as they may be. Raises `ProfilerError` for tied layers that may have no precision in
     common."""
-    draft = _Draft(network, freedom, held, sensitivity_of, prices)
+    draft = _Draft(network, units, freedom, held, sensitivity_of, prices)
     typed = tuple(_typed(network, units))
     owners = list(dict.fromkeys(map(network.type_owner, typed)))
     for owner in owners:
@@ -96,6 +97,7 @@ class _Draft:
     def __init__(
         self,
         network: Network,
+        units: tuple[Unit, ...],
         freedom: Freedom,
         held: Collection[str],
         sensitivity_of: SensitivityOf,
@@ -103,6 +105,8 @@ class _Draft:
     ) -> None:
         self._network, self._freedom, self._held = network, freedom, held
         self._sensitivity_of, self._prices = sensitivity_of, prices
+        self._adds_its_input = {unit.layer.name for unit in units if unit.other in unit.layer.inputs}
+        """One kernel reads the tensor twice, in one type: no copy can stand between."""
         self._readers: dict[str, list[Layer]] = {}
         for layer in network.weighted_layers:
             self._readers.setdefault(network.type_owner(layer.inputs[0]), []).append(layer)
@@ -128,9 +132,12 @@ class _Draft:
             self.stored[owner] = self._choice(readers)
             self.of_layer.update({layer.name: self.stored[owner] for layer in readers})
             return
-        self.stored[owner] = self._storage(owner, all_levels=True)
+        direct = [layer for layer in readers if layer.name in self._adds_its_input]
+        self.stored[owner] = self._choice(direct) if direct else self._storage(owner, all_levels=True)
+        self.of_layer.update({layer.name: self.stored[owner] for layer in direct})
         for layer in readers:
-            self.of_layer[layer.name] = self._choice([layer])
+            if layer not in direct:
+                self.of_layer[layer.name] = self._choice([layer])
         for tensor in shared:
             copies = {pair: self._copy_costs(spec) for pair, spec in tensor.kernels.items()}
             indices = tuple(self.of_layer[name] for name in tensor.readers)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profiler.allocation import bits_file, explain, pareto
 from profiler.allocation.bits_file import Bits, LimitReached
 from profiler.allocation.calibration import Calibration, calibrate, read_end_to_end
-from profiler.allocation.freedom import Freedom, freedom
+from profiler.allocation.freedom import freedom
 from profiler.allocation.limit_text import LimitText
 from profiler.allocation.milp import Outcome
 from profiler.allocation.network_problem import NetworkProblem, network_problem
 from profiler.allocation.problem import Limit, Quantity
 from profiler.allocation.solve import NoUniformNetwork, OutOfTimeError, Solution, Solver
-from profiler.allocation.tensor_choices import SensitivityOf
 from profiler.allocation_stages import outcome
 from profiler.allocation_stages.layer_prices import layer_prices, layer_views
 from profiler.allocation_stages.limits_missed import missed_text
@@ -34,6 +33,9 @@ from profiler.record import CacheMode
 from profiler.sensitivity.table import Sensitivity
 from profiler.targets import default_batch
 from profiler.workload import INT4, INT8, Network, Precision
+
+_EXPLANATIONS_S = 20.0
+"""What an answer that is there already may be kept waiting for its reasons."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def allocate(request: AllocateRequest) -> Allocation:
             f"a confidence lies between 0 and 1, for instance 0.95, and {request.confidence:g} does not"
         )
     table = LutChoice(request.lut) if request.lut is not None else which_lut(request.device, request.folder)
-    rows, _ = rows_of(read(table.path), table.path, request.threads, request.cache_mode)
+    all_rows = read(table.path)
+    rows, _ = rows_of(all_rows, table.path, request.threads, request.cache_mode)
     batch = request.batch or default_batch(not rows[0].device.startswith("cpu"))
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     only_priced = table.partial if request.only_priced is None else request.only_priced
@@ -86,32 +89,37 @@ def allocate(request: AllocateRequest) -> Allocation:
     sensitivity = sensitivity_of(request.sensitivity, request.model, network, free.precisions)
     model = model_file.load(request.predictor)[0] if request.predictor is not None else None
     priced = price_list(network, free.precisions, rows, model, request.confidence)
+    priced = replace(priced, other_conditions=len(all_rows) - len(rows))
     problem = network_problem(
         network,
         priced.prices,
-        _costs(sensitivity, network, free),
+        lambda layer, precision: sensitivity.of(layer, precision) if _lists(sensitivity, layer, precision) else 0.0,
         free,
         limits_memory=any(limit.quantity is Quantity.MEMORY for limit in request.limits),
     )
+    _require_sensitivities(sensitivity, problem)
     calibration = _calibration(request, network, priced)
-    solver = Solver(problem.problem, request.gap, request.time_limit_s)
+    solver = Solver(problem.problem)
     asked = dict.fromkeys((Quantity.LATENCY, *(limit.quantity for limit in request.limits)))
     if Quantity.ENERGY in asked or request.front is Quantity.ENERGY:
         _require_energy(problem)
     ends, without_ends = _ends(solver, tuple(asked))
     limits = [_limit(text, ends, without_ends, calibration) for text in request.limits]
-    solution = solver.solve(limits)
+    solver.allow(request.time_limit_s)
+    solution = solver.solve(limits, request.gap)
     if solution is None:
         raise ProfilerError(missed_text(explain.unmet(solver, limits), calibration))
     bits = _bits(request, table, problem, solution, priced, sensitivity, limits, calibration)
+    if request.out is not None:
+        bits_file.save(request.out, bits)  # ahead of the reasons and the front, which may take longer
+    solver.allow(_EXPLANATIONS_S)
     bindings, late = _bindings(solver, limits, solution)
     front = None
     if request.front is not None:
+        solver.allow(request.time_limit_s)
         others = [limit for limit in limits if limit.quantity is not request.front]
         found = pareto.front(solver, request.front, others, request.points)
         front = _front(found, problem, priced, request.confidence, calibration)
-    if request.out is not None:
-        bits_file.save(request.out, bits)
     return Allocation(
         bits=bits,
         precisions=tuple(precision.name for precision in free.precisions),
@@ -123,6 +131,7 @@ def allocate(request: AllocateRequest) -> Allocation:
         front=front,
         out=request.out,
         seconds=time.perf_counter() - began,
+        calibration=calibration,
         notes=tuple(notes(table, problem, priced, sensitivity, calibration, ends, without_ends, bool(limits), late)),
     )
 
@@ -141,17 +150,20 @@ def _require_output(out: Path | None) -> None:
     require_writable(out.parent)
 
 
-def _costs(sensitivity: Sensitivity, network: Network, free: Freedom) -> SensitivityOf:
-    """Layers without a choice need no entry."""
-    choosing = [layer.name for layer in network.weighted_layers if len(free.levels(layer.name)) > 1]
-    needed = [(name, free.precisions[level].name) for name in choosing for level in free.levels(name)]
-    sensitivity.check(network, needed)
+def _lists(sensitivity: Sensitivity, layer: str, precision: str) -> bool:
+    return layer in sensitivity and precision in sensitivity.layer(layer).cost
 
-    def cost(layer: str, precision: str) -> float:
-        listed = layer in sensitivity and precision in sensitivity.layer(layer).cost
-        return sensitivity.of(layer, precision) if listed else 0.0
 
-    return cost
+def _require_sensitivities(sensitivity: Sensitivity, problem: NetworkProblem) -> None:
+    """Of all layers that have a choice; others need none."""
+    names, choices = problem.problem.precisions, problem.choices
+    needed = [
+        (layer, names[level])
+        for layer, index in choices.of_layer.items()
+        for level in choices.choices[index].allowed
+        if len(choices.choices[index].allowed) > 1
+    ]
+    sensitivity.check(problem.network, needed)
 
 
 def _calibration(request: AllocateRequest, network: Network, priced: PriceList) -> Calibration | None:
@@ -235,13 +247,13 @@ def _bits(
         device=priced.origin.device,
         device_name=priced.origin.device_name,
         fingerprint=priced.origin.fingerprint,
-        lut=table.path.name,
+        lut=table.path.name + (f" and {request.predictor.name}" if request.predictor is not None else ""),
     )
 
 
 def _bindings(solver: Solver, limits: Sequence[Limit], solution: Solution) -> tuple[tuple[explain.Binding, ...], bool]:
     """And whether there was no time for them."""
-    if solution.outcome is not Outcome.OPTIMAL:
+    if solution.outcome is not Outcome.OPTIMAL or solution.gap > 0:
         return (), bool(limits)
     try:
         return explain.bindings(solver, limits, solution), False

@@ -53,8 +53,8 @@ def solve_file(
     path: Path, limits: Sequence[LimitText], gap: float = 0.0, time_limit_s: float | None = None
 ) -> ProblemAnswer:
     """Raises `ProfilerError` for a file that is no problem, and for limits of what it does not tell."""
-    problem, solver, bounds = _prepared(path, limits, gap, time_limit_s)
-    solution = solver.solve(bounds)
+    problem, solver, bounds = _prepared(path, limits, time_limit_s)
+    solution = solver.solve(bounds, gap)
     if solution is not None:
         return _answer(problem, solution, bounds)
     return ProblemAnswer(
@@ -84,7 +84,7 @@ def front_of_file(
     """The Pareto front of the problem, within the limits of the other quantities. Errors as those of `solve_file`."""
     if quantity not in KNOWN:
         raise ProfilerError(_unknown_text(path, quantity))
-    problem, solver, bounds = _prepared(path, limits, 0.0, time_limit_s)
+    problem, solver, bounds = _prepared(path, limits, time_limit_s)
     others = [limit for limit in bounds if limit.quantity is not quantity]
     found = pareto.front(solver, quantity, others, points)
     answers = tuple(_answer(problem, point, bounds) for point in found.points)
@@ -92,14 +92,16 @@ def front_of_file(
 
 
 def _prepared(
-    path: Path, limits: Sequence[LimitText], gap: float, time_limit_s: float | None
+    path: Path, limits: Sequence[LimitText], time_limit_s: float | None
 ) -> tuple[FileProblem, Solver, list[Limit]]:
     problem = read_problem(path)
     for limit in limits:
         if limit.quantity not in KNOWN:
             raise ProfilerError(_unknown_text(path, limit.quantity))
-    solver = Solver(problem.problem, gap, time_limit_s)
-    return problem, solver, [_limit(solver, text) for text in limits]
+    solver = Solver(problem.problem)
+    bounds = [_limit(solver, text) for text in limits]
+    solver.allow(time_limit_s)
+    return problem, solver, bounds
 
 
 def _limit(solver: Solver, text: LimitText) -> Limit:

@@ -12,6 +12,8 @@ from profiler.allocation_stages.result import Ends
 from profiler.allocation_stages.which_lut import LutChoice
 from profiler.sensitivity.table import Sensitivity
 
+_MOST_WARNINGS = 3
+
 
 def notes(
     table: LutChoice,
@@ -43,15 +45,28 @@ def notes(
     if problem.choices.tied:
         groups = "; ".join(", ".join(names) for names in problem.choices.tied)
         yield f"share a precision, since no conversion between them has a price: {groups}"
+    strangers = sensitivity.unknown_layers(network)
+    if strangers:
+        yield f"sensitivities of layers that the network has not are not read: {', '.join(strangers)}"
     fixed = [name for name in (layer.name for layer in network.weighted_layers) if name not in sensitivity]
     if fixed:
         yield f"no sensitivity is listed for {', '.join(fixed)}, which stay as they are: counted as zero"
+    if priced.other_conditions:
+        yield (
+            f"{priced.other_conditions} rows of other conditions than {priced.origin.conditions.describe()} are not "
+            "read (--threads, --cache choose)"
+        )
+    for warning in priced.warnings[:_MOST_WARNINGS]:
+        yield f"predictions may be off: {warning}"
+    if len(priced.warnings) > _MOST_WARNINGS:
+        yield f"{len(priced.warnings) - _MOST_WARNINGS} more such warnings (the command predict lists them)"
     if priced.predicted_ends:
         yield (
             "fewer kernels are predicted than the interval of a sum was calibrated with: the upper end of each one's "
             "own interval counts against the limit"
         )
     if calibration is not None:
+        yield "limits, ends and the front are of the sum of the kernels; what they mean for the network is told with it"
         yield (
             f"network latency = {calibration.offset_s:.3g} s + {calibration.slope:.3f} x the sum of its kernels, by "
             f"{calibration.points} end-to-end measurements (off by at most {calibration.worst:.1%})"
@@ -63,4 +78,4 @@ def notes(
     if any(end.quantity is Quantity.LATENCY and end.narrow >= end.wide for end in ends):
         yield "the network is no faster in its narrowest precision than in its widest, as this device goes"
     if late:
-        yield "the time limit left no time to say which limits bind"
+        yield "which limits bind is not told: the optimum is not proven, or there was no time for it"

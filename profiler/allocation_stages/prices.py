@@ -6,6 +6,7 @@ model at hand predicted rows are not read: it predicts them anew, with intervals
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ _OF_BASIS = {Basis.MEASURED: Source.MEASURED, Basis.PUBLISHED: Source.PUBLISHED}
 class PriceList:
     """``prices`` of the kernels that have one. ``kernel_only``: those of bare kernels, without bias, requantization and
     additions. ``factor`` is what predictions are multiplied with against a limit, None where their own upper ends
-    count instead (``predicted_ends``), or nothing is predicted."""
+    count instead (``predicted_ends``), or nothing is predicted. ``warnings`` are those of predictions that are
+    extrapolated, the commonest first; ``other_conditions`` counts the rows that are not read."""
 
     origin: Origin
     prices: Prices
@@ -39,6 +41,7 @@ class PriceList:
     factor: float | None = None
     predicted_ends: bool = False
     warnings: tuple[str, ...] = ()
+    other_conditions: int = 0
 
 
 def rows_of(
@@ -107,7 +110,7 @@ def price_list(
         kernel_only=view is not None or (model is not None and model.kernel_only and bool(estimates)),
         factor=factor,
         predicted_ends=confidence is not None and ends and any(not e.basis.known for e in estimates),
-        warnings=tuple(dict.fromkeys(warning for e in estimates for warning in e.warnings)),
+        warnings=tuple(warning for warning, _ in Counter(w for e in estimates for w in e.warnings).most_common()),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.allocation.bits_file import Bits, LatencyParts
+from profiler.allocation.calibration import Calibration
 from profiler.allocation.explain import Binding
 from profiler.allocation.problem import Quantity
 
@@ -95,6 +96,7 @@ class Allocation:
     front: FrontResult | None
     out: Path | None
     seconds: float
+    calibration: Calibration | None
     notes: tuple[str, ...]
 
     @property

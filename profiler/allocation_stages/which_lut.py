@@ -31,14 +31,18 @@ def which_lut(device: str, folder: Path) -> LutChoice:
     Raises `InvalidFile` where there is none, and where there are several to choose from.
     """
     slug = device.strip().lower()
-    own = sorted((folder / "lut").glob("*.csv" if slug == "auto" else f"{slug}*.csv"))
+    own = sorted((folder / "lut").glob("*.csv"))
     if slug != "auto":
         own = [path for path in own if path.stem == slug or path.stem.startswith(f"{slug}-")]
     if own:
         return LutChoice(_only(own))
     slug = "cpu" if slug == "auto" else slug
     for place, whose, partial in _SHIPPED:
-        shipped = [p for p in sorted(place.glob(f"{slug}[-_]*.csv")) if not p.stem.endswith("-shapes")]
+        shipped = [
+            path
+            for path in sorted(place.glob("*.csv"))
+            if path.stem.startswith((f"{slug}-", f"{slug}_")) and not path.stem.endswith("-shapes")
+        ]
         if shipped:
             path = _only(shipped)
             note = f"no run of your own in {folder / 'lut'}: the latencies are those of {path}, {whose}"

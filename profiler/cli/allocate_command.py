@@ -15,6 +15,11 @@ from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precision
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode, escaped
 
+_OF_PROBLEMS = (
+    "problem", "max_latency", "max_size", "max_bops", "max_energy", "max_memory", "limit", "pareto", "points", "gap",
+    "time_limit", "json_output",
+)  # fmt: skip
+"""Options that a problem file takes too."""
 _FRACTION = "0.5 (of the way from the narrowest network to the widest)"
 
 
@@ -24,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def allocate(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(help="resnet18, resnet50, ..., or a file: .onnx, .pt2, .json.", show_default=False),
@@ -117,14 +123,14 @@ def allocate(
         raise ProfilerError("--points, --front and --plot are of a front: say --pareto latency")
     front_quantity = None if pareto is None else Quantity(pareto)
     if problem is not None:
-        of_networks = {
-            "MODEL": model, "--lut": lut, "--sensitivity": sensitivity, "--predictor": predictor, "--scope": scope,
-            "--confidence": confidence, "--end-to-end": end_to_end, "--forbid": forbid, "--batch": batch,
-            "--threads": threads, "--cache": cache, "--front": front_csv, "--plot": plot, "--out": out,
-        }  # fmt: skip
-        given_too = [name for name, value in of_networks.items() if value]
+        given_too = [
+            name
+            for name in context.params
+            if name not in _OF_PROBLEMS and (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+        ]
         if given_too:
-            raise ProfilerError(f"--problem is instead of a network and a LUT: leave out {', '.join(given_too)}")
+            listed = ", ".join(name.replace("_", "-") for name in given_too)
+            raise ProfilerError(f"--problem is instead of a network and a LUT: leave out {listed}")
         _allocate_problem(problem, limits, front_quantity, points, gap, time_limit, json_output)
         return
     if model is None:
@@ -138,7 +144,7 @@ def allocate(
     from profiler.allocation_stages.allocate import allocate as run_allocate
     from profiler.cli import allocate_json, allocate_tables, front_files
 
-    front_files.require(front_csv, plot)
+    front_files.require(front_csv, plot, out)
     names = tuple(name.strip() for name in keep.split(",") if name.strip())
     request = AllocateRequest(
         model=model,

@@ -41,7 +41,7 @@ def print_allocation(allocation: Allocation) -> None:
     for line in _not_worth(allocation.not_worth, bits):
         console.print(escape(line), soft_wrap=True)
     if allocation.front is not None:
-        _print_front(console, allocation.front, [layer.name for layer in bits.layers])
+        _print_front(console, allocation.front, allocation.widest)
     where = f"; {allocation.out}" if allocation.out is not None else ""
     console.print(escape(f"{_status(bits.status, bits.gap)} in {allocation.seconds:.1f} s{where}"), soft_wrap=True)
 
@@ -136,6 +136,9 @@ def _binding(binding: Binding, ends: Sequence[Ends], allocation: Allocation) -> 
     end = next((end for end in ends if end.quantity is quantity), None)
     fraction = allocation.fractions.get(quantity)
     of = f" (fraction {fraction:g})" if fraction is not None else ""
+    calibration = allocation.calibration if quantity is Quantity.LATENCY else None
+    if calibration is not None:
+        of += f", {amount_text(quantity, calibration.latency_s(binding.limit.most))} of the network"
     yield (
         f"limit       {quantity.value} of at most {amount_text(quantity, binding.limit.most)}{of}: "
         f"{amount_text(quantity, binding.reached)} taken, "
@@ -176,7 +179,7 @@ def _not_worth(prices: Sequence[LayerPrice], bits: Bits) -> Iterator[str]:
         yield "* chosen all the same, for another limit or for what is around it"
 
 
-def _print_front(console: Console, front: FrontResult, layers: Sequence[str]) -> None:
+def _print_front(console: Console, front: FrontResult, widest: str) -> None:
     view = Table(box=None, pad_edge=False, title="Pareto front", title_justify="left")
     for column in ("sensitivity", "latency", "size", "BOPs", "activations", "narrow layers"):
         view.add_column(column, justify="left" if column == "narrow layers" else "right", overflow="fold")
@@ -184,16 +187,14 @@ def _print_front(console: Console, front: FrontResult, layers: Sequence[str]) ->
         view.add_row(
             f"{point.sensitivity:.4g}", format_duration(point.latency_s), amount_text(Quantity.SIZE, point.size_bytes),
             amount_text(Quantity.BOPS, point.bops), amount_text(Quantity.MEMORY, point.activation_bytes),
-            escape(_narrow(point, layers)),
+            escape(_narrow(point, widest)),
         )  # fmt: skip
     console.print(view)
     console.print(_front_text(front.exact, front.complete, len(front.points)), soft_wrap=True)
 
 
-def _narrow(point: Point, layers: Sequence[str]) -> str:
-    widest = point.precisions[0]
-    names = [name for name, precision in zip(layers, point.precisions, strict=True) if precision != widest]
-    return f"{len(names)} of {len(layers)}"
+def _narrow(point: Point, widest: str) -> str:
+    return f"{sum(precision != widest for precision in point.precisions)} of {len(point.precisions)}"
 
 
 def _some(points: Sequence[Point]) -> Sequence[Point]:

@@ -24,10 +24,15 @@ _AXES = {
 }
 
 
-def require(table: Path | None, plot: Path | None) -> None:
-    """Ahead of the work. Raises `OutputError` for what cannot be written, and a file that something else would lose."""
+def require(table: Path | None, plot: Path | None, bits: Path | None = None) -> None:
+    """Ahead of the work; ``bits`` is what else will be written. Raises `OutputError` for what cannot be written, and a
+    file that something else would lose."""
     if plot is not None and plot.suffix.lower().removeprefix(".") not in FORMATS:
         raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
+    named = [path.resolve() for path in (table, plot, bits) if path is not None]
+    twice = [path for path in named if named.count(path) > 1]
+    if twice:
+        raise OutputError(f"{twice[0]}: is to be written twice; name another file for one of --out, --front, --plot")
     for path in (table, plot):
         if path is not None and path.is_dir():
             raise OutputError(f"{path}: is a folder; name a file")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,7 +75,7 @@ def sensitivity(
         negative_as_zero=negative_trace is NegativeTrace.ZERO,
         skip_unsupported=skip_unsupported,
     )
-    with _progress() as progress:
+    with _progress() as progress, redirect_stdout(sys.stderr):  # a hook may print what it likes
         result = run_sensitivity(request, progress)
     if json_output:
         typer.echo(json.dumps(_json(result), indent=2))

@@ -90,6 +90,16 @@ def branches(batch: int = 1) -> Network:
     return d.network("branches")
 
 
+def own_shortcut(batch: int = 1) -> Network:
+    """A convolution whose addition adds what it reads, which another layer reads too."""
+    d = _Draft(batch, {"input": Tensor("input", 4, 4, 3, True)}, [])
+    x = d.conv("stem", "input", 6)
+    out = d.add("sum", d.conv("b", x, 6, relu=False), x)
+    other = d.conv("c", x, 6)
+    d.dense("fc", d.pool("avgpool", d.concat("cat", [out, other]), Op.AVG_POOL, 4), 3)
+    return d.network("own_shortcut")
+
+
 def random_prices(
     network: Network, precisions: Sequence[Precision], generator: np.random.Generator, conversions: bool = True
 ) -> dict[KernelSpec, Price]:

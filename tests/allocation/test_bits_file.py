@@ -232,7 +232,7 @@ def test_the_network_must_be_the_one_of_the_bits() -> None:
         (replace(BITS, tensors=(TensorBits("elsewhere", "int8"),)), "no tensor 'elsewhere'"),
         (replace(BITS, conversions=(TensorConversion("odd", "int8", "int4", ()),)), "no tensor 'odd'"),
     ):
-        with pytest.raises(InvalidFile, match="the bits are of network 'small'") as error:
+        with pytest.raises(InvalidFile, match="the bits are of another network called 'small'") as error:
             bits.require_network(NETWORK)
         assert part in str(error.value)
     with pytest.raises(InvalidFile, match="not of 'dense'"):

@@ -117,6 +117,38 @@ def test_tables_for_people(command: Command) -> None:
         assert text in said.out, text
 
 
+def test_a_front_without_kept_layers_counts_narrow_ones_against_the_widest(command: Command, tmp_path: Path) -> None:
+    sensitivity = tmp_path / "s.csv"
+    names = [layer.name for layer in load_network("resnet18", 1).weighted_layers]
+    sensitivity.write_text("layer,int8,int4\n" + "".join(f"{name},0,{i + 1}\n" for i, name in enumerate(names)))
+    said = command(
+        allocate("resnet18", "--lut", HOST, "--keep", "none", "-s", sensitivity, "--pareto", "size", "--points", 3)
+    )
+    lines = [line.rstrip() for line in said.out.splitlines()]
+    assert any(line.endswith(" 0 of 21") for line in lines)
+    assert any(line.endswith(" 21 of 21") for line in lines)
+
+
+def test_a_front_is_exact_whatever_gap_is_allowed(command: Command) -> None:
+    fronts = [
+        json.loads(command(allocate("resnet18", "--lut", HOST, "--gap", gap, "--pareto", "latency", "--json")).out)
+        for gap in (0, 0.9)
+    ]
+    assert fronts[0]["pareto"] == fronts[1]["pareto"]
+
+
+def test_out_of_time_is_no_excuse_for_nothing(command: Command) -> None:
+    """The uniform network is something to fall back on."""
+    said = command(
+        allocate("resnet50", "--lut", T4, "--scope", "priced", "--max-latency", "0.5", "--time-limit", "0", "--json")
+    )
+    assert said.code == 0
+    bits = json.loads(said.out)["bits"]
+    assert bits["status"] == "time_limit"
+    assert bits["gap"] > 0
+    assert bits["limits"][0]["reached"] <= bits["limits"][0]["most"]
+
+
 def test_published_rows_name_what_they_do_not_price(command: Command) -> None:
     said = command(allocate("resnet50", "--lut", T4, "--max-latency", "0.5"))
     assert said.refused("2 of", "have no price: maxpool, avgpool", "--scope priced")
@@ -160,6 +192,12 @@ def test_refusals(command: Command, tmp_path: Path, tiny_lut: Path) -> None:
         (["resnet50_v1.5", "--lut", HOST, "--scope", "priced"], ("no sensitivities of 'resnet50_v1.5'",)),
         (["nonsense", "--lut", HOST], ("unknown model 'nonsense'",)),
         (["resnet18", "--device", "h100", "--in", tmp_path], ("no such file; measure first",)),
+        (["resnet18", "--device", "/etc", "--in", tmp_path], ("no such file; measure first",)),
+        (["resnet18", "--device", "**", "--in", tmp_path], ("no such file; measure first",)),
+        ([*base, "--device", "t4"], ("--lut names the table, --device looks for one",)),
+        ([*base, "--pareto", "size", "--front", out], ("is to be written twice",)),
+        ([*base, "--pareto", "size", "--front", tmp_path / "f.svg", "--plot", tmp_path / "f.svg"], ("twice",)),
+        (["--problem", T4, "--keep", "none", "--out", out], ("leave out keep, out",)),
         ([], ("say what to allocate",)),
     ):
         said = command(allocate(*arguments))

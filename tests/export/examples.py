@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from profiler.allocation.bits_file import Bits, LatencyParts, LayerBits, TensorBits
+from profiler.allocation.bits_file import Bits, LatencyParts, LayerBits, TensorBits, TensorConversion
 from profiler.workload import Network
+
+
+def _conversions(
+    network: Network, of_layer: Mapping[str, str], tensors: Mapping[str, str]
+) -> Iterator[TensorConversion]:
+    """For the layers that read a tensor in another precision than it is stored in."""
+    for layer in network.weighted_layers:
+        tensor, precision = layer.inputs[0], of_layer[layer.name]
+        if tensors.get(tensor, precision) != precision:
+            yield TensorConversion(tensor, tensors[tensor], precision, (layer.name,))
 
 
 def bits_of(
@@ -22,7 +32,7 @@ def bits_of(
         batch=network.batch,
         layers=tuple(layers),
         tensors=tuple(TensorBits(name, precision) for name, precision in (tensors or {}).items()),
-        conversions=(),
+        conversions=tuple(_conversions(network, {layer.name: layer.precision for layer in layers}, tensors or {})),
         separate=separate,
         limits=(),
         sensitivity=0.0,
