@@ -88,8 +88,13 @@ devices: $(VENV)/.base ## list what can be measured on this machine
 lut-check: $(VENV)/.base ## say what is wrong with the LUT file LUT=...
 	@$(RUN) lut check "$(LUT)" $(FLAGS)
 
+# All tests: two at a time, then those that need the machine for themselves. With ARGS: just what they say.
+PYTEST = @$(if $(strip $(ARGS)),$(VENV)/bin/python -m pytest $(ARGS),\
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not alone" && \
+	$(VENV)/bin/python -m pytest -m "alone and not gpu")
+
 test: preflight-tests $(VENV)/.dev $(if $(findstring gpu,$(ARGS)),$(CUDA_EXTRA)) ## run the tests
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST)
 
 test-pycuda: preflight-tests $(VENV)/.dev ## build PyCUDA and run the tests of our use of it, on a stand-in for the driver
 	@$(PIP) -r requirements/cuda.txt
@@ -98,7 +103,7 @@ test-pycuda: preflight-tests $(VENV)/.dev ## build PyCUDA and run the tests of o
 
 check: preflight-tests $(VENV)/.dev ## lint, types and tests
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST)
 
 bench: $(VENV)/.dev $(if $(findstring int_mm,$(ARGS)),$(CUDA_EXTRA) $(VENV)/.torch) ## compare layers with ONNX Runtime, time search and builds, compare the GPU model with published latencies
 	@$(VENV)/bin/python -m bench $(ARGS)

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
+
+HERE = Path(__file__).parent
+ALONE = tuple(HERE / name for name in (
+    "bundle", "devices", "e2e", "measure", "rehearsal", "tuning", "test_sampling.py", "kernels/test_pool_build.py",
+))  # fmt: skip
+"""Tests that time kernels, or that end, hang and restart processes: beside others they would see a busy machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in ALONE):
+            item.add_marker(pytest.mark.alone)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
