@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiler.allocation.milp import Outcome
 from profiler.allocation.problem import Assignment, Limit, Problem, Quantity
-from profiler.allocation.solve import Solution, Solver, holds
+from profiler.allocation.solve import OutOfTimeError, Solution, Solver, holds
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,20 @@ def _looser(solver: Solver, limit: Limit, others: Sequence[Limit], solution: Sol
     least = solver.least(limit.quantity, others, better_than=solution.sensitivity)
     if least is None:
         return None
-    better = solver.solve([*others, Limit(limit.quantity, solver.total(least, limit.quantity))])
+    better = _proven(solver.solve([*others, Limit(limit.quantity, solver.total(least, limit.quantity))]))
     return None if better is None else _step(solver.problem, limit.quantity, solution, better)
 
 
 def _tighter(solver: Solver, limit: Limit, others: Sequence[Limit], solution: Solution) -> Step | None:
-    less = solver.solve_below(limit.quantity, solution.totals[limit.quantity], others)
+    less = _proven(solver.solve_below(limit.quantity, solution.totals[limit.quantity], others))
     return None if less is None else _step(solver.problem, limit.quantity, solution, less)
+
+
+def _proven(solution: Solution | None) -> Solution | None:
+    """What is not the best tells nothing of what would change next."""
+    if solution is not None and solution.outcome is not Outcome.OPTIMAL:
+        raise OutOfTimeError("there was no time to say what would change next")
+    return solution
 
 
 def _step(problem: Problem, quantity: Quantity, before: Solution, after: Solution) -> Step:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 
@@ -248,12 +248,15 @@ class Program:
         model = self._model(all_rows)
         for levels, kept in zip(self._x, only, strict=True) if only is not None else ():
             upper[[column for level, column in levels.items() if level not in kept]] = 0.0
+        answer: Answer | None = None
         while True:
             # HiGHS sees no difference below 1e-9 of the largest cost. Where that is far above the optimum, what costs
             # more than the solution at hand is left out, and what is left is looked at in its own scale.
             scale = float(costs[upper > 0].max(initial=0.0)) or 1.0
             model.col_cost_, model.col_upper_ = np.where(upper > 0, costs / scale, 0.0), upper
-            answer = self._search(model, scale, gap, began, time_limit_s)
+            answer, before = self._search(model, scale, gap, began, time_limit_s), answer
+            if answer.assignment is None and before is not None:  # no time was left for a closer look
+                return replace(before, outcome=Outcome.TIME_LIMIT, bound=min(before.bound, answer.bound))
             if answer.outcome is not Outcome.OPTIMAL or answer.value >= _RESOLVED * scale or self._peak in objective:
                 return answer
             dearer = costs > answer.value + 10 * _FEASIBILITY * scale
@@ -294,6 +297,7 @@ class Program:
         guess = max(_FIRST_GUESS * abs(base), 100 * _FEASIBILITY)
         unit = base if base > _RESOLVED else 1.0  # of the objective in the search: the answer is near 1 there
         presolve, allowed = True, np.array(model.col_upper_)
+        best, best_value = None, inf
         while True:
             kept = reduced <= guess
             kept[self._peak] = True  # no share of an option: its value may be anything
@@ -312,6 +316,8 @@ class Program:
             _require(late or status in (*_INFEASIBLE, highspy.HighsModelStatus.kOptimal), highs)
             found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
             value = info.objective_function_value * unit if found else inf
+            if value < best_value:
+                best, best_value = self._assignment(np.array(highs.getSolution().col_value)), value
             whole = bool(kept.all())
             if late or value <= base + guess - 10 * _FEASIBILITY or (whole and (found or not presolve)):
                 break
@@ -321,13 +327,13 @@ class Program:
                 presolve = False
             else:
                 guess *= _WIDER
-        if not found:
+        if best is None:
             return ended(Outcome.TIME_LIMIT, base * scale) if late else ended(Outcome.INFEASIBLE, inf)
         bound = info.mip_dual_bound * unit if whole else min(info.mip_dual_bound * unit, base + guess)
         return Answer(
             outcome=Outcome.TIME_LIMIT if late else Outcome.OPTIMAL,
-            assignment=self._assignment(np.array(highs.getSolution().col_value)),
-            value=value * scale,
+            assignment=best,
+            value=best_value * scale,
             bound=bound * scale,
             seconds=time.perf_counter() - began,
         )

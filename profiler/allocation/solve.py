@@ -60,12 +60,13 @@ class Solver:
         """So many seconds, from now on, for all questions but those of the ends; None: no limit."""
         self._deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
 
-    def solve(self, limits: Sequence[Limit], gap: float = 0.0) -> Solution | None:
+    def solve(self, limits: Sequence[Limit], gap: float = 0.0, *, fall_back: bool = False) -> Solution | None:
         """The assignment of least sensitivity; None where nothing is within the limits.
 
         Among equals the one whose latency is least (size, BOPs, ... where the problem knows no latency), as far as it
         differs in levels that cost the same sensitivity. ``gap`` is how far from the best, relatively, one may be.
-        Raises `OutOfTimeError` where there was no time to find any, and no uniform network is within the limits.
+        Raises `OutOfTimeError` where there was no time to find any; ``fall_back`` takes a uniform network then, if one
+        is within the limits.
         """
         began = time.perf_counter()
         rows = self._rows(limits)
@@ -73,7 +74,7 @@ class Solver:
             answer, bound, outcome = self._minimize(self._program.sensitivity(), rows, limits, gap)
         except OutOfTimeError:
             known = [assignment for assignment in self._uniform if self.within(assignment, limits)]
-            if not known:
+            if not (known and fall_back):
                 raise
             least = min(known, key=lambda assignment: sensitivity(self.problem, assignment.levels))
             return self._solution(least, 0.0, Outcome.TIME_LIMIT, time.perf_counter() - began)
@@ -94,7 +95,11 @@ class Solver:
         if better_than is not None:
             rows.append(_below(self._program.sensitivity(), better_than))
         objective, more = self._expression(quantity)
-        answer, _, _ = self._minimize(objective, [*rows, *more], limits)
+        answer, _, outcome = self._minimize(objective, [*rows, *more], limits)
+        if outcome is Outcome.TIME_LIMIT:
+            raise OutOfTimeError(
+                f"the time limit ended before the least {quantity.value} was known; raise --time-limit"
+            )
         return answer
 
     def total(self, assignment: Assignment, quantity: Quantity) -> float:

@@ -43,8 +43,7 @@ class AllocateRequest:
     """What a user asks for. Either ``lut`` or ``device`` says where latencies come from; ``sensitivity`` is a file, a
     method or None (see `sensitivity_of`). ``keep`` and ``forbid`` are those of `freedom`. ``only_priced`` None: as the
     table is. ``front`` is the quantity of a Pareto front (within the limits of all others), of ``points`` limits, or
-    exact. ``end_to_end`` is a file of
-    measurements of the whole network. Nothing is written without ``out``."""
+    exact. ``end_to_end`` is a file of measurements of the whole network. Nothing is written without ``out``."""
 
     model: str
     lut: Path | None = None
@@ -106,7 +105,7 @@ def allocate(request: AllocateRequest) -> Allocation:
     ends, without_ends = _ends(solver, tuple(asked))
     limits = [_limit(text, ends, without_ends, calibration) for text in request.limits]
     solver.allow(request.time_limit_s)
-    solution = solver.solve(limits, request.gap)
+    solution = solver.solve(limits, request.gap, fall_back=True)
     if solution is None:
         raise ProfilerError(missed_text(explain.unmet(solver, limits), calibration))
     bits = _bits(request, table, problem, solution, priced, sensitivity, limits, calibration)

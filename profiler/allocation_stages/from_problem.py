@@ -54,7 +54,7 @@ def solve_file(
 ) -> ProblemAnswer:
     """Raises `ProfilerError` for a file that is no problem, and for limits of what it does not tell."""
     problem, solver, bounds = _prepared(path, limits, time_limit_s)
-    solution = solver.solve(bounds, gap)
+    solution = solver.solve(bounds, gap, fall_back=True)
     if solution is not None:
         return _answer(problem, solution, bounds)
     return ProblemAnswer(
