@@ -28,3 +28,5 @@ def pytest_configure() -> None:
     # A shell starts its background jobs with Ctrl-C ignored, and they pass that on to the commands under test.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # so does nohup with the end of its terminal
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -25,13 +25,11 @@ from profiler.record import escaped
 
 
 class Interrupted(Exception):
-    """Ctrl-C in a command; Typer would end on `KeyboardInterrupt` itself, without a word or with "Aborted!".
+    """Ctrl-C in a command; Typer would end on `KeyboardInterrupt` itself, without a word or with "Aborted!"."""
 
-    ``goes_on``: the same command continues where it was."""
 
-    def __init__(self, goes_on: bool) -> None:
-        super().__init__()
-        self.goes_on = goes_on
+_FROM_SCRATCH = ("allocate", "sensitivity", "export", "fit", "predict", "evaluate")
+"""Commands that keep nothing of what they had done when they are interrupted."""
 
 
 def main() -> None:
@@ -43,12 +41,9 @@ def main() -> None:
     except ProfilerError as error:
         print(f"error: {escaped(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
-    except Interrupted as interruption:
+    except (Interrupted, KeyboardInterrupt):
         kept = "; what was measured or built is kept, the same command goes on from there"
-        print(f"interrupted{kept if interruption.goes_on else ''}", file=sys.stderr)
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted{'' if set(sys.argv[1:2]) & set(_FROM_SCRATCH) else kept}", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()

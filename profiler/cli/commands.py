@@ -46,16 +46,13 @@ from profiler.lut.store import merge as merge_rows
 from profiler.lut.store import read, update, write
 from profiler.record import CacheMode
 
-_FROM_SCRATCH = ("allocate", "sensitivity", "export", "fit", "predict", "evaluate")
-"""Commands that keep nothing of what they had done when they are interrupted."""
-
 
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise Interrupted(ctx.invoked_subcommand not in _FROM_SCRATCH) from None
+            raise Interrupted from None
 
 
 app = typer.Typer(
