@@ -55,7 +55,7 @@ def moments(
         if not any(apart):
             found.append(Moment(unit.layer.name, _sizes(network, alive, choices, freedom), (), made))
             continue
-        # Where every way of a level is apart, the output does not exist while the convolution runs.
+        # While a convolution runs apart from its addition there are its accumulators, and the output is not there yet.
         assert table is not None
         output = choices.of_tensor[unit.output]
         position = table.table.choices.index(output)

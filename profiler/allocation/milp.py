@@ -63,7 +63,6 @@ class Answer:
     assignment: Assignment | None
     value: float
     bound: float
-    seconds: float
 
 
 class Program:
@@ -278,7 +277,7 @@ class Program:
             return None if time_limit_s is None else max(0.01, time_limit_s - (time.perf_counter() - began))
 
         def ended(outcome: Outcome, bound: float) -> Answer:
-            return Answer(outcome, None, inf, bound, time.perf_counter() - began)
+            return Answer(outcome, None, inf, bound)
 
         relaxed = _solver(0.0, left())
         relaxed.passModel(model)
@@ -335,7 +334,6 @@ class Program:
             assignment=best,
             value=best_value * scale,
             bound=bound * scale,
-            seconds=time.perf_counter() - began,
         )
 
     def _chosen(self, assignment: Assignment) -> list[int]:

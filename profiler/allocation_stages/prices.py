@@ -20,6 +20,7 @@ from profiler.predictor.estimate import Basis, Estimate
 from profiler.predictor.kernel_only import KernelOnly
 from profiler.predictor.latency_model import LatencyModel
 from profiler.predictor.model_state import Origin
+from profiler.predictor.observation import commonest_conditions
 from profiler.predictor.sums import KERNELS_OF_A_SUM
 from profiler.record import CacheMode, Conditions
 from profiler.workload import KernelSpec, Network, Precision, distinct
@@ -56,10 +57,7 @@ def rows_of(
     if not chosen:
         asked = " with the threads and cache mode that --threads and --cache ask for" if rows else ""
         raise InvalidFile(f"{where}: holds no row{asked}")
-    counts: dict[Conditions, int] = {}
-    for row in chosen:
-        counts[row.conditions] = counts.get(row.conditions, 0) + 1
-    most = max(counts, key=lambda c: (counts[c], -c.threads, c.cache_mode.value))
+    most = commonest_conditions(chosen)
     return tuple(row for row in chosen if row.conditions == most), most
 
 
@@ -99,8 +97,10 @@ def price_list(
         )
     known = {spec for spec, row in found.items() if row.source is not Source.PREDICTED}
     known |= {e.spec for e in estimates if e.basis.known}
-    ends = _few_are_predicted(network, precisions, known)
-    factor = model.factor(confidence) if model is not None and confidence is not None and not ends else None
+    factor, ends = None, False
+    if model is not None and confidence is not None:
+        ends = _few_are_predicted(network, precisions, known)
+        factor = None if ends else model.factor(confidence)
     prices = {spec: _of_row(row) for spec, row in found.items()}
     for estimate in estimates:
         prices[estimate.spec] = _of_estimate(estimate, confidence is not None, factor)
@@ -109,7 +109,7 @@ def price_list(
         prices=prices,
         kernel_only=view is not None or (model is not None and model.kernel_only and bool(estimates)),
         factor=factor,
-        predicted_ends=confidence is not None and ends and any(not e.basis.known for e in estimates),
+        predicted_ends=ends and any(not e.basis.known for e in estimates),
         warnings=tuple(warning for warning, _ in Counter(w for e in estimates for w in e.warnings).most_common()),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -51,12 +52,15 @@ def observations(rows: Iterable[LutRow], conditions: Conditions) -> tuple[Observ
 
 def usual_conditions(rows: Sequence[LutRow]) -> Conditions:
     """The conditions of most of the rows that can be learned from. Raises `InvalidFile` if there is none."""
-    counts: dict[Conditions, int] = {}
-    for row in rows:
-        if row.source is not Source.PREDICTED:
-            counts[row.conditions] = counts.get(row.conditions, 0) + 1
-    if not counts:
+    learnable = [row for row in rows if row.source is not Source.PREDICTED]
+    if not learnable:
         raise InvalidFile("holds no measured or published row; measure some first (make profile, make sample)")
+    return commonest_conditions(learnable)
+
+
+def commonest_conditions(rows: Sequence[LutRow]) -> Conditions:
+    """Those of most rows, of which there is at least one."""
+    counts = Counter(row.conditions for row in rows)
     return max(counts, key=lambda c: (counts[c], -c.threads, c.cache_mode.value))
 
 
