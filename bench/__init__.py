@@ -2,6 +2,9 @@
 
 - `peers`    the same layers in ONNX Runtime
 - `layers`   our tuned INT8 layers against the peer, interleaved, one ratio per layer
+- `low_bits` whole fused 3x3 layers below eight bits against our INT8, and that against the peer, in one run
+- `network`  whole INT8 networks against the peer, interleaved, one ratio per network and batch. The peer's model is
+  made by `network_peer`
 - `search`   seconds per trial, and trials until within 5% of the best of the whole space
 - `builds`   CUDA kernels built per second, from schedule to cubin, with nothing cached
 - `published` the analytic model of a T4 beside HAWQ-V3's published latencies: rank correlation per precision

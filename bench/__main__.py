@@ -13,7 +13,7 @@ from pathlib import Path
 from profiler.errors import ProfilerError
 from profiler.hardware import GPUS
 
-PARTS = ("layers", "search", "builds", "published", "predictor", "allocation")
+PARTS = ("layers", "low_bits", "network", "search", "builds", "published", "predictor", "allocation")
 COMPARISONS = ("repeat", "int_mm", "ranking")
 """With arguments of their own, and imported alone: where they run there is no ONNX Runtime, perhaps."""
 
@@ -37,6 +37,15 @@ def _run_parts(arguments: Sequence[str]) -> None:
 
         for batch in map(int, parsed.batches.split(",")):
             bench_layers(parsed.model, batch, parsed.threads, parsed.trials, parsed.rounds, parsed.out)
+    if "low_bits" in parsed.parts:
+        from bench.low_bits import bench_low_bits
+
+        bench_low_bits(parsed.model, parsed.trials, parsed.rounds, parsed.out)
+    if "network" in parsed.parts:
+        from bench.network import bench_networks
+
+        batches = [int(batch) for batch in parsed.batches.split(",")]
+        bench_networks(parsed.networks.split(","), batches, parsed.trials, parsed.rounds, parsed.lut, parsed.out)
     if "search" in parsed.parts:
         from bench.search import bench_search
 
@@ -66,7 +75,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "parts", nargs="*", default=list(PARTS), metavar="PART", help=f"{', '.join(PARTS)} (default: all)"
     )
     parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--batches", default="1,8", help="of layers, comma-separated")
+    parser.add_argument("--batches", default="1,8", help="of layers and network, comma-separated")
+    parser.add_argument("--networks", default="resnet18,resnet50", help="of network, comma-separated")
+    parser.add_argument("--lut", type=Path, help="of network: a table of this machine, whose configs are taken")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--trials", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=30, help="interleaved samples of each side")

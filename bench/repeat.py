@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from profiler.errors import InvalidFile, ProfilerError
 from profiler.lut import store
+from profiler.lut.comparison import RowPair, differing, join, subject
 from profiler.lut.schema import LutRow, Source
 from profiler.units import format_duration
 from profiler.workload import Op
@@ -26,11 +27,8 @@ LARGEST = 5
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A kernel under the same conditions in both tables."""
-
-    a: LutRow
-    b: LutRow
+class Pair(RowPair):
+    """How two measurements of a kernel agree."""
 
     @property
     def drift(self) -> float:
@@ -42,15 +40,6 @@ class Pair:
     def difference(self) -> float:
         """|a - b|, as a share of their mean."""
         return abs(self.drift)
-
-    @property
-    def same_config(self) -> bool:
-        return self.a.config == self.b.config
-
-    @property
-    def once(self) -> bool:
-        """Whether both are one measurement."""
-        return (self.a.run_id, self.a.measured_at) == (self.b.run_id, self.b.measured_at)
 
     @property
     def overlaps(self) -> bool:
@@ -88,30 +77,14 @@ class Repeatability:
         )
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Kernels in both tables, in the order of the first, and how many are in one of them only."""
-
-    pairs: tuple[Pair, ...]
-    only_a: int
-    only_b: int
-
-
-def join(a: Iterable[LutRow], b: Iterable[LutRow]) -> Joined:
-    """Rows of one kernel (workload, types, epilogue, layouts) under the same conditions (threads, cache mode)."""
-    by_kernel_a = {(row.spec, row.conditions): row for row in a}
-    by_kernel_b = {(row.spec, row.conditions): row for row in b}
-    pairs = tuple(Pair(row, by_kernel_b[key]) for key, row in by_kernel_a.items() if key in by_kernel_b)
-    return Joined(pairs, len(by_kernel_a) - len(pairs), len(by_kernel_b) - len(pairs))
-
-
 def warnings(pairs: Sequence[Pair]) -> tuple[str, ...]:
     """What a reader of the comparison must know: two instruments, or measurements that were not taken twice."""
     found = []
     a, b = pairs[0].a, pairs[0].b
     if a.fingerprint != b.fingerprint:
-        names = [name for name in ("device", "device_name", "arch") if getattr(a, name) != getattr(b, name)]
-        how = "; ".join(f"{name} is '{getattr(a, name)}' in a and '{getattr(b, name)}' in b" for name in names)
+        how = "; ".join(
+            f"{name} is '{getattr(a, name)}' in a and '{getattr(b, name)}' in b" for name in differing(a, b)
+        )
         same_model = "a card of the same model: it, its driver, compiler, power limit or the like is another one"
         found.append(f"two instruments, {a.fingerprint} and {b.fingerprint} ({how or same_model})")
     once = sum(pair.once for pair in pairs)
@@ -136,25 +109,26 @@ def bench_repeat(path_a: Path, path_b: Path, console: Console | None = None) -> 
     console = console or Console(width=160, highlight=False, markup=False)
     a, b = measured(path_a), measured(path_b)
     joined = join(a, b)
-    if not joined.pairs:
+    pairs = tuple(Pair(pair.a, pair.b) for pair in joined.pairs)
+    if not pairs:
         raise ProfilerError(
-            f"{path_a} and {path_b} have no kernel in common under the same conditions: one has {_subject(a)}, the "
-            f"other {_subject(b)}; compare runs of one model with the same batch, threads and cache mode"
+            f"{path_a} and {path_b} have no kernel in common under the same conditions: one has {subject(a)}, the "
+            f"other {subject(b)}; compare runs of one model with the same batch, threads and cache mode"
         )
-    whole = Repeatability.of(joined.pairs)
-    in_both = f"{len(joined.pairs)} kernels in both"
+    whole = Repeatability.of(pairs)
+    in_both = f"{len(pairs)} kernels in both"
     console.print(
         f"{in_both}, {joined.only_a} only in {path_a} (a), {joined.only_b} only in {path_b} (b)", soft_wrap=True
     )
-    for warning in warnings(joined.pairs):
+    for warning in warnings(pairs):
         console.print(f"warning: {warning}", soft_wrap=True)
-    console.print(_summary(joined.pairs, whole))
+    console.print(_summary(pairs, whole))
     console.print(
         f"goal: medians within {GOAL:.0%}; {whole.within_goal:.1%} of the kernels are, the largest difference is "
         f"{whole.largest:.2%}",
         soft_wrap=True,
     )
-    for line in _largest(joined.pairs):
+    for line in _largest(pairs):
         console.print(line, soft_wrap=True)
     return whole
 
@@ -176,14 +150,6 @@ def _interval(row: LutRow) -> tuple[float, float]:
 
 def _p90(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=10, method="inclusive")[-1] if len(values) > 1 else values[0]
-
-
-def _subject(rows: Sequence[LutRow]) -> str:
-    """What a table is about, in a few words."""
-    batches = ", ".join(map(str, sorted({row.spec.workload.batch for row in rows})))
-    threads = ", ".join(map(str, sorted({row.conditions.threads for row in rows})))
-    modes = ", ".join(sorted({row.conditions.cache_mode.value for row in rows}))
-    return f"batch {batches}, threads {threads}, cache mode {modes}"
 
 
 def _summary(pairs: Sequence[Pair], whole: Repeatability) -> Table:

@@ -50,7 +50,7 @@ def _some_layers(model: str) -> list[Workload]:
 
 def _row(spec: KernelSpec, threads: int, trials: int, limit: int) -> list[str]:
     with host_bench(threads, CacheMode.HOT) as bench, tempfile.TemporaryDirectory() as folder:
-        space = config_space(spec, bench.cpu.isa, threads)
+        space = config_space(spec, bench.cpu.isa, threads, bench.cpu.features)
         swept = sweep(bench.workbench, spec, space, limit)
         best_s = min(r.summary.median_s for r in swept if isinstance(r, Measurement))
         tuner = bench.tuner(Path(folder), trials)

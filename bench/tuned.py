@@ -42,7 +42,7 @@ class Bench:
         fingerprint = self.workbench.device.fingerprint(self.workbench.run.compiler)
         return Tuner(
             bench=self.workbench,
-            space=lambda spec: config_space(spec, self.cpu.isa, conditions.threads),
+            space=lambda spec: config_space(spec, self.cpu.isa, conditions.threads, self.cpu.features),
             model=LearnedModel(self.cpu, conditions.threads),
             database=TuningDatabase(folder, fingerprint, conditions),
             budget=Budget(trials=trials),

@@ -16,6 +16,7 @@ The rooms, lowest first; a room imports only from those above it in this list (t
 - `predictor`    regression on records (the only room that knows scikit-learn)
 - `allocation`   bits per layer within limits (the only room that knows HiGHS)
 - `targets`      what kernels are built for: compiler, valid configs, facts of the device
+- `throughput`   what networks do in steady state over batches, and the knee
 - `tuning`       search, journals, tuner
 - `export`       bits.json for other tools: HAWQ, CSV, ONNX
 - `report`       figures (the only room that knows matplotlib)
@@ -23,6 +24,7 @@ The rooms, lowest first; a room imports only from those above it in this list (t
 - `kernel_library`: the kernels of a network for a GPU, without one
 - `bundle`       compile here, measure there, bring the records back
 - `pipeline`     the stages as functions of files; `doubts`: what should make a reader doubt a table
+- `fleet`        `profile` on many machines (the only room that knows Dask)
 - `sampling`, `prediction_stages`, `allocation_stages`: what to measure next; stages of predictor and allocation
 - `cli`          the command line
 """

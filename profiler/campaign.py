@@ -17,14 +17,12 @@ from typing import Protocol
 from profiler import __version__
 from profiler.devices.clock_lock import locked_clocks
 from profiler.devices.cuda import CudaDevice
+from profiler.devices.cuda_driver import GpuProperties
 from profiler.devices.discover import Choice, FoundDevice, Vendor, discover, find_device, open_device
 from profiler.devices.gpu_spec import spec_of
 from profiler.devices.host import HostDevice
 from profiler.doubts import doubts
 from profiler.errors import DeviceError, InvalidFile
-from profiler.kernels.cache import ArtifactCache
-from profiler.kernels.cached_build import CachedBuilds
-from profiler.kernels.pool_build import BuildPool
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.schema import LutRow
@@ -35,15 +33,12 @@ from profiler.predictor import model_file
 from profiler.predictor.configs.learned import LearnedModel
 from profiler.predictor.model_state import ConfigLatency
 from profiler.record import CacheMode, Conditions, Fingerprint, Measurement
-from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, require_driver
+from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, opened_builds, require_driver
 from profiler.tuning.database import TuningDatabase
 from profiler.tuning.events import Listener, ignore
 from profiler.tuning.tuner import Budget, SpecResult, Tuner
-from profiler.tuning.workbench import Builder, Workbench
+from profiler.tuning.workbench import Workbench
 from profiler.workload import KernelSpec
-
-MOST_WORKERS = 8
-"""That compile: a batch of candidates has no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +165,13 @@ class Campaign:
 def choose_device(request: MeasureRequest, vendor: Vendor | None = None) -> Choice:
     """The device that is meant. Raises `DeviceError` if there is none, or if it has not what is asked of it."""
     choice = find_device(request.device, discover(vendor))
-    _check_options(request, choice.device)
+    device = choice.device
+    require_options(request, device.is_gpu, f", and {device.text} is none; leave it out, or choose one with GPU=")
+    cpus = len(os.sched_getaffinity(0))
+    if request.threads > cpus:
+        raise DeviceError(
+            f"{request.threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}"
+        )
     return choice
 
 
@@ -191,11 +192,11 @@ def opened(
         target = _target(device, request)
         run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, target.backend.compiler)
         fingerprint = device.fingerprint(run.compiler)
-        _require_sound_lut(luts, target.slug, fingerprint)
-        known = _known_configs(request.predictor, fingerprint, request.conditions)
+        require_sound_lut(luts, target.slug, fingerprint)
+        known = known_configs(request.predictor, fingerprint, request.conditions)
         bench = Workbench(
             device,
-            stack.enter_context(_builder(target, request.out)),
+            stack.enter_context(opened_builds(target, request.out)),
             request.conditions,
             run,
             MachineTurns.of_device(choice.device),
@@ -206,15 +207,13 @@ def opened(
             space=target.space,
             model=LearnedModel(target.device, target.threads, known),
             database=TuningDatabase(logs, fingerprint, request.conditions, run.run_id),
-            budget=_budget(request.trials),
+            budget=budget_of(request.trials),
             listener=listener,
         )
         yield Campaign(tuner, target, luts, tuple(filter(None, (choice.note, clocks))))
 
 
-def _known_configs(
-    predictor: Path | None, instrument: Fingerprint, conditions: Conditions
-) -> tuple[ConfigLatency, ...]:
+def known_configs(predictor: Path | None, instrument: Fingerprint, conditions: Conditions) -> tuple[ConfigLatency, ...]:
     """Of a model file. Raises `InvalidFile` for what is none, `DeviceError` for one of another device."""
     if predictor is None:
         return ()
@@ -246,25 +245,17 @@ def _opened_device(
 def _target(device: HostDevice | CudaDevice, request: MeasureRequest) -> Target:
     if isinstance(device, HostDevice):
         return CpuTarget(device.cpu, request.threads)
-    card = device.properties
-    target = GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
-    require_driver(target.cuda_major, card.driver_version)
+    target = gpu_target(device.properties, request)
+    require_driver(target.cuda_major, device.properties.driver_version)
     return target
 
 
-@contextmanager
-def _builder(target: Target, out: Path) -> Iterator[Builder]:
-    """A GPU's kernels are kept: `make kernels` may have built them before, and a run that goes on finds its own."""
-    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-    if isinstance(target, GpuTarget):
-        with CachedBuilds(target.backend, ArtifactCache(out / "kernels" / target.slug), workers) as builds:
-            yield builds
-    else:
-        with BuildPool(target.backend, workers) as pool:
-            yield pool
+def gpu_target(card: GpuProperties, request: MeasureRequest) -> GpuTarget:
+    """What kernels for that card are built for. Raises `DeviceError` for a driver that loads no cubins of ours."""
+    return GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
 
 
-def _budget(trials: int | None) -> Budget:
+def budget_of(trials: int | None) -> Budget:
     if trials is None:
         return Budget()
     return Budget(trials=trials, sibling_trials=min(trials, Budget.sibling_trials), extend=trials > Budget.trials)
@@ -277,24 +268,20 @@ def _elsewhere(lut_path: Path, slug: str) -> str:
     return f"{usual} is of another instrument (an older version or another machine); this run's rows are in {lut_path}"
 
 
-def _check_options(request: MeasureRequest, device: FoundDevice) -> None:
-    """Refuse what the device does not have."""
+def require_options(request: MeasureRequest, gpu: bool, instead: str) -> None:
+    """Refuse what a GPU, or a CPU, does not have. ``instead`` ends the sentence "... is for GPUs". Raises
+    `DeviceError`."""
     of_gpu = {"--cuda": request.cuda, "--sustained": request.sustained, "--lock-clocks": request.lock_clocks}
     wrong = [name for name, value in of_gpu.items() if value]
-    if wrong and not device.is_gpu:
-        raise DeviceError(f"{wrong[0]} is for GPUs, and {device.text} is none; leave it out, or choose one with GPU=")
+    if wrong and not gpu:
+        raise DeviceError(f"{wrong[0]} is for GPUs{instead}")
     if request.clock_mhz and not request.lock_clocks:
         raise DeviceError("--clock-mhz is the clock of --lock-clocks; say both")
-    if device.is_gpu and request.threads > 1:
+    if gpu and request.threads > 1:
         raise DeviceError("threads are of a CPU; leave THREADS out for a GPU")
-    cpus = len(os.sched_getaffinity(0))
-    if request.threads > cpus:
-        raise DeviceError(
-            f"{request.threads} threads do not fit the {cpus} CPUs that this process may use; say THREADS={cpus}"
-        )
 
 
-def _require_sound_lut(folder: Path, device: str, fingerprint: Fingerprint) -> None:
+def require_sound_lut(folder: Path, device: str, fingerprint: Fingerprint) -> None:
     """Refuse to start with a damaged file that the rows shall be added to in the end."""
     path = store.path_for(folder, device, fingerprint.short)
     if path.exists():

@@ -17,7 +17,7 @@ def doubts(results: Sequence[SpecResult], target: Target) -> Iterator[str]:
         yield f"no latency for {len(unmeasured)} of {len(results)} kernels; {why_none(unmeasured[0], target)}"
     finals = [result.best for result in results if result.best is not None]
     total = len(results)
-    disturbed = [m for m in finals if any(_names_others(note) for note in m.circumstances.notes)]
+    disturbed = [m for m in finals if any(names_others(note) for note in m.circumstances.notes)]
     if disturbed:
         yield f"other processes were busy while {len(disturbed)} of {total} kernels were measured"
     doubtful = [m for m in finals if m.summary.contaminated]
@@ -50,6 +50,6 @@ def why_none(result: SpecResult, target: Target) -> str:
     return f"{result.spec.key}: {target.obstacle(result.spec) or counted + last or 'no valid config'}"
 
 
-def _names_others(note: str) -> bool:
+def names_others(note: str) -> bool:
     """Whether a note of the devices' observers is about processes that are not ours, named or hidden."""
     return note.startswith("other processes") or "on the card that this system does not show" in note

@@ -43,5 +43,9 @@ class OutputError(ProfilerError):
     """A file or folder that cannot be written."""
 
 
+class NoAllocation(ProfilerError):
+    """No precisions of the layers meet what was asked of them together."""
+
+
 class FingerprintMismatch(ProfilerError):
     """Rows of two different instruments were about to be mixed."""

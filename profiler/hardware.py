@@ -5,18 +5,21 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from profiler import arm_cpus
+
 
 class DotIsa(str, Enum):
-    """The instruction with which a CPU sums four 8-bit products into a 32-bit lane, best first."""
+    """The instructions with which a CPU sums four 8-bit products into a 32-bit lane, best first."""
 
     AVX512_VNNI = "avx512_vnni"
     AVX_VNNI = "avx_vnni"
     AVX2 = "avx2"
     NEON_DOT = "neon_dot"
+    NEON = "neon"
     GENERIC = "generic"
 
     @property
@@ -32,9 +35,13 @@ class DotIsa(str, Enum):
     @property
     def unsigned_activations(self) -> bool | None:
         """The sign that activation bytes must have; None if either will do."""
-        return {DotIsa.AVX512_VNNI: True, DotIsa.AVX_VNNI: True, DotIsa.NEON_DOT: False}.get(self)
+        return {DotIsa.AVX512_VNNI: True, DotIsa.AVX_VNNI: True, DotIsa.NEON_DOT: False, DotIsa.NEON: False}.get(self)
 
 
+WIDE_POPCOUNT = "avx512_vpopcntdq"
+"""The feature of a CPU that counts the set bits of each word of a 512-bit vector."""
+WIDE_PERMUTATION = "avx512vbmi"
+"""The feature of a CPU that looks bytes up in a 512-bit vector."""
 WARP_SIZE = 32
 
 
@@ -42,6 +49,7 @@ WARP_SIZE = 32
 class GpuSpec:
     """A GPU model. Peaks are dense operations per second (a multiply-accumulate is two) at ``boost_mhz``.
 
+    binary_macs_per_tensor_core : bits that the binary instruction combines per clock; 0 where it is emulated.
     mma_fraction : share of the tensor peak that warp-level instructions (``mma.sync``) can reach.
     bandwidth_bytes_per_s : of the data sheet; streams reach ``bandwidth_fraction`` of it.
     shared_bytes_reserved : what the driver takes of an SM's shared memory for each block. l1_bytes : of an SM, shared
@@ -83,6 +91,7 @@ class GpuSpec:
     threads_per_block: int = 1024
     registers_per_thread: int = 255
     launch_s: float = 2e-6
+    binary_macs_per_tensor_core: int = 0
 
     def __post_init__(self) -> None:
         for bits, macs, peak in (
@@ -107,7 +116,24 @@ class GpuSpec:
 
     @property
     def native_int4(self) -> bool:
-        return self.int4_macs_per_tensor_core > 0
+        return self.has_native(4)
+
+    def macs_per_tensor_core(self, bits: int) -> int:
+        """Per clock, of operands of 8, 4 or 1 bits; 0 where tensor cores have no such instruction."""
+        return {
+            8: self.int8_macs_per_tensor_core,
+            4: self.int4_macs_per_tensor_core,
+            1: self.binary_macs_per_tensor_core,
+        }[bits]
+
+    def has_native(self, bits: int) -> bool:
+        """Whether tensor cores multiply operands of that width: 8, 4 or 1 bits."""
+        return self.macs_per_tensor_core(bits) > 0
+
+    def mma_macs_per_s(self, bits: int) -> float:
+        """What ``mma.sync`` reaches at most; of a width that is emulated as many as 8-bit instructions of it."""
+        per_core = self.macs_per_tensor_core(bits) or self.int8_macs_per_tensor_core
+        return per_core * self.tensor_cores_per_sm * self.sms * self.clock_hz * self.mma_fraction
 
     @property
     def capability(self) -> tuple[int, int]:
@@ -161,6 +187,8 @@ GPUS: Mapping[str, GpuSpec] = {
             dram_latency_clocks=296,
             shared_bytes_per_clock=64,  # 16 load/store units of 4 bytes; 58.8 of 64 reached (the same, section 3.1.1)
             power_w=70,
+            # not in the data sheet; assumed: four times INT4, as on GA100 (an instruction of four times the products)
+            binary_macs_per_tensor_core=1024,
         ),
         GpuSpec(
             slug="a100",
@@ -191,6 +219,8 @@ GPUS: Mapping[str, GpuSpec] = {
             dram_latency_clocks=466,
             shared_bytes_per_clock=128,
             power_w=400,
+            # 4992 binary TOPS: NVIDIA Ampere Architecture In-Depth (2020), table 2
+            binary_macs_per_tensor_core=4096,
         ),
         GpuSpec(
             slug="h200",
@@ -221,6 +251,8 @@ GPUS: Mapping[str, GpuSpec] = {
             dram_latency_clocks=479,
             shared_bytes_per_clock=128,
             power_w=700,
+            # ptxas has the AND form natively (XOR: two of them); its rate is published nowhere. Assumed: that of GA100.
+            binary_macs_per_tensor_core=4096,
         ),
     )
 }
@@ -232,7 +264,11 @@ DEFAULT_L1D_BYTES, DEFAULT_L2_BYTES = 32 << 10, 1 << 20
 
 @dataclass(frozen=True)
 class CpuSpec:
-    """A CPU as the operating system describes it. Cache sizes are per instance; None where they could not be read."""
+    """A CPU as the operating system describes it. Cache sizes are per instance; None where they could not be read.
+
+    machine : as ``platform.machine()`` names it; empty: this machine's. slug : what its folders and tables are named
+    after. emulated_on : the kind of CPU that imitates it; empty for a real one.
+    """
 
     model: str
     isa: DotIsa
@@ -243,16 +279,50 @@ class CpuSpec:
     l2_bytes: int | None
     l3_bytes: int | None
     line_bytes: int = 64
+    machine: str = ""
+    slug: str = "cpu"
+    emulated_on: str = ""
 
-    @property
-    def slug(self) -> str:
-        return "cpu"
+
+# What kernels can be built for where no such CPU is. The caches, those of a common board, only decide on the order in
+# which candidates are tried.
+ARM_CPUS: Mapping[str, CpuSpec] = {
+    spec.slug: spec
+    for spec in (
+        CpuSpec(
+            model="Armv8.2 with dot products",
+            isa=DotIsa.NEON_DOT,
+            features=frozenset({"asimd", "asimddp"}),
+            microcode="",
+            cores=4,
+            l1d_bytes=64 << 10,
+            l2_bytes=512 << 10,
+            l3_bytes=None,
+            machine="aarch64",
+            slug="aarch64",
+        ),
+        CpuSpec(
+            model="Armv8.0, any 64-bit Arm",
+            isa=DotIsa.NEON,
+            features=frozenset({"asimd"}),
+            microcode="",
+            cores=4,
+            l1d_bytes=32 << 10,
+            l2_bytes=512 << 10,
+            l3_bytes=None,
+            machine="aarch64",
+            slug="aarch64-neon",
+        ),
+    )
+}
 
 
 def dot_isa(features: frozenset[str], machine: str) -> DotIsa:
     """The best dot-product instruction that the features (as in /proc/cpuinfo) allow on that machine."""
     if machine in ("aarch64", "arm64"):
-        return DotIsa.NEON_DOT if "asimddp" in features else DotIsa.GENERIC
+        if "asimd" not in features:
+            return DotIsa.GENERIC
+        return DotIsa.NEON_DOT if "asimddp" in features else DotIsa.NEON
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= features:
         return DotIsa.AVX512_VNNI
     if {"avx2", "avx_vnni"} <= features:
@@ -267,11 +337,7 @@ def parse_cpuinfo(text: str, machine: str) -> CpuSpec:
         key, _, value = line.partition(":")
         entries.setdefault(key.strip().lower(), value.strip())
     features = frozenset((entries.get("flags") or entries.get("features") or "").split())
-    model = (
-        entries.get("model name")
-        or "-".join(entries[k] for k in ("cpu implementer", "cpu part") if k in entries)
-        or machine
-    )
+    model = entries.get("model name") or arm_cpus.core_names(text) or machine
     family = "/".join(entries[k] for k in ("cpu family", "model", "stepping") if k in entries)
     return CpuSpec(
         model=f"{model} ({family})" if family else model,
@@ -282,6 +348,7 @@ def parse_cpuinfo(text: str, machine: str) -> CpuSpec:
         l1d_bytes=None,
         l2_bytes=None,
         l3_bytes=None,
+        machine=machine,
     )
 
 
@@ -289,7 +356,7 @@ def host_cpu(
     cpuinfo: Path = Path("/proc/cpuinfo"), sysfs: Path = Path("/sys/devices/system/cpu/cpu0/cache")
 ) -> CpuSpec:
     """The CPU of this machine."""
-    spec = parse_cpuinfo(cpuinfo.read_text(), platform.machine())
+    spec = _this_cpu(parse_cpuinfo(cpuinfo.read_text(), platform.machine()))
     sizes: dict[int, int] = {}
     for index in sorted(sysfs.glob("index*")):
         # Arm boards and some virtual machines list their caches without a size.
@@ -299,14 +366,21 @@ def host_cpu(
             scale = {"": 1, "K": 1 << 10, "M": 1 << 20}[size[2]]
             sizes[int(facts[1])] = int(size[1]) * scale
     line = sysfs / "index0" / "coherency_line_size"
-    return CpuSpec(
-        model=spec.model,
-        isa=spec.isa,
-        features=spec.features,
-        microcode=spec.microcode,
-        cores=spec.cores,
+    return replace(
+        spec,
         l1d_bytes=sizes.get(1),
         l2_bytes=sizes.get(2),
         l3_bytes=sizes.get(3),
         line_bytes=int(line.read_text()) if line.exists() else 64,
     )
+
+
+def _this_cpu(read: CpuSpec) -> CpuSpec:
+    """What was read, with what the kernel tells this process: an emulator's process is shown the CPU that emulates."""
+    features = arm_cpus.vector_features() if read.machine == "aarch64" else frozenset()
+    if features:
+        read = replace(read, features=features, isa=dot_isa(features, read.machine))
+    emulated_on = arm_cpus.emulated_on(read.machine)
+    if emulated_on:
+        return replace(read, model=f"{read.machine}, emulated on {emulated_on}", microcode="", emulated_on=emulated_on)
+    return read

@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,8 +16,8 @@ from profiler.errors import OutputError
 _ROOM_BYTES = 1 << 20  # less than what a run writes
 
 
-def require_writable(folder: Path) -> None:
-    """Make the folder. Raises `OutputError` if it cannot be made or takes no files."""
+def require_writable(folder: Path, variable: str = "OUT") -> None:
+    """Make the folder. Raises `OutputError` if it cannot be made or takes no files; make calls it ``variable``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -25,8 +25,21 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(
-            f"{folder}: cannot be written: {reason}; choose another place with --out (make: OUT=)"
+            f"{folder}: cannot be written: {reason}; choose another place with --out (make: {variable}=)"
         ) from None
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """An error in here leaves no empty folder that was not there before."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]  # the innermost first
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
 
 
 @contextmanager

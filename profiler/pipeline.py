@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from profiler import profiled_networks
 from profiler.campaign import MeasureRequest, Progress, choose_device, opened
 from profiler.devices.discover import Vendor
 from profiler.doubts import why_none
@@ -68,6 +69,7 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     demands = demand(network, request.precisions, mixed=request.mixed)
     with opened(request, choice, progress.tuning, vendor) as campaign:
+        profiled_networks.keep(campaign.database.folder, network)
         progress.planned(Plan(network, demands, choice.device.name, "; ".join(campaign.notes)))
         done = campaign.measure([d.spec for d in demands])
     if done.lut_path is None:

@@ -5,22 +5,32 @@ A target needs no device at hand: kernels for a T4 are built on a laptop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from profiler.cuda_versions import LEAST_DRIVERS, OLDEST
 from profiler.errors import DeviceError
-from profiler.hardware import CpuSpec, GpuSpec
+from profiler.hardware import ARM_CPUS, GPUS, CpuSpec, GpuSpec
 from profiler.kernels.backend import Backend, CpuBackend, CudaBackend
+from profiler.kernels.cache import ArtifactCache
+from profiler.kernels.cached_build import CachedBuilds
 from profiler.kernels.cpu.target import target_of
+from profiler.kernels.pool_build import BuildPool
 from profiler.predictor.configs.features import modelled_s
+from profiler.record import escaped
 from profiler.space import cpu as cpu_space
+from profiler.space import cpu_default, gpu_limits
 from profiler.space import gpu as gpu_space
-from profiler.space import gpu_limits
 from profiler.space.config import ScheduleConfig
 from profiler.workload import KernelSpec
+
+MOST_WORKERS = 8
+"""That compile: a batch of candidates has no more."""
 
 
 def default_batch(gpu: bool) -> int:
@@ -86,10 +96,18 @@ class Target(Protocol):
         """Latency in seconds by the analytic model: an order of candidates, no measurement."""
         ...
 
+    def default_config(self, spec: KernelSpec) -> ScheduleConfig:
+        """About the best by that model. Raises `InvalidConfig` where none is valid."""
+        ...
+
+    def check_config(self, spec: KernelSpec, config: ScheduleConfig) -> None:
+        """Raises `InvalidConfig` with the reason if the config is not valid for the spec."""
+        ...
+
 
 @dataclass(frozen=True)
 class CpuTarget:
-    """Kernels for a CPU of this machine's architecture."""
+    """Kernels for a CPU, of this machine or another."""
 
     cpu: CpuSpec
     threads: int = 1
@@ -111,13 +129,19 @@ class CpuTarget:
         return CpuBackend(target_of(self.cpu), self.threads)
 
     def space(self, spec: KernelSpec) -> Sequence[ScheduleConfig]:
-        return cpu_space.config_space(spec, self.cpu.isa, self.threads)
+        return cpu_space.config_space(spec, self.cpu.isa, self.threads, self.cpu.features)
 
     def obstacle(self, spec: KernelSpec) -> str:
         return cpu_space.reason_unsupported(spec, self.cpu.isa) or ""
 
     def modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
         return modelled_s(spec, config, self.cpu, self.threads)
+
+    def default_config(self, spec: KernelSpec) -> ScheduleConfig:
+        return cpu_default.default_config(spec, self.cpu, self.threads)
+
+    def check_config(self, spec: KernelSpec, config: ScheduleConfig) -> None:
+        cpu_space.check_config(spec, config, self.cpu.isa)
 
 
 @dataclass(frozen=True)
@@ -161,3 +185,42 @@ class GpuTarget:
 
     def modelled_s(self, spec: KernelSpec, config: ScheduleConfig) -> float:
         return modelled_s(spec, config, self.gpu)
+
+    def default_config(self, spec: KernelSpec) -> ScheduleConfig:
+        return gpu_space.usual_config(spec, self.gpu)
+
+    def check_config(self, spec: KernelSpec, config: ScheduleConfig) -> None:
+        gpu_limits.check_config(spec, config, self.gpu)
+
+
+def buildable() -> tuple[str, ...]:
+    """The names of what kernels can be built for where no such device is."""
+    return (*GPUS, *ARM_CPUS)
+
+
+def elsewhere(slug: str, cuda: str, threads: int = 1) -> Target:
+    """What kernels are built for, by one of the names of `buildable`. Raises `DeviceError`; ``threads`` are a CPU's."""
+    if slug in ARM_CPUS:
+        return CpuTarget(ARM_CPUS[slug], threads)
+    if slug not in GPUS:
+        known = ", ".join(buildable())
+        raise DeviceError(f"kernels cannot be built for '{escaped(slug)}'; the devices known are: {known} (make: GPU=)")
+    if threads > 1:
+        raise DeviceError("threads are of a CPU; leave --threads out for a GPU")
+    return GpuTarget(GPUS[slug], cuda)
+
+
+@contextmanager
+def opened_builds(target: Target, folder: Path) -> Iterator[BuildPool | CachedBuilds]:
+    """What compiles for the target, for as long as the context lasts.
+
+    A GPU's kernels are kept in ``folder``/kernels: `make kernels` may have built them before, and a run that goes on
+    finds its own.
+    """
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    if isinstance(target, GpuTarget):
+        with CachedBuilds(target.backend, ArtifactCache(folder / "kernels" / target.slug), workers) as builds:
+            yield builds
+    else:
+        with BuildPool(target.backend, workers) as pool:
+            yield pool

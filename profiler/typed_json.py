@@ -22,6 +22,14 @@ def without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def integer(text: str) -> int:
+    """For `json.loads(parse_int=...)`: raises `ValueError` for more digits than Python reads at once."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("a number with too many digits") from None
+
+
 def nothing_derived(_: type) -> Collection[str]:
     """For `typed`: every member of an object is a field."""
     return ()

@@ -21,3 +21,16 @@ def format_count(count: float) -> str:
         if abs(count) >= factor:
             return f"{count / factor:.2f} {prefix}"
     return f"{count:.0f}"
+
+
+def format_rate(per_s: float) -> str:
+    """Four digits, or all ahead of the point, e.g. ``format_rate(12345.6) == "12,346"``."""
+    return f"{per_s:,.0f}" if per_s >= 1000 else f"{per_s:.4g}"
+
+
+def format_energy(joules: float) -> str:
+    """In the unit that keeps it between 1 and 1000, e.g. ``format_energy(0.0321) == "32.1 mJ"``."""
+    for factor, unit in ((1.0, "J"), (1e-3, "mJ")):
+        if abs(joules) >= factor:
+            return f"{joules / factor:.3g} {unit}"
+    return f"{joules / 1e-6:.3g} uJ"

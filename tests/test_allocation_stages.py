@@ -312,8 +312,8 @@ def test_bits_that_do_not_fit_their_network_are_refused(resnet18: Network) -> No
     conversion_of_nobody = bits_file.TensorConversion("maxpool", "int8", "int4", ("nobody",))
     narrow = tuple(replace(tensor, precision="int4") for tensor in bits.tensors)
     for broken, message in (
-        (replace(bits, separate=("nobody",)), "'nobody' is no addition"),
-        (replace(bits, conversions=(conversion_of_nobody,)), "'nobody' is no layer with weights that reads 'maxpool'"),
+        (replace(bits, separate=("nobody",)), "no layer 'nobody'"),
+        (replace(bits, conversions=(conversion_of_nobody,)), "no layer 'nobody'"),
         (replace(bits, tensors=narrow), "is int8, but reads"),
     ):
         with pytest.raises(InvalidFile, match=message):

@@ -84,7 +84,7 @@ def test_an_x86_cpu() -> None:
 
 def test_an_arm_cpu_has_no_model_name() -> None:
     cpu = parse_cpuinfo(ARM, "aarch64")
-    assert (cpu.model, cpu.isa, cpu.cores, cpu.microcode) == ("0x41-0xd0c", DotIsa.NEON_DOT, 1, "")
+    assert (cpu.model, cpu.isa, cpu.cores, cpu.microcode) == ("Neoverse-N1", DotIsa.NEON_DOT, 1, "")
 
 
 def test_an_empty_cpuinfo_still_gives_a_cpu() -> None:
@@ -100,8 +100,9 @@ def test_an_empty_cpuinfo_still_gives_a_cpu() -> None:
         ("avx2 avx_vnni", "x86_64", DotIsa.AVX_VNNI),
         ("avx2 avx512f avx512bw avx512vl avx512dq", "x86_64", DotIsa.AVX2),
         ("sse4_2", "x86_64", DotIsa.GENERIC),
-        ("asimd", "aarch64", DotIsa.GENERIC),
-        ("asimddp", "arm64", DotIsa.NEON_DOT),
+        ("asimd", "aarch64", DotIsa.NEON),
+        ("asimd asimddp", "arm64", DotIsa.NEON_DOT),
+        ("", "aarch64", DotIsa.GENERIC),
     ],
 )
 def test_the_best_dot_product(features: str, machine: str, expected: DotIsa) -> None:
@@ -113,6 +114,7 @@ def test_vector_registers() -> None:
         (16, 32, True),
         (8, 16, True),
         (8, 16, None),
+        (4, 32, False),
         (4, 32, False),
         (4, 32, None),
     ]
@@ -149,3 +151,15 @@ def test_this_machine_can_be_read() -> None:
     assert cpu.model
     assert cpu.cores >= 1
     assert cpu.slug == "cpu"
+
+
+def test_binary_rates_are_the_published_one_and_its_ratio() -> None:
+    """NVIDIA publishes A100's alone: 4992 TOPS."""
+    a100 = GPUS["a100"]
+    assert 2 * a100.mma_macs_per_s(1) == pytest.approx(4992e12, rel=0.01)
+    for spec in (a100, GPUS["t4"]):
+        assert spec.mma_macs_per_s(1) == 4 * spec.mma_macs_per_s(4) == 8 * spec.mma_macs_per_s(8)
+    h200 = GPUS["h200"]
+    assert h200.has_native(1)
+    assert not h200.has_native(4)
+    assert h200.mma_macs_per_s(4) == h200.mma_macs_per_s(8)

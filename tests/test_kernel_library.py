@@ -188,7 +188,7 @@ def test_everything_is_built(compiler: Compiler, request_: KernelsRequest) -> No
         assert Artifact.from_bytes(row.default.path.read_bytes()).config == row.default.config
     assert len(_files(request_)) == len(compiler.asked) == library.built_now == sum(row.built for row in library.rows)
     assert (library.cached, library.failures, library.missing) == (0, {}, ())
-    assert (library.network, library.batch, library.gpu, library.compiler) == ("small", 1, gpu, "fakecc 1")
+    assert (library.network, library.batch, library.device, library.compiler) == ("small", 1, gpu, "fakecc 1")
 
 
 def test_what_was_built_is_not_built_again(compiler: Compiler, request_: KernelsRequest) -> None:
@@ -293,8 +293,8 @@ def test_mixed(compiler: Compiler, request_: KernelsRequest) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"device": "cpu"}, DeviceError, "'cpu'; the GPUs known are: t4, a100, h200"),
-        ({"device": "auto"}, DeviceError, "'auto'; the GPUs known are: t4"),
+        ({"device": "cpu"}, DeviceError, "'cpu'; the devices known are: t4, a100, h200, aarch64, aarch64-neon"),
+        ({"device": "auto"}, DeviceError, "'auto'; the devices known are: t4"),
         ({"device": "h100"}, DeviceError, "'h100'"),
         ({"model": "resnet99"}, UnsupportedModel, "unknown model 'resnet99'"),
         ({"cuda": "/nowhere"}, ToolchainError, "there is no /nowhere"),

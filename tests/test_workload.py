@@ -14,6 +14,7 @@ from profiler.errors import InvalidWorkload
 from profiler.workload import (
     INT4,
     INT8,
+    PRECISIONS,
     DType,
     Epilogue,
     KernelSpec,
@@ -159,7 +160,30 @@ def test_precision_names() -> None:
     assert INT8.activation_dtype(signed=False) is DType.UINT8
     assert INT4.weight_dtype is DType.INT4
     with pytest.raises(InvalidWorkload, match="int8, int4"):
-        Precision.parse("int3")
+        Precision.parse("int5")
+
+
+def test_precisions_below_four_bits() -> None:
+    assert len(PRECISIONS) == 17
+    for activation in range(1, 5):
+        for weight in range(1, 5):
+            precision = Precision.parse(f"a{activation}w{weight}")
+            assert (precision.activation_bits, precision.weight_bits) == (activation, weight)
+            assert Precision.parse(precision.name) is precision
+    assert Precision.parse("a4w4") is INT4
+    assert Precision.parse("int2") is Precision.parse("A2W2")
+    assert Precision.parse("int1").name == "a1w1"
+
+
+def test_weights_of_one_bit_and_signed_activations() -> None:
+    binary = Precision.parse("a1w1")
+    assert binary.weight_dtype is DType.INT1
+    assert list(range(DType.INT1.low, DType.INT1.high + 1, DType.INT1.step)) == [-1, 1]
+    assert binary.activation_dtype(signed=False) is DType.UINT1
+    assert binary.activation_dtype(signed=True) is DType.INT2
+    assert (DType.INT2.low, DType.INT2.high, DType.UINT3.high) == (-2, 1, 7)
+    with pytest.raises(InvalidWorkload, match="int1 is a type of weights"):
+        KernelSpec(Workload(Op.CONVERT, 1, 1, 1, 4, 4), DType.INT1, DType.INT8)
 
 
 # -- kernel specs ------------------------------------------------------------------------------------------------------
@@ -237,7 +261,7 @@ def test_what_is_not_rescaled_leaves_as_it_was_summed(workload: Workload, epilog
             return False
 
     expected = {
-        *product(INTEGERS, INTEGERS, [DType.INT32]),
+        *product([d for d in INTEGERS if d is not DType.INT1], INTEGERS, [DType.INT32]),
         *product(FLOATS, FLOATS, FLOATS),
         *product(FLOATS, INTEGERS, FLOATS),  # only the weights are quantized
     }

@@ -1,7 +1,8 @@
 """Bit allocation: the precision of each layer, of least sensitivity within limits, as an integer linear program.
 
 - `problem`          choices, tables, sharings, limits; what an assignment costs
-- `milp`             the problem as columns and rows, and HiGHS
+- `program`          the problem as columns and rows
+- `milp`             HiGHS, which solves them
 - `solve`            the best assignment within limits; the ends of a fraction
 - `pareto`           the front of sensitivity against a quantity
 - `explain`          which limit cannot be met, which ones bind, what would change next

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from profiler.allocation.bits_faults import faults
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.output_folder import write_whole
-from profiler.typed_json import typed, without_repetition
+from profiler.typed_json import integer, typed, without_repetition
 from profiler.workload import Network, Precision
 
 FORMAT, BITS_VERSION = "lowbit-profiler bits", 1
 """1: first version."""
+_MOST_IMAGES = 4096
+"""Of a batch, as the commands have it."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,12 @@ class Bits:
     def __post_init__(self) -> None:
         if self.sensitivity < 0 or self.gap < 0 or self.gap > 1:
             raise ValueError(f"a sensitivity of {self.sensitivity} and a gap of {self.gap} cannot be")
+        if not 1 <= self.batch <= _MOST_IMAGES:
+            raise ValueError(f"the batch is none of 1 to {_MOST_IMAGES} images")
         for what, names in (
             ("layer", [layer.name for layer in self.layers]),
             ("tensor", [tensor.name for tensor in self.tensors]),
+            ("separate addition", list(self.separate)),
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"a {what} is listed twice")
@@ -130,46 +136,34 @@ class Bits:
         return {layer.name: Precision.parse(layer.precision) for layer in self.layers}
 
     def require_network(self, network: Network) -> None:
-        """Raises `InvalidFile` unless the file is about that network: the same layers with weights and tensors."""
+        """Raises `InvalidFile` unless the file is about that network, its layers with weights and its tensors, and says
+        what it can do. Tensors of which nothing is said are left to whoever needs them."""
         wanted = [layer.name for layer in network.weighted_layers]
         found = [layer.name for layer in self.layers]
         if wanted != found:
             missing = [name for name in wanted if name not in found] or [name for name in found if name not in wanted]
             what = f"'{missing[0]}' is in one of them only" if missing else "their order differs"
             raise InvalidFile(f"{self._misfit(network)}: layer {what}")
-        for fault in self._faults(network):
-            raise InvalidFile(f"{self._misfit(network)}: {fault}")
+        for stranger in self._strangers(network):
+            raise InvalidFile(f"{self._misfit(network)}: {stranger}")
+        tensors = {tensor.name: Precision.parse(tensor.precision) for tensor in self.tensors}
+        for fault in faults(network, self._layers, tensors, self.conversions, self.separate):
+            raise InvalidFile(f"the bits cannot be deployed to network '{network.name}': {fault}")
 
     def _misfit(self, network: Network) -> str:
         if network.name != self.network:
             return f"the bits are of network '{self.network}', not of '{network.name}'"
         return f"the bits are of another network called '{network.name}'"
 
-    def _faults(self, network: Network) -> Iterator[str]:
-        stored = {tensor.name: tensor.precision for tensor in self.tensors}
-        known = {tensor.name for tensor in network.tensors}
-        for name in (*stored, *(conversion.tensor for conversion in self.conversions)):
-            if name not in known:
+    def _strangers(self, network: Network) -> Iterator[str]:
+        tensors, layers = {tensor.name for tensor in network.tensors}, {layer.name for layer in network.layers}
+        for name in (*(tensor.name for tensor in self.tensors), *(copy.tensor for copy in self.conversions)):
+            if name not in tensors:
                 yield f"it has no tensor '{name}'"
-        additions = network.fusions()
-        for name in self.separate:
-            if name not in additions:
-                yield f"'{name}' is no addition that could be fused"
-        copied = {(c.tensor, reader): c for c in self.conversions for reader in c.readers}
-        for tensor, reader in copied:
-            if reader not in self._layers or tensor not in network.layer(reader).inputs:
-                yield f"'{reader}' is no layer with weights that reads '{tensor}'"
-        for layer in self.layers:
-            tensor = network.layer(layer.name).inputs[0]
-            if tensor not in stored:
-                continue
-            copy = copied.get((tensor, layer.name))
-            if copy is not None and copy.source != stored[tensor]:
-                yield f"tensor '{tensor}' is {stored[tensor]}, but converted from {copy.source}"
-            read = stored[tensor] if copy is None else copy.target
-            bits = {Precision.parse(name).activation_bits for name in (read, layer.precision)}
-            if len(bits) > 1:
-                yield f"layer '{layer.name}' is {layer.precision}, but reads '{tensor}' in {read}"
+        named = (*self.separate, *(name for copy in self.conversions for name in copy.readers), *self.latency.unpriced)
+        for name in named:
+            if name not in layers:
+                yield f"it has no layer '{name}'"
 
 
 def dumps(bits: Bits) -> str:
@@ -197,7 +191,7 @@ def load(path: Path) -> Bits:
     except UnicodeDecodeError:
         raise InvalidFile(f"{path}: is not a bits.json: not UTF-8 text") from None
     try:
-        body = json.loads(text, object_pairs_hook=without_repetition)
+        body = json.loads(text, object_pairs_hook=without_repetition, parse_int=integer)
     except (json.JSONDecodeError, RecursionError):
         raise InvalidFile(f"{path}: is not a bits.json: not JSON") from None
     except ValueError as error:

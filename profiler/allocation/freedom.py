@@ -24,11 +24,6 @@ class Freedom:
         """Those that a layer may have."""
         return self.allowed.get(layer, tuple(range(len(self.precisions))))
 
-    @property
-    def activation_bits(self) -> tuple[int, ...]:
-        """Of each level."""
-        return tuple(precision.activation_bits for precision in self.precisions)
-
 
 def freedom(
     network: Network,

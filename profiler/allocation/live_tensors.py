@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from profiler.allocation.freedom import Freedom
 from profiler.allocation.problem import Moment, Sharing
 from profiler.allocation.tensor_choices import TensorChoices
 from profiler.allocation.unit_tables import UnitTable
 from profiler.lut.demand import Unit, Variant
+from profiler.quantize.whole_bytes import activation_nbytes
 from profiler.workload import DType, Network
 
 _ACCUMULATOR_BITS = DType.INT32.bits
@@ -105,8 +105,7 @@ def _copy_lives(units: Sequence[Unit], choices: TensorChoices) -> list[_Life]:
 
 def _copy_sizes(network: Network, sharing: Sharing, freedom: Freedom) -> Mapping[tuple[int, int], float]:
     sizes = _bytes_by_level(network, sharing.name, freedom)
-    bits = freedom.activation_bits
-    return {(a, b): sizes[b] if bits[a] != bits[b] else 0.0 for a, b in sharing.copies}
+    return {pair: sizes[pair[1]] for pair in sharing.copies}
 
 
 def _sizes(
@@ -127,10 +126,11 @@ def _sizes(
 
 
 def _bytes_by_level(network: Network, tensor: str, freedom: Freedom) -> tuple[float, ...]:
-    """Channels lie packed; a pixel begins on a byte."""
-    shape = network.tensor(tensor)
-    pixels = network.batch * shape.height * shape.width
-    return tuple(float(pixels * ceil(shape.channels * bits / 8)) for bits in freedom.activation_bits)
+    """As they lie in memory: packed along the channels, a pixel begins on a byte, a bit plane is of whole words."""
+    found = network.tensor(tensor)
+    shape = (network.batch, found.height, found.width, found.channels)
+    types = [precision.activation_dtype(found.signed) for precision in freedom.precisions]
+    return tuple(float(activation_nbytes(shape, dtype)) for dtype in types)
 
 
 def _elements(network: Network, tensor: str) -> int:

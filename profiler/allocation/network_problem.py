@@ -56,7 +56,7 @@ def network_problem(
     )
     by_layer = {table.unit.layer.name: (index, table) for index, table in enumerate(tables)}
     used = {kernel.spec for table in tables for way in table.ways for kernel in way.kernels}
-    used |= {spec for shared in choices.shared for spec in shared.kernels.values() if spec is not None}
+    used |= {spec for shared in choices.shared for spec in shared.kernels.values()}
     return NetworkProblem(
         network=network,
         freedom=freedom,

@@ -4,8 +4,9 @@ A *level* is an index into ``precisions``, which stand from the widest to the na
 of the levels that it allows; its sensitivity is the objective. Costs are additive quantities (latency, size, ...):
 those of a choice, and those of *tables*, which say what a unit costs given the levels of all choices that it touches,
 by one of several *options* (a convolution with its addition fused or apart). A *sharing* is one tensor with several
-readers, each with a choice of its own: where one differs from the tensor, the copy of that level is paid for once. What
-is no sum, the peak of the live activations, is a maximum over *moments*.
+readers, each with a choice of its own: where one differs from the tensor, the copy of that level is paid for once;
+levels that store a tensor alike (its types are the same) share that copy, or need none. What is no sum, the peak of the
+live activations, is a maximum over *moments*.
 """
 
 from __future__ import annotations
@@ -73,12 +74,19 @@ class Table:
 @dataclass(frozen=True)
 class Sharing:
     """A tensor's choice, its readers' choices, and what a copy costs by (level of the tensor, level of the copy).
-    Pairs that are not listed are impossible; a reader at the tensor's own level needs no copy."""
+    Pairs that are not listed are impossible; a reader at the tensor's own level needs no copy. ``alike`` has, by level,
+    the first level of the same storage, which stands for all of those in the pairs; empty where all differ."""
 
     name: str
     tensor: int
     readers: tuple[int, ...]
     copies: Mapping[tuple[int, int], Costs]
+    alike: tuple[int, ...] = ()
+
+    def pair(self, stored: int, wanted: int) -> tuple[int, int] | None:
+        """The copy that a reader at level ``wanted`` needs; None where it needs none."""
+        found = (self.alike[stored], self.alike[wanted]) if self.alike else (stored, wanted)
+        return None if found[0] == found[1] else found
 
 
 @dataclass(frozen=True)
@@ -120,9 +128,19 @@ class Problem:
         for table in self.tables:
             self._check_table(table)
         for sharing in self.sharings:
+            if sharing.alike and (
+                len(sharing.alike) != levels
+                or any(
+                    not 0 <= first <= level or sharing.alike[first] != first
+                    for level, first in enumerate(sharing.alike)
+                )
+            ):
+                raise InvalidProblem(f"'{sharing.name}': {sharing.alike} are not first levels of {levels} precisions")
             for pair, costs in sharing.copies.items():
                 if pair[0] == pair[1]:
                     raise InvalidProblem(f"'{sharing.name}': a copy into its own precision")
+                if sharing.pair(*pair) != pair:
+                    raise InvalidProblem(f"'{sharing.name}': a copy between levels that others stand for")
                 _check_costs(sharing.name, costs)
 
     def _check_table(self, table: Table) -> None:
@@ -184,8 +202,8 @@ def copies(problem: Problem, levels: Sequence[int]) -> tuple[tuple[int, tuple[in
     found = []
     for index, sharing in enumerate(problem.sharings):
         stored = levels[sharing.tensor]
-        wanted = dict.fromkeys(levels[reader] for reader in sharing.readers)
-        found += [(index, (stored, level)) for level in wanted if level != stored]
+        wanted = dict.fromkeys(sharing.pair(stored, levels[reader]) for reader in sharing.readers)
+        found += [(index, pair) for pair in wanted if pair is not None]
     return tuple(found)
 
 

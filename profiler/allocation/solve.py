@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.allocation.milp import Outcome, Program, Terms
+from profiler.allocation.milp import Outcome, minimize
 from profiler.allocation.problem import Assignment, Limit, Problem, Quantity, sensitivity, total
+from profiler.allocation.program import Program, Terms
 from profiler.errors import ProfilerError
 
 TOLERANCE = 1e-9
@@ -109,7 +110,7 @@ class Solver:
     def uniform(self, narrow: bool) -> tuple[int, ...]:
         """The levels of all choices where every layer is as narrow (or as wide) as it may be; those of the storage of
         tensors are whatever goes with it. Raises `NoUniformNetwork` where prices or structure exclude it."""
-        answer = self._program.minimize(self._program.distance(narrow), []).assignment
+        answer = minimize(self._program, self._program.distance(narrow), []).assignment
         if answer is None:
             raise NoUniformNetwork("the network cannot run at all: combinations of precisions lack a price")
         apart = [
@@ -133,7 +134,7 @@ class Solver:
             for choice, level in zip(self.problem.choices, levels, strict=True)
         ]
         objective, rows = self._expression(quantity)
-        answer = self._program.minimize(objective, rows, only=only)
+        answer = minimize(self._program, objective, rows, only=only)
         assert answer.assignment is not None  # the levels are those of an assignment
         self._uniform.append(answer.assignment)
         return total(self.problem, answer.assignment, quantity)
@@ -151,7 +152,7 @@ class Solver:
         """Rounding to integers may leave an assignment just outside of a limit: then it is no answer."""
         excluded: list[Assignment] = []
         while True:
-            answer = self._program.minimize(objective, rows, excluded=excluded, gap=gap, time_limit_s=self._left())
+            answer = minimize(self._program, objective, rows, excluded=excluded, gap=gap, time_limit_s=self._left())
             if answer.outcome is Outcome.INFEASIBLE:
                 return None, answer.bound, answer.outcome
             if answer.assignment is None:
@@ -180,7 +181,7 @@ class Solver:
         objective, more = self._expression(quantity)
         if self._deadline is not None and time.monotonic() > self._deadline:
             return assignment
-        answer = self._program.minimize(objective, [*rows, *more], only=only, time_limit_s=self._left())
+        answer = minimize(self._program, objective, [*rows, *more], only=only, time_limit_s=self._left())
         found = answer.assignment
         if found is None or not self.within(found, limits):
             return assignment

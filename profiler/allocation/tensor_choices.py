@@ -5,21 +5,23 @@
   own, and copies for the readers that differ are paid for; readers without a priced conversion are tied to one choice.
   A max pool keeps the type of its input, so both its ends are one tensor here. A convolution whose addition adds what
   it reads takes the tensor as it is stored.
+- What cannot be narrow as memory is laid out (`lut.narrow_tensors`) has no such choice.
 - No sensitivity speaks of a tensor that no layer with weights reads (the shortcut of a residual block). So that nothing
   is narrowed for the sake of speed alone, it is stored no narrower than whatever it is made from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 from profiler.allocation.freedom import Freedom
 from profiler.allocation.price import Price
 from profiler.allocation.problem import Choice, Costs, NotNarrower, Quantity, Sharing
-from profiler.errors import ProfilerError
-from profiler.lut.demand import Unit, conversion, emits_logits
+from profiler.errors import NoAllocation
+from profiler.lut.demand import Unit, conversion, stored_tensors
+from profiler.lut.narrow_tensors import misfits
 from profiler.workload import KernelSpec, Layer, Network
 
 Prices = Mapping[KernelSpec, Price]
@@ -29,12 +31,18 @@ SensitivityOf = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class SharedTensor:
-    """A tensor with readers that may differ, and the conversion kernel of each pair of levels that can be had; None
-    where both have the same type and nothing is to do."""
+    """A tensor with readers that may differ, and the conversion kernel of each pair of levels that can be had.
+    ``alike`` : by level, the first one with the same type, which stands for it in the pairs."""
 
     tensor: str
     readers: tuple[str, ...]
-    kernels: Mapping[tuple[int, int], KernelSpec | None]
+    kernels: Mapping[tuple[int, int], KernelSpec]
+    alike: tuple[int, ...]
+
+    @property
+    def free(self) -> bool:
+        """Whether its readers can have different levels."""
+        return bool(self.kernels) or len(set(self.alike)) < len(self.alike)
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,10 @@ def tensor_choices(
     sensitivity_of: SensitivityOf,
     prices: Prices,
 ) -> TensorChoices:
-    """``held`` layers stay as wide as they may be. Raises `ProfilerError` for tied layers that may have no precision in
+    """``held`` layers stay as wide as they may be. Raises `NoAllocation` for tied layers that may have no precision in
     common."""
     draft = _Draft(network, units, freedom, held, sensitivity_of, prices)
-    typed = tuple(_typed(network, units))
+    typed = stored_tensors(network)
     owners = list(dict.fromkeys(map(network.type_owner, typed)))
     for owner in owners:
         draft.decide(owner)
@@ -81,16 +89,6 @@ def tensor_choices(
     )
 
 
-def _typed(network: Network, units: tuple[Unit, ...]) -> Iterator[str]:
-    """Tensors that are stored in a precision, in order of first use."""
-    seen: dict[str, None] = {}
-    for unit in units:
-        for name in (*unit.tensors, unit.output):
-            if not (name == unit.layer.output and emits_logits(network, unit.layer)):
-                seen.setdefault(name)
-    yield from seen
-
-
 class _Draft:
     """The choices while they are being made."""
 
@@ -105,6 +103,8 @@ class _Draft:
     ) -> None:
         self._network, self._freedom, self._held = network, freedom, held
         self._sensitivity_of, self._prices = sensitivity_of, prices
+        self._misfits = [misfits(network, precision.activation_bits) for precision in freedom.precisions]
+        """By level."""
         self._adds_its_input = {unit.layer.name for unit in units if unit.other in unit.layer.inputs}
         """One kernel reads the tensor twice, in one type: no copy can stand between."""
         self._readers: dict[str, list[Layer]] = {}
@@ -126,14 +126,14 @@ class _Draft:
             self.stored[owner] = self._storage(owner, all_levels=written)
             return
         shared = self._shared(readers) if len(readers) > 1 else ()
-        if not any(tensor.kernels for tensor in shared):
+        if not any(tensor.free for tensor in shared):
             if len(readers) > 1:
                 self.tied.append(tuple(layer.name for layer in readers))
-            self.stored[owner] = self._choice(readers)
+            self.stored[owner] = self._choice(readers, stores=owner)
             self.of_layer.update({layer.name: self.stored[owner] for layer in readers})
             return
         direct = [layer for layer in readers if layer.name in self._adds_its_input]
-        self.stored[owner] = self._choice(direct) if direct else self._storage(owner, all_levels=True)
+        self.stored[owner] = self._choice(direct, stores=owner) if direct else self._storage(owner, all_levels=True)
         self.of_layer.update({layer.name: self.stored[owner] for layer in direct})
         for layer in readers:
             if layer not in direct:
@@ -141,40 +141,45 @@ class _Draft:
         for tensor in shared:
             copies = {pair: self._copy_costs(spec) for pair, spec in tensor.kernels.items()}
             indices = tuple(self.of_layer[name] for name in tensor.readers)
-            self.sharings.append(Sharing(tensor.tensor, self.stored[owner], indices, copies))
+            self.sharings.append(Sharing(tensor.tensor, self.stored[owner], indices, copies, tensor.alike))
             self.shared.append(tensor)
 
     def _shared(self, readers: list[Layer]) -> tuple[SharedTensor, ...]:
         by_tensor: dict[str, list[str]] = {}
         for layer in readers:
             by_tensor.setdefault(layer.inputs[0], []).append(layer.name)
-        return tuple(SharedTensor(name, tuple(names), self._conversions(name)) for name, names in by_tensor.items())
+        return tuple(self._shared_tensor(name, tuple(names)) for name, names in by_tensor.items())
 
-    def _conversions(self, tensor: str) -> dict[tuple[int, int], KernelSpec | None]:
+    def _shared_tensor(self, tensor: str, readers: tuple[str, ...]) -> SharedTensor:
+        signed = self._network.tensor(tensor).signed
+        types = [precision.activation_dtype(signed) for precision in self._freedom.precisions]
+        alike = tuple(map(types.index, types))
         found = {}
-        for (a, source), (b, target) in permutations(enumerate(self._freedom.precisions), 2):
-            spec = conversion(self._network, tensor, source, target)
-            if spec is None or spec in self._prices:
+        for a, b in permutations(sorted(set(alike)), 2):
+            spec = conversion(self._network, tensor, self._freedom.precisions[a], self._freedom.precisions[b])
+            if spec is not None and spec in self._prices:
                 found[a, b] = spec
-        return found
+        return SharedTensor(tensor, readers, found, alike)
 
-    def _copy_costs(self, spec: KernelSpec | None) -> Costs:
-        if spec is None:
-            return {}
+    def _copy_costs(self, spec: KernelSpec) -> Costs:
         price = self._prices[spec]
         energy = {} if price.energy_j is None else {Quantity.ENERGY: price.energy_j}
         return {Quantity.LATENCY: price.bound_s, **energy}
 
-    def _choice(self, layers: list[Layer]) -> int:
-        """One for all of them."""
+    def _choice(self, layers: list[Layer], stores: str | None = None) -> int:
+        """One for all of them, and for the storage of the tensor that they read as it lies."""
         freedom = self._freedom
-        allowed = set(range(len(freedom.precisions)))
+        fitting = [self._reason(level, stores, layers) for level in range(len(freedom.precisions))]
+        allowed = {level for level, reason in enumerate(fitting) if not reason}
         for layer in layers:
-            own = freedom.levels(layer.name)
+            own = [level for level in freedom.levels(layer.name) if not fitting[level]]
             allowed &= set(own[:1] if layer.name in self._held else own)
         names = ", ".join(layer.name for layer in layers)
+        reasons = [fitting[level] for layer in layers for level in freedom.levels(layer.name) if fitting[level]]
+        if not allowed and reasons:
+            raise NoAllocation(f"{names}: no precision is left: {reasons[0]}; allow int8")
         if not allowed:
-            raise ProfilerError(
+            raise NoAllocation(
                 f"the layers {names} read one tensor and so share a precision, but may have none in common; loosen "
                 "--keep or --forbid, or profile the conversions between them"
             )
@@ -199,10 +204,23 @@ class _Draft:
             Quantity.BOPS: float(weight_bits * precision.activation_bits * macs),
         }
 
+    def _reason(self, level: int, stored: str | None, layers: Sequence[Layer]) -> str:
+        """Why the tensor cannot be stored, or a layer not read, in that precision; empty where they can."""
+        unfit = self._misfits[level]
+        found = [unfit.tensors.get(stored or "", ""), *(unfit.layers.get(layer.name, "") for layer in layers)]
+        return next(filter(None, found), "")
+
     def _storage(self, owner: str, *, all_levels: bool) -> int:
-        """What nobody writes (an input of the model) and no layer with weights reads stays wide."""
+        """What nobody writes (an input of the model) and no layer with weights reads stays wide. Precisions whose types
+        are the same are one choice."""
         count = len(self._freedom.precisions)
-        allowed = tuple(range(count)) if all_levels else (0,)
+        fitting = [self._reason(level, owner, ()) for level in range(count)]
+        signed = self._network.tensor(owner).signed
+        types = [precision.activation_dtype(signed) for precision in self._freedom.precisions]
+        levels = [level for level, dtype in enumerate(types) if types.index(dtype) == level]
+        allowed = tuple(level for level in (levels if all_levels else levels[:1]) if not fitting[level])
+        if not allowed:
+            raise NoAllocation(f"tensor '{owner}': no precision is left: {fitting[0]}; allow int8")
         self.choices.append(Choice(owner, allowed, (0.0,) * count, is_layer=False))
         return len(self.choices) - 1
 

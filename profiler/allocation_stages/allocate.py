@@ -24,7 +24,7 @@ from profiler.allocation_stages.prices import PriceList, price_list, rows_of
 from profiler.allocation_stages.result import Allocation, Ends, FrontResult, Point
 from profiler.allocation_stages.sensitivity_source import sensitivity_of
 from profiler.allocation_stages.which_lut import LutChoice, which_lut
-from profiler.errors import InvalidFile, OutputError, ProfilerError
+from profiler.errors import InvalidFile, NoAllocation, OutputError, ProfilerError
 from profiler.frontend import load_network
 from profiler.lut.store import read
 from profiler.output_folder import require_writable
@@ -70,8 +70,8 @@ class AllocateRequest:
 
 
 def allocate(request: AllocateRequest) -> Allocation:
-    """Raises `ProfilerError` for whatever the user can mend; of limits that cannot be met it says which, and the best
-    that can be."""
+    """Raises `ProfilerError` for whatever the user can mend; `NoAllocation` where no precisions meet the limits: it
+    says which of them are missed, and the best that can be."""
     began = time.perf_counter()
     _require_output(request.out)
     if request.confidence is not None and not 0 < request.confidence < 1:
@@ -107,7 +107,7 @@ def allocate(request: AllocateRequest) -> Allocation:
     solver.allow(request.time_limit_s)
     solution = solver.solve(limits, request.gap, fall_back=True)
     if solution is None:
-        raise ProfilerError(missed_text(explain.unmet(solver, limits), calibration))
+        raise NoAllocation(missed_text(explain.unmet(solver, limits), calibration))
     bits = _bits(request, table, problem, solution, priced, sensitivity, limits, calibration)
     if request.out is not None:
         bits_file.save(request.out, bits)  # ahead of the reasons and the front, which may take longer

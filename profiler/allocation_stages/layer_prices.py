@@ -12,6 +12,7 @@ from profiler.allocation.unit_tables import priced_ways
 from profiler.allocation_stages.prices import PriceList
 from profiler.allocation_stages.result import LayerPrice, LayerView
 from profiler.lut.demand import Unit, units
+from profiler.lut.narrow_tensors import uniform_precisions
 from profiler.sensitivity.table import Sensitivity
 from profiler.workload import Network, Precision
 
@@ -26,8 +27,11 @@ class _UnitPrice:
 
 
 def _cheapest(network: Network, unit: Unit, precision: Precision, prices: Prices) -> _UnitPrice | None:
-    """The unit in a uniform network; None without a price."""
-    ways = priced_ways(network, unit, dict.fromkeys(unit.tensors, precision), prices)
+    """The unit in a uniform network; None without a price, and for a precision that its layer cannot have there."""
+    chosen = uniform_precisions(network, precision)
+    if chosen[unit.layer.inputs[0]] != precision:
+        return None
+    ways = priced_ways(network, unit, chosen, prices)
     found = [[prices[kernel.spec] for kernel in way.kernels] for way in ways]
     each = [
         _UnitPrice(sum(p.latency_s for p in way), sum(p.low_s for p in way), sum(p.high_s for p in way))

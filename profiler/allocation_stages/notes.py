@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from profiler.allocation.calibration import Calibration
 from profiler.allocation.network_problem import NetworkProblem
@@ -51,6 +52,11 @@ def notes(
     fixed = [name for name in (layer.name for layer in network.weighted_layers) if name not in sensitivity]
     if fixed:
         yield f"no sensitivity is listed for {', '.join(fixed)}, which stay as they are: counted as zero"
+    for first, second in _told_apart_by_nothing(problem, sensitivity):
+        yield (
+            f"sensitivities of {first} and {second} are the same: they tell of weights alone, and fewer bits of "
+            "activations cost accuracy too; give measured ones (--sensitivity FILE), or leave one out (--precisions)"
+        )
     if priced.other_conditions:
         yield (
             f"{priced.other_conditions} rows of other conditions than {priced.origin.conditions.describe()} are not "
@@ -79,3 +85,13 @@ def notes(
         yield "the network is no faster in its narrowest precision than in its widest, as this device goes"
     if late:
         yield "which limits bind is not told: the optimum is not proven, or there was no time for it"
+
+
+def _told_apart_by_nothing(problem: NetworkProblem, sensitivity: Sensitivity) -> Iterator[tuple[str, str]]:
+    """Neighbouring precisions that differ in activations, and cost the same in every layer that has both."""
+    names = problem.problem.precisions
+    costs = [sensitivity.layer(x.name).cost for x in problem.network.weighted_layers if x.name in sensitivity]
+    for first, second in pairwise(names):
+        pairs = [(cost[first], cost[second]) for cost in costs if first in cost and second in cost]
+        if pairs and all(a == b for a, b in pairs):
+            yield first, second

@@ -36,15 +36,15 @@ def tensor_bits(problem: NetworkProblem, assignment: Assignment) -> tuple[Tensor
 
 
 def tensor_conversions(problem: NetworkProblem, assignment: Assignment) -> tuple[TensorConversion, ...]:
-    """The copies that readers of one tensor need, those that are a kernel."""
+    """The copies that readers of one tensor need; readers of one type share one."""
     found = []
     names = problem.problem.precisions
     for index, (stored, wanted) in copies(problem.problem, assignment.levels):
-        shared = problem.choices.shared[index]
-        if shared.kernels[stored, wanted] is None:
-            continue
-        readers = tuple(name for name in shared.readers if assignment.levels[problem.choices.of_layer[name]] == wanted)
-        found.append(TensorConversion(shared.tensor, names[stored], names[wanted], readers))
+        shared, sharing = problem.choices.shared[index], problem.problem.sharings[index]
+        of_reader = {name: assignment.levels[problem.choices.of_layer[name]] for name in shared.readers}
+        own = assignment.levels[sharing.tensor]
+        readers = tuple(name for name, level in of_reader.items() if sharing.pair(own, level) == (stored, wanted))
+        found.append(TensorConversion(shared.tensor, names[own], names[of_reader[readers[0]]], readers))
     return tuple(found)
 
 
@@ -66,9 +66,7 @@ def kernels(problem: NetworkProblem, assignment: Assignment) -> Counter[KernelSp
     """Every launch of the network that has a price, by kernel."""
     counts = Counter(k.spec for way in chosen_ways(problem, assignment) for k in way.kernels)
     for index, pair in copies(problem.problem, assignment.levels):
-        spec = problem.choices.shared[index].kernels[pair]
-        if spec is not None:
-            counts[spec] += 1
+        counts[problem.choices.shared[index].kernels[pair]] += 1
     return counts
 
 

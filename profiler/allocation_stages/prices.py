@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.allocation.price import Price
 from profiler.allocation.tensor_choices import Prices
 from profiler.errors import FingerprintMismatch, InvalidFile, ProfilerError
 from profiler.lut.demand import Unit, demand, implementations, units
+from profiler.lut.narrow_tensors import uniform_precisions
 from profiler.lut.schema import LutRow, Source
 from profiler.predictor.estimate import Basis, Estimate
 from profiler.predictor.kernel_only import KernelOnly
@@ -31,10 +32,11 @@ _OF_BASIS = {Basis.MEASURED: Source.MEASURED, Basis.PUBLISHED: Source.PUBLISHED}
 
 @dataclass(frozen=True)
 class PriceList:
-    """``prices`` of the kernels that have one. ``kernel_only``: those of bare kernels, without bias, requantization and
-    additions. ``factor`` is what predictions are multiplied with against a limit, None where their own upper ends
-    count instead (``predicted_ends``), or nothing is predicted. ``warnings`` are those of predictions that are
-    extrapolated, the commonest first; ``other_conditions`` counts the rows that are not read."""
+    """``prices`` of the kernels that have one, and ``rows`` of those whose price is a row's. ``kernel_only``: prices of
+    bare kernels, without bias, requantization and additions. ``factor`` is what predictions are multiplied with against
+    a limit, None where their own upper ends count instead (``predicted_ends``), or nothing is predicted. ``warnings``
+    are those of predictions that are extrapolated, the commonest first; ``other_conditions`` counts the rows that are
+    not read."""
 
     origin: Origin
     prices: Prices
@@ -43,6 +45,7 @@ class PriceList:
     predicted_ends: bool = False
     warnings: tuple[str, ...] = ()
     other_conditions: int = 0
+    rows: Mapping[KernelSpec, LutRow] = field(default_factory=dict)
 
 
 def rows_of(
@@ -111,6 +114,7 @@ def price_list(
         factor=factor,
         predicted_ends=ends and any(not e.basis.known for e in estimates),
         warnings=tuple(warning for warning, _ in Counter(w for e in estimates for w in e.warnings).most_common()),
+        rows=found,
     )
 
 
@@ -125,8 +129,10 @@ def _by_row(rows: Iterable[LutRow], view: KernelOnly | None) -> Mapping[KernelSp
 def _few_are_predicted(network: Network, precisions: Sequence[Precision], known: set[KernelSpec]) -> bool:
     """Whether an allocation may have fewer predicted kernels than the factor on sums was calibrated with."""
 
+    uniform = [uniform_precisions(network, precision) for precision in precisions]
+
     def can_be_known(unit: Unit) -> bool:
-        ways = (way for p in precisions for way in implementations(network, unit, dict.fromkeys(unit.tensors, p)))
+        ways = (way for chosen in uniform for way in implementations(network, unit, chosen))
         return any(all(kernel.spec in known for kernel in way.kernels) for way in ways)
 
     return sum(not can_be_known(unit) for unit in units(network)) < KERNELS_OF_A_SUM

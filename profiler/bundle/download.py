@@ -1,4 +1,5 @@
-"""The wheels that a bundle carries for a box without a package index: NumPy, and for a GPU pynvml and PyCUDA."""
+"""The wheels that a bundle carries for a box without a package index: NumPy, and for a GPU pynvml and PyCUDA, with
+cuda-bindings where whole networks run."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.devices.graphs_package import PACKAGE as GRAPHS
 from profiler.environment.pycuda_wheel import PYCUDA, PycudaNotBuilt, build_pycuda_wheel
 from profiler.errors import ProfilerError
 
@@ -43,13 +45,14 @@ class Wheels:
     notes: tuple[str, ...] = ()
 
 
-def download(wanted: Wanted, gpu: bool) -> Wheels:
-    """Fetch the wheels through pip, PyCUDA's being built here if it can. Raises `ProfilerError` if pip cannot."""
+def download(wanted: Wanted, gpu: bool, networks: bool = False) -> Wheels:
+    """Fetch the wheels through pip, PyCUDA's being built here if it can. ``networks`` : also what runs them on a GPU.
+    Raises `ProfilerError` if pip cannot."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         packages, notes = ["numpy"], []
         if gpu:
-            packages.append("nvidia-ml-py")
+            packages += ["nvidia-ml-py", *([GRAPHS] if networks else [])]
             obstacle = _build_pycuda(folder, wanted)
             if obstacle:
                 notes.append(

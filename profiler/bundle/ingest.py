@@ -1,4 +1,5 @@
-"""What came back: verified to the last line, then into the journals and the LUT. Twice is as good as once."""
+"""What came back: verified to the last line, then into the journals, the LUT, and the end-to-end latencies of networks.
+Twice is as good as once."""
 
 from __future__ import annotations
 
@@ -9,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.bundle import end_to_end_file
+from profiler.bundle.box.end_to_end import EndToEnd, end_to_end
 from profiler.bundle.box.results import Header, Results, parse
 from profiler.errors import FingerprintMismatch, InvalidFile, OutputError
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.build import row_of
 from profiler.lut.schema import COLUMNS, LutRow, RowError
-from profiler.output_folder import require_writable
+from profiler.output_folder import require_writable, write_whole
 from profiler.record import Failure, Fingerprint, Measurement, encode, escaped
 from profiler.tuning.database import TuningDatabase
 from profiler.workload import Workload
@@ -24,7 +27,8 @@ from profiler.workload import Workload
 @dataclass(frozen=True)
 class Ingested:
     """What became of a file. ``added`` of its ``records`` were new; ``measured`` of its kernels have a row in ``lut``,
-    which is None if none has."""
+    which is None if none has. ``networks`` ran end to end; those with a latency and a sum of their kernels are in
+    ``end_to_end``, which is None if there is none."""
 
     path: Path
     header: Header
@@ -33,6 +37,8 @@ class Ingested:
     measured: int
     lut: Path | None
     logs: Path
+    networks: tuple[EndToEnd, ...] = ()
+    end_to_end: Path | None = None
 
 
 def load(path: Path, incomplete: bool = False) -> Results:
@@ -70,6 +76,7 @@ def load(path: Path, incomplete: bool = False) -> Results:
 
 def ingest(paths: Sequence[Path], out: Path, lut: Path | None = None, incomplete: bool = False) -> tuple[Ingested, ...]:
     """Verify all files, then add each one's records to ``out``/tuning_logs and its rows to ``out``/lut, or to ``lut``.
+    Latencies of networks go to ``out``/tuning_logs/<device>/end_to_end.csv.
 
     Raises `InvalidFile` for a file that is wrong, and `FingerprintMismatch` for a ``lut`` of another instrument, before
     anything is written.
@@ -121,6 +128,9 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
         target = lut or store.path_for(out / "lut", fingerprint.device, fingerprint.short)
         if target.exists():
             store.merge(store.read(target), rows, known=(fingerprint,))
+        networks = end_to_end(results.records, results.networks)
+        latencies = logs / end_to_end_file.NAME
+        content = end_to_end_file.merged(latencies, end_to_end_file.rows_of(header, networks))
         for workload, records in new.items():  # what could be refused has been
             database.append(workload, records)
         if not rows:
@@ -129,6 +139,8 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
             lut = store.save(out / "lut", fingerprint.device, fingerprint, rows)
         else:
             store.update(lut, rows, known=(fingerprint,))
+        if content is not None:
+            write_whole(latencies, content)
     own = {record.spec for record in results.records}
     return Ingested(
         path=path,
@@ -138,6 +150,8 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
         measured=sum(row.spec in own for row in rows),
         lut=lut,
         logs=logs,
+        networks=networks,
+        end_to_end=None if content is None else latencies,
     )
 
 

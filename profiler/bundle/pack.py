@@ -18,16 +18,32 @@ from profiler.bundle.box.machine import version
 from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
 from profiler.bundle.closure import PACKAGE, files
 from profiler.bundle.download import Wanted, download
+from profiler.bundle.network_kernels import artifacts_of, network_kernels_first, with_demands_of
+from profiler.bundle.networks import (
+    Integers,
+    NetworkChoice,
+    Packed,
+    batch_of,
+    choices,
+    deployed,
+    integers,
+    measured_rows,
+    packed,
+)
 from profiler.errors import DeviceError, OutputError, ProfilerError
 from profiler.frontend import load_network
-from profiler.hardware import GPUS, host_cpu
+from profiler.hardware import CpuSpec, GpuSpec, host_cpu
 from profiler.kernel_library.candidates import Candidates, Progress, build_candidates
 from profiler.kernel_library.choice import Candidate as Choice
 from profiler.kernels.cache import ArtifactCache
 from profiler.lut.demand import Role, demand
+from profiler.lut.schema import LutRow
+from profiler.network.calibrate import Method
+from profiler.network_stages.quantizer import QuantizerRequest, quantizer
 from profiler.output_folder import require_writable
 from profiler.record import CacheMode, Conditions, escaped
-from profiler.targets import CpuTarget, GpuTarget, Target, default_batch
+from profiler.sensitivity.perturbation import Clipping
+from profiler.targets import CpuTarget, GpuTarget, Target, buildable, default_batch, elsewhere
 from profiler.workload import INT4, INT8, Network, Op, Precision
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -38,9 +54,13 @@ _ENTRY = PACKAGE / "bundle" / "box" / "__main__.py"
 class BundleRequest:
     """What a user asks of `bundle`.
 
-    ``device`` is the slug of a GPU model (no such card need be there) or ``cpu``: this machine's. ``batch`` None is the
-    device's default. ``configs`` candidates are built of each kernel, with ``cuda`` as in `CudaBackend`. ``out`` is the
-    zip, ``kernels`` the folder that gets kernels/<device>/. ``wheels`` None carries none.
+    ``device`` is one of `targets.buildable` (none need be there) or ``cpu``: this machine's. ``batch`` None is its
+    default, or that of a bits.json. ``configs`` candidates are built of each kernel, with ``cuda`` as in
+    `CudaBackend`. ``out`` is the zip, ``kernels`` the folder that gets kernels/<device>/. ``wheels`` None carries none.
+
+    ``networks`` are to be run end to end: ``uniform:int8``, or paths of bits.json. Their kernels have the configs of
+    ``lut``, a table of the device, where it has measured rows of them; ``calibrate``, ``method`` and ``clipping`` are
+    as in `QuantizerRequest`.
     """
 
     model: str
@@ -56,11 +76,21 @@ class BundleRequest:
     kernels: Path = field(default_factory=Path)
     skip_unsupported: bool = False
     wheels: Wanted | None = None
+    networks: tuple[str, ...] = ()
+    lut: Path | None = None
+    calibrate: Path | None = None
+    method: Method = Method.MIN_MAX
+    clipping: Clipping = Clipping.MAX_ABS
+
+    @property
+    def conditions(self) -> Conditions:
+        return Conditions(self.threads, self.cache_mode)
 
 
 @dataclass(frozen=True)
 class BundleResult:
-    """What was packed. ``missing`` are kernels without a candidate, with the reason; ``notes`` for people."""
+    """What was packed. ``missing`` are kernels without a candidate, with the reason; ``notes`` for people.
+    ``networks_bytes`` is what the networks take ahead of compression, their kernels apart."""
 
     path: Path
     size_bytes: int
@@ -68,6 +98,17 @@ class BundleResult:
     missing: tuple[str, ...]
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
+    networks_bytes: int
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is packed: the network, what of it runs end to end, the rows of the user's table, and notes."""
+
+    network: Network
+    integers: tuple[Integers, ...] = ()
+    rows: tuple[LutRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleResult:
@@ -76,25 +117,29 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
         raise OutputError(f"{request.out}: is no file; say which one to write with -o, e.g. run.zip")
     target = _target(request)
     gpu = isinstance(target, GpuTarget)
-    batch = request.batch or default_batch(gpu)
-    network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
+    model = _model(request, target)
+    network = model.network
     folder = request.kernels / "kernels" / target.slug
     for needed in (folder, request.out.absolute().parent):
         require_writable(needed)
-    wheels = download(request.wheels, gpu) if request.wheels else None
-    demands = demand(network, request.precisions, mixed=request.mixed)
+    wheels = download(request.wheels, gpu, networks=bool(request.networks)) if request.wheels else None
+    demands = with_demands_of(model.integers, demand(network, request.precisions, mixed=request.mixed))
     cache = ArtifactCache(folder)
     kernels = build_candidates(network, demands, target, request.configs, cache, _keep, progress or Progress()).kernels
+    kernels, notes = network_kernels_first(kernels, model.integers, model.rows, target, cache)
     built = [kernel for kernel in kernels if kernel.built]
     if not built:
         first = kernels[0]
         raise ProfilerError(f"no kernel of {network.name} could be built: {first.demand.spec.key}: {first.obstacle}")
-    manifest = _manifest(request, network, target, built)
+    networks = [packed(one, artifacts_of(one, kernels)) for one in model.integers]
+    manifest = _manifest(request, network, target, built, networks)
+    of_networks = {name: data for one in networks for name, data in one.files.items()}
     content = {
         "__main__.py": _ENTRY.read_bytes(),
         MANIFEST: manifest.to_bytes(),
         **{name: path.read_bytes() for name, path in files().items()},
         **{f"artifacts/{a.sha256}.lbk": a.to_bytes() for kernel in built for _, a in kernel.built},
+        **of_networks,
         **{WHEELS + name: data for name, data in (wheels.files if wheels else {}).items()},
     }
     write(request.out, content)
@@ -104,7 +149,8 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
         manifest=manifest,
         missing=tuple(f"{kernel.demand.spec.key}: {kernel.obstacle}" for kernel in kernels if not kernel.built),
         skipped=network.skipped,
-        notes=wheels.notes if wheels else (),
+        notes=(*model.notes, *notes, *(wheels.notes if wheels else ())),
+        networks_bytes=sum(map(len, of_networks.values())),
     )
 
 
@@ -138,32 +184,75 @@ def _target(request: BundleRequest) -> Target:
     slug = request.device.strip().lower()
     if slug == "cpu":
         return CpuTarget(host_cpu(), request.threads)
-    if request.threads > 1:
-        raise DeviceError("threads are of a CPU; leave --threads out for a GPU")
-    if slug not in GPUS:
+    if slug not in buildable():
         raise DeviceError(
-            f"kernels cannot be built for '{escaped(request.device)}'; say --device cpu, {', '.join(GPUS)}"
+            f"kernels cannot be built for '{escaped(request.device)}'; say --device cpu, {', '.join(buildable())}"
         )
-    return GpuTarget(GPUS[slug], request.cuda)
+    return elsewhere(slug, request.cuda, request.threads)
 
 
-def _manifest(request: BundleRequest, network: Network, target: Target, built: Sequence[Candidates[_Kept]]) -> Manifest:
+def _model(request: BundleRequest, target: Target) -> _Model:
+    """Read, and quantized where networks shall run. Raises `ProfilerError`."""
+    chosen = _choices(request)
+    batch = request.batch or batch_of(chosen) or default_batch(isinstance(target, GpuTarget))
+    network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
+    if not chosen:
+        return _Model(network)
+    rows = measured_rows(request.lut, target.slug, request.conditions) if request.lut is not None else ()
+    configurations = deployed(chosen, network, rows)
+    if all(one.quantized is not None for one in configurations):
+        if request.calibrate is not None:
+            raise ProfilerError("every --network is quantized already: leave out --calibrate")
+        return _Model(network, integers(configurations, None), rows)
+    asked = QuantizerRequest(
+        model=request.model,
+        batch=batch,
+        calibrate=request.calibrate,
+        method=request.method,
+        clipping=request.clipping,
+    )
+    made = quantizer(
+        asked, network, {p for one in configurations if one.deployment is not None for p in one.deployment.precisions}
+    )
+    return _Model(network, integers(configurations, made), rows, made.notes)
+
+
+def _choices(request: BundleRequest) -> tuple[NetworkChoice, ...]:
+    """Raises `ProfilerError` for options that do not go together."""
+    given = {"--lut": request.lut, "--calibrate": request.calibrate}
+    idle = [option for option, value in given.items() if value is not None]
+    if not request.networks and idle:
+        raise ProfilerError(f"{idle[0]} is of networks that run end to end: say --network uniform:int8 too")
+    if request.networks and request.threads > 1:
+        raise ProfilerError("a network runs on one thread: leave out --threads, or --network")
+    if request.networks and request.skip_unsupported:
+        raise ProfilerError("a network runs whole or not at all: leave out --skip-unsupported, or --network")
+    return choices(request.networks)
+
+
+def _manifest(
+    request: BundleRequest,
+    network: Network,
+    target: Target,
+    built: Sequence[Candidates[_Kept]],
+    networks: Iterable[Packed],
+) -> Manifest:
     artifacts = [artifact for kernel in built for _, artifact in kernel.built]
-    gpu = isinstance(target, GpuTarget)
     return Manifest(
         tool_version=__version__,
         device=target.slug,
         device_name=target.name,
-        arch=target.device.arch if isinstance(target, GpuTarget) else host_cpu().isa.value,
-        machine="" if gpu else platform.machine(),
+        arch=target.device.arch if isinstance(target.device, GpuSpec) else target.device.isa.value,
+        machine=target.device.machine or platform.machine() if isinstance(target.device, CpuSpec) else "",
         features=tuple(sorted({feature for artifact in artifacts for feature in artifact.features})),
         least_driver=max((a.resources.least_driver for a in artifacts if a.resources), key=version, default=""),
         compiler=target.backend.compiler,
-        conditions=Conditions(target.threads, request.cache_mode),
+        conditions=request.conditions,
         network=network.name,
         batch=network.batch,
         kernels=tuple(map(_kernel, built)),
         draws=_draws(built),
+        configurations=tuple(one.configuration for one in networks),
     )
 
 

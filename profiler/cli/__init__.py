@@ -4,10 +4,18 @@
 - `bundle_commands` those that split a run between two machines
 - `predictor_commands`, `sample_command`  those of the latency model
 - `allocate_command`, `sensitivity_command`, `export_commands`  those of bit allocation
+- `report_command`  figures, tables and a page
+- `quantize_command` a network in integers, as a file
+- `run_command`     a network end to end, in integers; `bit_exact`: where it is not what the oracle says
+- `throughput_command` networks in steady state over batches
+- `compare_command` two tables beside each other
+- `fleet_command`   profile on a fleet; `fleet_progress`, `fleet_tables`: what it shows
+- `accuracy_command`, `accuracy_files`, `finetune_command`  right answers in integers, and weights that suit them
 - `arguments`       options that several of them share
 - `tables`          tables for people
 - `predictor_tables`, `predictor_json`  of the latency model
 - `allocate_tables`, `allocate_json`, `front_files`  of an allocation
+- `compare_tables`, `compare_json`  of a comparison
 - `kernel_table`    the table of built kernels
 - `doctor_table`    what the doctor found
 - `json_text`       the same for programs
@@ -28,8 +36,11 @@ class Interrupted(Exception):
     """Ctrl-C in a command; Typer would end on `KeyboardInterrupt` itself, without a word or with "Aborted!"."""
 
 
-_FROM_SCRATCH = ("allocate", "sensitivity", "export", "fit", "predict", "evaluate")
-"""Commands that keep nothing of what they had done when they are interrupted."""
+_FROM_SCRATCH = (
+    "allocate", "sensitivity", "export", "fit", "predict", "evaluate", "report", "compare", "quantize", "run",
+    "evaluate-accuracy", "finetune", "throughput",
+)  # fmt: skip
+"""Commands that keep nothing of what they had done when they are interrupted; `throughput` keeps rows, no windows."""
 
 
 def main() -> None:
@@ -44,6 +55,14 @@ def main() -> None:
     except (Interrupted, KeyboardInterrupt):
         kept = "; what was measured or built is kept, the same command goes on from there"
         print(f"interrupted{'' if set(sys.argv[1:2]) & set(_FROM_SCRATCH) else kept}", file=sys.stderr)
+        # CPython remembers an interrupt of code that an extension module ran while it was imported, and then ends by
+        # the signal whatever the exit code is. Running a text forgets it (`run_eval_code_obj` in pythonrun.c).
+        exec("")
+        raise SystemExit(130) from None
+    except RuntimeError as error:
+        # Python 3.11 wraps what a `__set_name__` raises, an interrupt too.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()

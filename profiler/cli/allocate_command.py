@@ -11,7 +11,7 @@ import typer
 
 from profiler.allocation.limit_text import LimitText, parse_limit, parse_named_limit
 from profiler.allocation.problem import Quantity
-from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import PRECISIONS_TEXT, Batch, Json, SkipUnsupported, parse_precisions
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode, escaped
 
@@ -56,7 +56,9 @@ def allocate(
     limit: Annotated[
         list[str] | None, typer.Option(help="The same as NAME=VALUE: latency=0.5, size=8MB. May be repeated.")
     ] = None,
-    precisions: Annotated[str, typer.Option(help="Comma-separated: what to choose from.")] = "int8,int4",
+    precisions: Annotated[str, typer.Option(help=f"Comma-separated: what to choose from, of {PRECISIONS_TEXT}.")] = (
+        "int8,int4"
+    ),
     keep: Annotated[
         str, typer.Option(help="Comma-separated layers that stay wide: first, last, names, patterns; or none.")
     ] = "first,last",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -11,6 +12,7 @@ from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.workload import Precision
 
+_Named = TypeVar("_Named", bound=Enum)
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
 Model = Annotated[str, typer.Argument(help=_MODEL_HELP)]
 Batch = Annotated[int | None, typer.Option(min=1, max=4096, help="Images at once; by default 1 on a CPU, 8 on a GPU.")]
@@ -22,7 +24,8 @@ SkipUnsupported = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-# How kernels are measured, by whatever command: the fields of `campaign.MeasureRequest`.
+# How kernels are measured, by whatever command: the fields of `campaign.MeasureRequest`. Networks run on a `Device`,
+# too.
 Device = Annotated[
     str, typer.Option("--device", "-d", help="auto, cpu, a GPU model (t4, a100, h200), its index or UUID.")
 ]
@@ -42,6 +45,69 @@ LockClocks = Annotated[bool, typer.Option("--lock-clocks", help="GPU: hold the S
 ClockMhz = Annotated[
     int | None, typer.Option(min=1, help="SM clock to hold; by default one that the maker promises under load.")
 ]
+
+# What an integer network is made of, by whatever command: the fields of `quantize.QuantizeRequest`.
+TrainedModel = Annotated[
+    str, typer.Argument(help="resnet18, ... (drawn weights), or a file: .onnx, .pt2.", show_default=False)
+]
+BitsFile = Annotated[Path | None, typer.Option("--bits", help="A bits.json: the precision of each layer.")]
+OnePrecision = Annotated[
+    str | None,
+    typer.Option("--uniform", help="Instead: one precision for everything, int8, int4, a2w2, ..."),
+]
+BatchOfBits = Annotated[
+    int | None,
+    typer.Option("--batch", min=1, max=4096, help="Images at once; by default that of the bits, or 1 (8 on a GPU)."),
+]
+CalibrationImages = Annotated[
+    Path | None,
+    typer.Option("--calibrate", help="An .npz of images by input name, NCHW: ranges of activations are theirs."),
+]
+RangesMethod = Annotated[str, typer.Option("--ranges", help="How ranges are found: min-max, percentile or mse.")]
+ClippingMethod = Annotated[str, typer.Option("--clipping", help="How scales of weights are found: max-abs or mse.")]
+
+# Where the kernels of an integer network are taken from, by whatever command that runs one.
+KernelTable = Annotated[
+    Path | None, typer.Option("--lut", help="The table with the kernels' configs; by default that of your own run.")
+]
+OwnRuns = Annotated[Path, typer.Option("--in", help="Folder that holds lut/ of your own runs.")]
+RowsCache = Annotated[CacheMode, typer.Option("--cache", help="Cache mode of the table's rows that are compared with.")]
+AllowDefault = Annotated[
+    bool, typer.Option("--allow-default", help="Kernels without a row run with the config that a model chooses.")
+]
+
+# Where they are measured: `fleet.access.Access`.
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Measure on the workers of this Dask scheduler, tls://host:8786 (docs/fleet.md)."),
+]
+TlsCaFile = Annotated[
+    Path | None, typer.Option(help="With --scheduler: certificate of the fleet's authority; by default Dask's own.")
+]
+TlsCert = Annotated[Path | None, typer.Option(help="With --scheduler: this machine's certificate.")]
+TlsKey = Annotated[Path | None, typer.Option(help="With --scheduler: the key of that certificate.")]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Allow a scheduler at tcp://. Dask unpickles what it receives: anyone who reaches the port runs code.",
+    ),
+]
+Complete = Annotated[
+    bool,
+    typer.Option(help="With --scheduler: have every card also measure what the others found, for a whole LUT each."),
+]
+
+
+PRECISIONS_TEXT = "int8, int4, a2w2 (activations of 2 bits, weights of 2), a2w1, a1w1, and any pair from 1 to 4 bits"
+
+
+def one_of(kind: type[_Named], option: str, text: str) -> _Named:
+    """The member of that name. Raises `ProfilerError` that lists them."""
+    known = [member.value for member in kind]
+    if text not in known:
+        raise ProfilerError(f"{option} {text}: known are {', '.join(known)}")
+    return kind(text)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

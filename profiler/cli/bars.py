@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -34,6 +34,18 @@ def terminal_bars(*, auto_refresh: bool = True) -> Iterator[Progress | None]:
     )
     with Progress(*columns, console=console, transient=True, auto_refresh=auto_refresh) as bars:
         yield bars
+
+
+@contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """What goes on, in a word; it begins with ``text`` and changes when it is told to. Nothing where standard error is
+    no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status(escape(text)) as shown:
+        yield lambda text: shown.update(escape(text))
 
 
 def description(text: str, bars: Progress) -> str:

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.cli.arguments import Batch, Cuda, Model, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import (
+    Batch,
+    CalibrationImages,
+    ClippingMethod,
+    Cuda,
+    Model,
+    RangesMethod,
+    SkipUnsupported,
+    one_of,
+    parse_precisions,
+)
 from profiler.errors import ProfilerError
-from profiler.hardware import GPUS
+from profiler.hardware import ARM_CPUS, GPUS
 from profiler.record import CacheMode, escaped
 
 if TYPE_CHECKING:
@@ -32,7 +42,10 @@ def register(app: typer.Typer) -> None:
 def bundle(
     model: Model = "resnet18",
     device: Annotated[
-        str, typer.Option("--device", "-d", help=f"{', '.join(GPUS)} (no such card is needed here), or cpu: this kind.")
+        str,
+        typer.Option(
+            "--device", "-d", help=f"{', '.join((*GPUS, *ARM_CPUS))} (not needed here), or cpu: this machine's kind."
+        ),
     ] = "t4",
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("run.zip"),
     configs: Annotated[int, typer.Option(min=1, max=100_000, help="Candidates of each kernel.")] = 8,
@@ -44,6 +57,21 @@ def bundle(
     cuda: Cuda = "12",
     cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a CPU's kernel.")] = 1,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also run the whole network with these bits there, end to end: uniform:int8, uniform:int4, a "
+            "bits.json, or the .npz of quantize. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    lut: Annotated[
+        Path | None,
+        typer.Option(help="Of --network: a table of that device, whose configs its kernels get.", show_default=False),
+    ] = None,
+    calibrate: CalibrationImages = None,
+    ranges: RangesMethod = "min-max",
+    clipping: ClippingMethod = "max-abs",
     kernels: Annotated[Path, typer.Option(help="Folder that gets kernels/<device>/, for the next time.")] = Path(),
     with_wheels: Annotated[
         bool, typer.Option("--with-wheels", help="Carry NumPy (for a GPU also pynvml and PyCUDA) for a box without.")
@@ -52,17 +80,20 @@ def bundle(
         str | None, typer.Option(help="Version of the box's Python, for --with-wheels.", show_default="this one's")
     ] = None,
     machine: Annotated[
-        str | None, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="this one's")
+        str | None, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="the box's")
     ] = None,
     skip_unsupported: SkipUnsupported = False,
 ) -> None:
-    """Pack a network's kernels into one file that measures them where only NumPy (and PyCUDA, pynvml) are installed.
+    """Pack a network's kernels into one file that measures them where only NumPy (and PyCUDA, pynvml) are installed;
+    with --network also the whole network in integers, which is verified bit for bit and timed there.
 
     There: python3 run.zip -o results.jsonl. Here again: ingest. Exit code 1 if a kernel could not be built.
     """
     from profiler.bundle.pack import BundleRequest
     from profiler.bundle.pack import bundle as make_bundle
     from profiler.cli.build_progress import build_display
+    from profiler.network.calibrate import Method
+    from profiler.sensitivity.perturbation import Clipping
 
     if (python or machine) and not with_wheels:
         raise ProfilerError(
@@ -81,7 +112,12 @@ def bundle(
         threads=threads,
         kernels=kernels,
         skip_unsupported=skip_unsupported,
-        wheels=_wheels(python, machine) if with_wheels else None,
+        wheels=_wheels(python, machine, device) if with_wheels else None,
+        networks=tuple(network or ()),
+        lut=lut,
+        calibrate=calibrate,
+        method=one_of(Method, "--ranges", ranges),
+        clipping=one_of(Clipping, "--clipping", clipping),
     )
     with build_display() as progress:
         result = make_bundle(request, progress)
@@ -98,18 +134,20 @@ def ingest(
         bool, typer.Option("--incomplete", help="Take the verified part of a file that was cut short.")
     ] = False,
 ) -> None:
-    """Verify what a bundle has measured, and add it to tuning_logs and the LUT. A second time changes nothing."""
+    """Verify what a bundle has measured, and add it to tuning_logs and the LUT; latencies of whole networks go to
+    tuning_logs/<device>/end_to_end.csv, for allocate --end-to-end. A second time changes nothing."""
     from profiler.bundle.ingest import ingest as take_in
 
     for taken in take_in(files, out, lut, incomplete):
         _print_ingested(taken)
 
 
-def _wheels(python: str | None, machine: str | None) -> Wanted:
+def _wheels(python: str | None, machine: str | None, device: str) -> Wanted:
     from profiler.bundle.download import Wanted
 
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    return Wanted(python or own, machine or platform.machine())
+    arm = ARM_CPUS.get(device.strip().lower())
+    return Wanted(python or own, machine or (arm.machine if arm else platform.machine()))
 
 
 def _print_bundle(result: BundleResult) -> None:
@@ -123,6 +161,12 @@ def _print_bundle(result: BundleResult) -> None:
         typer.echo(f"left out: {escaped(', '.join(result.skipped))}")
     for note in result.notes:
         typer.echo(note)
+    for configuration in manifest.configurations:
+        typer.echo(
+            f"network {configuration.name}: {len(configuration.steps)} steps, {len(configuration.artifacts)} kernels"
+        )
+    if manifest.configurations:
+        typer.echo(f"networks: {result.networks_bytes / 1e6:.1f} MB of parameters, inputs and plans, to be compressed")
     typer.echo(
         f"{result.path}: {len(manifest.kernels)} kernels, {candidates} candidates for {manifest.device_name}, "
         f"{result.size_bytes / 1e6:.1f} MB"
@@ -139,3 +183,12 @@ def _print_ingested(taken: Ingested) -> None:
         f"{taken.measured} of {header.kernels} kernels; {taken.added} of {taken.records} records are new, "
         f"in {taken.logs}; LUT: {taken.lut or 'no row'}"
     )
+    if not header.configurations:
+        return
+    from profiler.bundle.box.end_to_end import line_of
+
+    for network in taken.networks:
+        typer.echo(line_of(network))
+    timed = sum(network.summary is not None for network in taken.networks)
+    where = f"{taken.end_to_end}, for allocate --end-to-end" if taken.end_to_end else "none has a sum of its kernels"
+    typer.echo(f"{timed} of {header.configurations} networks ran end to end: {where}")

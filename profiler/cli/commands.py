@@ -12,34 +12,49 @@ from typer.core import TyperGroup
 from profiler import __version__
 from profiler.cli import (
     Interrupted,
+    accuracy_command,
     allocate_command,
     bundle_commands,
+    compare_command,
     export_commands,
+    finetune_command,
+    fleet_command,
     json_text,
     predictor_commands,
+    quantize_command,
+    report_command,
+    run_command,
     sample_command,
     sensitivity_command,
     tables,
+    throughput_command,
 )
 from profiler.cli.arguments import (
+    PRECISIONS_TEXT,
     Batch,
     Cache,
     ClockMhz,
+    Complete,
     Cuda,
     Device,
     DriverCuda,
+    Insecure,
     Json,
     LockClocks,
     Model,
     Out,
+    Scheduler,
     SkipUnsupported,
     Sustained,
     Threads,
+    TlsCaFile,
+    TlsCert,
+    TlsKey,
     Trials,
     parse_precisions,
 )
 from profiler.errors import ProfilerError
-from profiler.hardware import GPUS
+from profiler.hardware import ARM_CPUS, GPUS
 from profiler.lut.autotvm.importer import import_autotvm, own_log
 from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
@@ -72,6 +87,13 @@ export_commands.register(app)
 sample_command.register(app)
 sensitivity_command.register(app)
 allocate_command.register(app)
+report_command.register(app)
+quantize_command.register(app)
+run_command.register(app)
+throughput_command.register(app)
+compare_command.register(app)
+accuracy_command.register(app)
+finetune_command.register(app)
 
 LutFile = Annotated[Path, typer.Argument(help="A LUT, e.g. lut/cpu.csv.", show_default=False)]
 
@@ -97,7 +119,10 @@ def profile(
     device: Device = "auto",
     batch: Batch = None,
     precisions: Annotated[
-        str, typer.Option(help="Comma-separated; the first one is what the others are compared with.")
+        str,
+        typer.Option(
+            help=f"Comma-separated, of {PRECISIONS_TEXT}; the first one is what the others are compared with."
+        ),
     ] = "int8,int4",
     trials: Trials = None,
     cache: Cache = CacheMode.NETWORK,
@@ -108,13 +133,23 @@ def profile(
         typer.Option(help="A model that fit made with --logs, of such a device: the search begins with what it knows."),
     ] = None,
     mixed: Annotated[
-        bool, typer.Option(help="Also measure kernels whose input and output differ in precision, and conversions.")
+        bool,
+        typer.Option(
+            help="Also measure kernels whose input and output differ in precision, and conversions. They are most of "
+            "the kernels where precisions are many; without them an allocation cannot mix."
+        ),
     ] = True,
     skip_unsupported: SkipUnsupported = False,
     cuda: DriverCuda = None,
     sustained: Sustained = False,
     lock_clocks: LockClocks = False,
     clock_mhz: ClockMhz = None,
+    scheduler: Scheduler = None,
+    tls_ca_file: TlsCaFile = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    insecure: Insecure = False,
+    complete: Complete = True,
     json_output: Json = False,
 ) -> None:
     """Tune, verify and time every kernel of a network, write the LUT, and compare the precisions."""
@@ -139,6 +174,10 @@ def profile(
         lock_clocks=lock_clocks,
         clock_mhz=clock_mhz,
     )
+    fleet = fleet_command.FleetOptions(scheduler, tls_ca_file, tls_cert, tls_key, insecure, complete)
+    if fleet.wanted:
+        fleet_command.profile(request, fleet, json_output)
+        return
     with progress_display() as progress:
         result = run_profile(request, progress)
     if json_output:
@@ -151,9 +190,12 @@ def profile(
 def kernels(
     model: Model = "resnet18",
     device: Annotated[
-        str, typer.Option("--device", "-d", help=f"GPU model to build for: {', '.join(GPUS)}. No such card is needed.")
+        str,
+        typer.Option(
+            "--device", "-d", help=f"What to build for: {', '.join((*GPUS, *ARM_CPUS))}. No such device is needed."
+        ),
     ] = "t4",
-    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images at once.")] = 8,
+    batch: Batch = None,
     precisions: Annotated[str, typer.Option(help="Comma-separated.")] = "int8,int4",
     configs: Annotated[int, typer.Option(min=1, max=100_000, help="Schedule configs built of each kernel.")] = 8,
     cuda: Cuda = "12",
@@ -164,7 +206,7 @@ def kernels(
     skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
-    """Build a network's kernels for a GPU and show what each takes of it. Needs no GPU.
+    """Build a network's kernels for a GPU, and show what each takes of it, or for an Arm CPU. Needs no GPU.
 
     What was built before is not built again. Exit code 1 if a layer is left without a kernel.
     """

@@ -6,22 +6,15 @@ import csv
 import io
 from pathlib import Path
 
-from profiler.allocation.problem import Quantity
-from profiler.allocation_stages.result import Allocation, FrontResult, Point
+from profiler.allocation_stages.result import Allocation, FrontResult
 from profiler.errors import OutputError
 from profiler.output_folder import require_writable, write_whole
-from profiler.report.front import FORMATS, FigurePoint, FrontFigure
+from profiler.report.content.front import FORMATS
+from profiler.report_stages.front_content import front_figure
 
 _COLUMNS = ("sensitivity", "latency_s", "size_bytes", "bops", "activation_bytes", "energy_j")
 _PARTS = ("measured_s", "published_s", "predicted_s", "bound_s")
 """Of the latency; `LatencyParts` says what they are."""
-_AXES = {
-    Quantity.LATENCY: (1e-3, "latency (ms)"),
-    Quantity.SIZE: (1e6, "size of the weights (MB)"),
-    Quantity.BOPS: (1e9, "bit operations of an image (10^9)"),
-    Quantity.ENERGY: (1e-3, "energy of a batch (mJ)"),
-    Quantity.MEMORY: (1e6, "peak of live activations (MB)"),
-}
 
 
 def require(table: Path | None, plot: Path | None, bits: Path | None = None) -> None:
@@ -52,9 +45,9 @@ def write(allocation: Allocation, table: Path | None, plot: Path | None) -> None
     if table is not None:
         write_whole(table, to_csv(front, [layer.name for layer in allocation.bits.layers]).encode())
     if plot is not None:
-        from profiler.report.front_figure import render  # matplotlib takes a second to import
+        from profiler.report.figures import render
 
-        write_whole(plot, render(_figure(allocation, front), plot.suffix.lower().removeprefix(".")))
+        write_whole(plot, render(front_figure(allocation, front), plot.suffix.lower().removeprefix(".")))
 
 
 def to_csv(front: FrontResult, layers: list[str]) -> str:
@@ -67,44 +60,3 @@ def to_csv(front: FrontResult, layers: list[str]) -> str:
         parts = (repr(getattr(point.latency, name)) for name in _PARTS)
         writer.writerow((*values, *parts, *point.precisions))
     return text.getvalue()
-
-
-def _figure(allocation: Allocation, front: FrontResult) -> FrontFigure:
-    bits = allocation.bits
-    unit, axis = _AXES[front.quantity]
-
-    def drawn(point: Point) -> FigurePoint:
-        return FigurePoint(point.sensitivity, _amount(point, front.quantity) / unit, point.precisions)
-
-    chosen_precisions = tuple(layer.precision for layer in bits.layers)
-    points = tuple(map(drawn, front.points))
-    levels = []
-    for end in allocation.ends:
-        if end.quantity is front.quantity:
-            narrowest, widest = allocation.narrowest.upper(), allocation.widest.upper()
-            names = (f"all {narrowest}", "0.25", "0.5", "0.75", f"all {widest}")
-            levels = [
-                (name, (end.narrow + fraction * (end.wide - end.narrow)) / unit)
-                for name, fraction in zip(names, (0.0, 0.25, 0.5, 0.75, 1.0), strict=True)
-            ]
-    only = " (bare kernels)" if bits.latency.kernel_only and front.quantity is Quantity.LATENCY else ""
-    return FrontFigure(
-        title=f"{bits.network}, batch {bits.batch}, {bits.device_name}",
-        axis=f"{axis}{only}",
-        layers=tuple(layer.name for layer in bits.layers),
-        points=points,
-        chosen=next((point for point in points if point.precisions == chosen_precisions), None),
-        levels=tuple(levels),
-    )
-
-
-def _amount(point: Point, quantity: Quantity) -> float:
-    amount = {
-        Quantity.LATENCY: point.latency_s,
-        Quantity.SIZE: point.size_bytes,
-        Quantity.BOPS: point.bops,
-        Quantity.ENERGY: point.energy_j,
-        Quantity.MEMORY: point.activation_bytes,
-    }[quantity]
-    assert amount is not None  # the front is of a quantity that is known
-    return amount

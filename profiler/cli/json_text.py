@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from profiler.artifact import Resources
 from profiler.devices.discover import Inventory
 from profiler.kernel_library.result import BuiltKernel, KernelLibrary, LibraryRow
 from profiler.lut.check import Finding
@@ -67,9 +68,9 @@ def kernels_json(library: KernelLibrary) -> Json:
     return {
         "network": library.network,
         "batch": library.batch,
-        "device": library.gpu.slug,
-        "device_name": library.gpu.name,
-        "arch": library.gpu.arch,
+        "device": library.device.slug,
+        "device_name": library.device_name,
+        "arch": library.arch,
         "compiler": library.compiler,
         "rows": [_library_row(row) for row in library.rows],
         "built_now": library.built_now,
@@ -98,11 +99,14 @@ def _library_row(row: LibraryRow) -> Json:
 
 
 def _built_kernel(kernel: BuiltKernel) -> Json:
-    resources = kernel.resources
+    of_gpu = _resources(kernel, kernel.resources) if kernel.resources else {}
+    return {"config": kernel.config, "native": kernel.native, **of_gpu, "artifact": str(kernel.path)}
+
+
+def _resources(kernel: BuiltKernel, resources: Resources) -> Json:
+    """What it takes of a GPU."""
     instruction, count = kernel.tensor_core
     return {
-        "config": kernel.config,
-        "native": kernel.native,
         "registers": resources.registers,
         "spill_bytes": resources.spill_bytes,
         "shared_bytes": resources.shared_bytes,
@@ -115,7 +119,6 @@ def _built_kernel(kernel: BuiltKernel) -> Json:
         "cubin_abi": resources.cubin_abi,
         "least_driver": resources.least_driver,
         "modelled_latency_s": kernel.modelled_s,
-        "artifact": str(kernel.path),
     }
 
 

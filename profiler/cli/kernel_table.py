@@ -6,14 +6,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiler.cli.tables import PLAIN_WIDTH, table_console
+from profiler.hardware import GpuSpec
 from profiler.kernel_library.result import KernelLibrary, LibraryRow
 from profiler.units import format_duration
 from profiler.workload import DType, KernelSpec, Op, Workload
 
-_NUMBERS = (
+_OF_GPU = (
     "regs", "spill\nbytes", "smem\nKiB", "occu-\npancy", "tensor core\nin main loop", "divi-\nsions",
     "model's\nlatency", "model's\nlimit",
 )  # fmt: skip
+"""There is nothing of the kind for an Arm CPU: the model's rates are those of server cores, so that elsewhere they are
+good for an order, and no latency is told."""
 
 
 def print_kernels(library: KernelLibrary) -> None:
@@ -36,9 +39,10 @@ def print_kernels(library: KernelLibrary) -> None:
 
 
 def _table(library: KernelLibrary) -> Table:
+    gpu = isinstance(library.device, GpuSpec)
     title = (
-        f"{library.network}, batch {library.batch}, kernels for {library.gpu.name} ({library.gpu.arch}); "
-        "latencies are modelled, nothing was measured"
+        f"{library.network}, batch {library.batch}, kernels for {library.device_name} ({library.arch}); "
+        f"{'latencies are modelled, ' if gpu else ''}nothing was measured"
     )
     view = Table(
         title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 1), collapse_padding=True
@@ -47,10 +51,11 @@ def _table(library: KernelLibrary) -> Table:
     view.add_column("workload", style="dim", overflow="fold")
     view.add_column("types", no_wrap=True)
     failed = any(row.failed for row in library.rows)
-    for heading in ("built/valid\n(failed)" if failed else "built\n/valid", *_NUMBERS):
+    for heading in ("built/valid\n(failed)" if failed else "built\n/valid", *(_OF_GPU if gpu else ())):
         view.add_column(heading, justify="right", no_wrap=True)
     for row in library.rows:
-        view.add_row(_layers(row), _workload(row.spec.workload), _types(row), _configs(row), *_kernel(row))
+        takes = _kernel(row) if gpu else []
+        view.add_row(_layers(row), _workload(row.spec.workload), _types(row), _configs(row), *takes)
     return view
 
 
@@ -77,9 +82,13 @@ def _workload(w: Workload) -> str:
 
 
 def _types(row: LibraryRow) -> str:
-    """Activations read, with the residual, and written; weights are signed and as wide as the input."""
+    """Activations read, with the residual, and written. Weights are signed, and as wide as the input unless they stand
+    behind it: `u2xs1>u2`."""
     spec: KernelSpec = row.spec
-    text = _short(spec.input_dtype) + ("" if spec.input2_dtype is None else f"+{_short(spec.input2_dtype)}")
+    text = _short(spec.input_dtype)
+    if spec.weight_dtype is not None and spec.weight_dtype.bits != spec.input_dtype.bits:
+        text += f"x{_short(spec.weight_dtype)}"
+    text += "" if spec.input2_dtype is None else f"+{_short(spec.input2_dtype)}"
     text += f">{_short(spec.output_dtype)}"
     return text + ("" if row.default is None or row.default.native else "*")
 
@@ -93,9 +102,10 @@ def _configs(row: LibraryRow) -> str:
 
 
 def _kernel(row: LibraryRow) -> list[str]:
+    """What the kernel takes of a GPU, in the order of `_OF_GPU`."""
     kernel, limit = row.default, format_duration(row.limit_s) if row.limit_s else "-"
-    if kernel is None:
-        return ["-"] * (len(_NUMBERS) - 1) + [limit]
+    if kernel is None or kernel.resources is None:
+        return ["-"] * (len(_OF_GPU) - 1) + [limit]
     takes, (instruction, count) = kernel.resources, kernel.tensor_core
     return [
         str(takes.registers),

@@ -77,13 +77,28 @@ class _Lines:
             else:
                 self._finished(event)
             if self._known and self._done == self._total:
-                print_line(f"{self._known} of {self._total} kernels were measured before")
+                print_line(known_text(self._known, self._total))
                 self._known = 0
         elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
-            print_line(f"  failed ({event.record.kind.value}): {event.record.config}: {event.record.message}")
+            print_line(failure_text(event.record))
 
     def _finished(self, event: SpecFinished) -> None:
-        best = format_duration(event.best.summary.median_s) if event.best else "no latency"
-        failed = f", {event.failed} failed" if event.failed else ""
         elapsed = format_duration(time.monotonic() - self._begin)
-        print_line(f"[{self._done}/{self._total}, {elapsed}] {event.spec.key}: {best}, {event.tried} tried{failed}")
+        print_line(f"[{self._done}/{self._total}, {elapsed}] {outcome_text(event)}")
+
+
+def outcome_text(event: SpecFinished) -> str:
+    """What came of a kernel that was measured."""
+    best = format_duration(event.best.summary.median_s) if event.best else "no latency"
+    failed = f", {event.failed} failed" if event.failed else ""
+    return f"{event.spec.key}: {best}, {event.tried} tried{failed}"
+
+
+def failure_text(failure: Failure) -> str:
+    """Of one candidate."""
+    return f"  failed ({failure.kind.value}): {failure.config}: {failure.message}"
+
+
+def known_text(known: int, total: int) -> str:
+    """Of the kernels that an earlier run has measured."""
+    return f"{known} of {total} kernels were measured before"

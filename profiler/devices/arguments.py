@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from profiler.artifact import Artifact, Role
 from profiler.devices.protocol import KernelFailure
-from profiler.quantize.packing import Packing, output_nbytes, pack_arguments
+from profiler.quantize.packed_arguments import pack_arguments
+from profiler.quantize.packing import Packing
 from profiler.quantize.samples import expected_output, sample_arguments
+from profiler.quantize.stored import output_nbytes
 from profiler.record import FailureKind
 from profiler.workload import KernelSpec
 

@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from profiler.artifact import Artifact
+from profiler.devices.cuda_batches import ATTEMPTS, L2_SIZES, SPIN_LIMIT_S, WAKE_LIMIT_S
 from profiler.devices.cuda_driver import GpuProperties
-from profiler.devices.cuda_timing import ATTEMPTS, BATCH_LAUNCHES, L2_SIZES, SPIN_LIMIT_S, WAKE_LIMIT_S
+from profiler.devices.cuda_timing import BATCH_LAUNCHES
 from profiler.devices.gpu_facts import GpuFacts
 from profiler.devices.gpu_state import GpuLimits, GpuState, compare
 from profiler.devices.kernel_process import KernelProcess

@@ -6,7 +6,7 @@ import without a GPU's driver, so whatever measures is written against this, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ Function = Any
 """Opaque: an entry of a module."""
 Event = Any
 """Opaque: a point in the stream."""
+Graph = Any
+"""Opaque: launches in a row, which are put into the stream as one."""
 
 
 class DriverError(Exception):
@@ -119,6 +121,21 @@ class CudaDriver(Protocol):
         self, function: Function, grid: tuple[int, int, int], threads: int, shared_bytes: int, arguments: Sequence[int]
     ) -> None:
         """Put a kernel into the stream; every argument takes 8 bytes (an address, or a 64-bit integer)."""
+        ...
+
+    def capture(self, put: Callable[[], None]) -> Graph:
+        """What ``put`` launches, as a graph; nothing of it runs. ``put`` calls `launch` and nothing else.
+
+        Raises `DeviceError` where the package for graphs is missing.
+        """
+        ...
+
+    def launch_graph(self, graph: Graph) -> None:
+        """Put the graph's launches into the stream, in order, at once."""
+        ...
+
+    def drop_graph(self, graph: Graph) -> None:
+        """Give a graph back that runs no more."""
         ...
 
     def event(self) -> Event: ...

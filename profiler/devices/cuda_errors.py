@@ -57,6 +57,9 @@ _REFUSED: Mapping[int, tuple[str, str, str]] = {
     701: ("LAUNCH_OUT_OF_RESOURCES", "the kernel takes more registers or arguments than a launch may", _REBUILD),
     720: ("COOPERATIVE_LAUNCH_TOO_LARGE", "the blocks do not fit the GPU together", _REBUILD),
     801: ("NOT_SUPPORTED", "this GPU or driver cannot do what the kernel asks", _REBUILD),
+    900: ("STREAM_CAPTURE_UNSUPPORTED", "the driver cannot make a graph of the launches", _REPORT),
+    901: ("STREAM_CAPTURE_INVALIDATED", "the driver could not make a graph of the launches", _REPORT),
+    906: ("STREAM_CAPTURE_IMPLICIT", "the driver could not make a graph of the launches", _REPORT),
 }
 _THIS_TIME: Mapping[int, tuple[str, str, str]] = {
     2: ("OUT_OF_MEMORY", "the GPU's memory is full", f"{_WHO}; else measure fewer kernels at once or a smaller batch"),

@@ -13,43 +13,23 @@ Ahead of each launch the caches are prepared, outside of its two events:
 - ``hot``: nothing is done.
 
 Behind the launches an empty kernel is timed the same way (the floor: what events and a launch take by themselves; it
-is told, never subtracted), and the SM clock is counted.
-
-The spinning kernel ends by itself after a while, or a mistake would block the GPU. What was timed then has launch gaps
-and does not count; the batch is repeated, and shorter.
-
-A card that had nothing to do runs at idle clocks, and takes a while of work to raise them. So it is kept busy before a
-kernel is timed (`Timer.wake`), and again when it had nothing to do since the last batch.
+is told, never subtracted), and the SM clock is counted. Spinning, releasing, waking the card: `cuda_batches`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
+from profiler.devices.cuda_batches import QUEUE_COMMANDS, Batches, whole_steps
 from profiler.devices.cuda_driver import CudaDriver
-from profiler.devices.cuda_probes import TOUCH_STEP_BYTES, Probes
-from profiler.devices.protocol import KernelFailure
-from profiler.errors import DeviceError
-from profiler.record import CacheMode, FailureKind
+from profiler.devices.cuda_probes import Probes
+from profiler.record import CacheMode
 
-BATCH_LAUNCHES = 100
-"""With what belongs to each of them far from the 1024 launches that a driver's queue holds: a full one would block
-this process behind the spinning kernel."""
-SPIN_LIMIT_S = 0.2
-ATTEMPTS = 5
-"""In a row, each half as long as the one before."""
-L2_SIZES = 3
-WAKE_LIMIT_S = 0.5
-_CLOCK_S = 100e-6
-_LOOK_EVERY_S = 0.005  # at the clock, while the card is woken
-_STEADY = 0.01  # two looks that differ by less
-_AWAKE = 0.5  # of the rated clock: no card idles there
-_RAMP_S = 0.1  # of work, after which a card that is still below that is taken to be held there (locked, capped)
-_IDLE_S = 0.05  # without work, after which a card may have gone to sleep
+BATCH_LAUNCHES = QUEUE_COMMANDS // 7
+"""With what belongs to each of them: a flush, three inputs that are read, two events."""
 
 
 class Timed(Protocol):
@@ -93,101 +73,35 @@ class Timer:
 
     def __init__(self, driver: CudaDriver, clock: Callable[[], float] = monotonic) -> None:
         self._driver = driver
-        self._host_s = clock
-        self._ended_s = -math.inf  # when the card had work last
-        self._probes = Probes(driver)
-        self._nothing = _Nothing(self._probes)
+        self._batches = Batches(driver, clock)
+        self._nothing = _Nothing(self._batches.probes)
         self._events = [(driver.event(), driver.event()) for _ in range(BATCH_LAUNCHES + 1)]
-        l2_bytes = driver.properties.l2_cache_bytes
-        if l2_bytes <= 0:
-            raise DeviceError(f"the driver does not tell how large the L2 cache of {driver.properties.name} is")
-        self._scratch_bytes = _whole_steps(L2_SIZES * l2_bytes)
-        self._scratch = driver.allocate(self._scratch_bytes)
-        driver.fill(self._scratch, 0, self._scratch_bytes)
-        self._probes.touch(self._scratch, self._scratch_bytes)  # evicts what filling it left to be written
-        driver.wait()
 
     def wake(self) -> None:
-        """Keep the card busy until its clock is steady: two looks in a row agree, and not at an idle clock.
-
-        A card that idles agrees with itself as well; one that stays below `_AWAKE` is given `_RAMP_S` to leave it.
-        After `WAKE_LIMIT_S` of host time the clock is taken as it is. Raises `DriverError`.
-        """
-        awake_mhz = _AWAKE * self._driver.properties.clock_rate_khz / 1e3
-        begin_s, before_mhz = self._host_s(), 0.0
-        while True:
-            mhz = self._busy_mhz()
-            self._ended_s = self._host_s()
-            busy_s = self._ended_s - begin_s
-            steady = abs(mhz - before_mhz) <= _STEADY * mhz and (mhz >= awake_mhz or busy_s >= _RAMP_S)
-            if steady or busy_s >= WAKE_LIMIT_S:
-                return
-            before_mhz = mhz
-
-    def _busy_mhz(self) -> float:
-        """Clock of an SM after a little work."""
-        begin_s = self._host_s()
-        while self._host_s() - begin_s < _LOOK_EVERY_S:
-            self._probes.touch(self._scratch, self._scratch_bytes)
-            self._driver.wait()
-        self._probes.clock(_CLOCK_S)
-        return self._probes.clock_mhz()
+        """Keep the card busy until its clock is steady. Raises `DriverError`."""
+        self._batches.wake()
 
     def time(self, kernel: Timed, launches: int, mode: CacheMode) -> Timing:
-        """Raises `KernelFailure` (UNSTABLE) if batches cannot be kept free of launch gaps, and `DriverError`.
+        """Raises `KernelFailure` (UNSTABLE) if batches cannot be kept free of launch gaps, and `DriverError`."""
 
-        A card that had no work for a while is woken first; not for 0 launches.
-
-        After a batch that could not be queued in time there are half as many launches in one: this driver's queue may
-        be shorter than others', or the machine slower.
-        """
-        if launches and self._host_s() - self._ended_s > _IDLE_S:
-            self.wake()
-        timing, most, failed = Timing(), BATCH_LAUNCHES, 0
-        while len(timing.times_s) < launches:
-            batch = min(most, launches - len(timing.times_s))
-            self._run(kernel, batch, mode)
-            if self._probes.was_released():
-                timing += self._read(batch)
-                failed = 0
-                continue
-            failed += 1
-            if failed == ATTEMPTS:
-                raise KernelFailure(
-                    FailureKind.UNSTABLE,
-                    f"{batch} launches could not be queued within {SPIN_LIMIT_S:g} s, and neither could more: this "
-                    "machine or its GPU is too busy with something else, or CUDA_LAUNCH_BLOCKING is set",
-                )
-            most = max(1, batch // 2)
-        return timing
-
-    def _read(self, launches: int) -> Timing:
-        *times_s, floor_s = (self._driver.elapsed_s(*events) for events in self._events[: launches + 1])
-        return Timing(tuple(times_s), (self._probes.clock_mhz(),), (floor_s,))
-
-    def _run(self, kernel: Timed, launches: int, mode: CacheMode) -> None:
-        self._probes.spin(SPIN_LIMIT_S)
-        try:
-            for index in range(launches):
+        def put(batch: int) -> None:
+            for index in range(batch):
                 self._put(kernel, index, mode)
-            self._put(self._nothing, launches, mode)
-            self._probes.clock(_CLOCK_S)
-        finally:
-            self._probes.release()
-        self._driver.wait()
-        self._ended_s = self._host_s()
+            self._put(self._nothing, batch, mode)
+
+        timing = Timing()
+        for batch, clock_mhz in self._batches.take(launches, BATCH_LAUNCHES, put):
+            *times_s, floor_s = (self._driver.elapsed_s(*events) for events in self._events[: batch + 1])
+            timing += Timing(tuple(times_s), (clock_mhz,), (floor_s,))
+        return timing
 
     def _put(self, kernel: Timed, index: int, mode: CacheMode) -> None:
         if mode is not CacheMode.HOT:
-            self._probes.touch(self._scratch, self._scratch_bytes)
+            self._batches.flush()
         if mode is CacheMode.NETWORK:
             for address, nbytes in kernel.inputs:
-                self._probes.touch(address, _whole_steps(nbytes))  # the guard zone behind it is long enough
+                self._batches.probes.touch(address, whole_steps(nbytes))  # the guard zone behind it is long enough
         begin, end = self._events[index]
         self._driver.record(begin)
         kernel.launch()
         self._driver.record(end)
-
-
-def _whole_steps(nbytes: int) -> int:
-    return -(-nbytes // TOUCH_STEP_BYTES) * TOUCH_STEP_BYTES

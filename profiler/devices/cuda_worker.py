@@ -87,13 +87,17 @@ class CudaBench:
         return {}, b""
 
 
-def start(pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]]:
-    """Open the GPU; the greeting, and what answers which request."""
+def opened(pci_bus_id: str) -> CudaDriver:
+    """The GPU. Raises `DeviceError`."""
     try:
-        driver = open_pycuda(pci_bus_id)
+        return open_pycuda(pci_bus_id)
     except DriverError as error:
         raise DeviceError(f"the GPU {pci_bus_id} cannot be opened: {describe(error)}") from None
-    bench = CudaBench(driver)
+
+
+def start(pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]]:
+    """Open the GPU; the greeting, and what answers which request."""
+    bench = CudaBench(opened(pci_bus_id))
     return bench.greeting(), bench.operations()
 
 

@@ -12,18 +12,19 @@ from profiler.devices.gpu_spec import LEAST_CAPABILITY, gpu_slug, too_old
 from profiler.devices.host import HostDevice
 from profiler.devices.nvml import ListedGpu, Nvml
 from profiler.errors import DeviceError
-from profiler.hardware import GPUS, CpuSpec, host_cpu
+from profiler.hardware import ARM_CPUS, GPUS, CpuSpec, host_cpu
 
 _NO_PYCUDA = "PyCUDA is not installed (on a machine with a GPU make installs it; `make doctor` says what it needs)"
 
 
 @dataclass(frozen=True)
 class Vendor:
-    """How NVIDIA's GPUs are reached. worker : starts the process in which kernels run; the bus id is appended.
-    package : what that process imports."""
+    """How NVIDIA's GPUs are reached. worker, network_worker : start the process in which kernels, and in which a whole
+    network runs; the bus id is appended. package : what these processes import."""
 
     nvml: Nvml = field(default_factory=Nvml)
     worker: tuple[str, ...] = (sys.executable, "-m", "profiler.devices.cuda_worker")
+    network_worker: tuple[str, ...] = (sys.executable, "-m", "profiler.network.execute.cuda_worker")
     package: str = "pycuda"
 
     @property
@@ -108,7 +109,7 @@ def find_device(selector: str, inventory: Inventory | None = None) -> Choice:
     matches = [gpu for gpu in here.gpus if _matches(gpu, wanted)]
     by_uuid = wanted.startswith("gpu-")
     if not matches:
-        if not (wanted in GPUS or wanted.isdigit() or by_uuid):
+        if not (wanted in GPUS or wanted in ARM_CPUS or wanted.isdigit() or by_uuid):
             known = f"auto, cpu, a GPU model ({', '.join(GPUS)}), or the index or UUID of a GPU"
             raise DeviceError(f"unknown device '{selector}': give {known}; found here: {here.text}")
         asked = f"GPU {selector}" if wanted.isdigit() or by_uuid else selector
@@ -141,14 +142,14 @@ def open_device(
     return CudaDevice(
         device.slug,
         (*vendor.worker, device.pci_bus_id),
-        _monitor(device, vendor),
+        open_monitor(device, vendor),
         sustained=sustained,
         locked_sm_clock_mhz=locked_sm_clock_mhz,
     )
 
 
-def _monitor(device: FoundDevice, vendor: Vendor) -> GpuMonitor:
-    """Of a whole card: its parts have no identity of their own in a fingerprint."""
+def open_monitor(device: FoundDevice, vendor: Vendor) -> GpuMonitor:
+    """Watches a whole card: its parts have no identity of their own in a fingerprint. Raises `DeviceError`."""
     monitor = GpuMonitor(vendor.nvml, device.uuid)
     try:
         if monitor.facts().mig:

@@ -26,6 +26,7 @@ class _Architecture:
     tensor_cores: int
     int8_macs: int
     int4_macs: int
+    binary_macs: int
     l1_bytes: int
     shared_bytes_per_clock: int
     l2_latency_clocks: int
@@ -34,17 +35,18 @@ class _Architecture:
 
 
 # Units: NVIDIA's architecture white papers (Turing, GA100, GA102, Orin, AD102, Hopper, Blackwell); the first entry not
-# above a card's capability counts. 4-bit instructions: PTX compiles them to native ones up to 8.9. Latencies: those of
+# above a card's capability counts. 4-bit instructions: PTX compiles them to native ones up to 8.9, binary ones up to
+# 9.0. The rate of the latter: see `hardware.GPUS`; elsewhere four times that of 4 bits is assumed. Latencies: those of
 # the model in `hardware.GPUS` that is nearest.
 _ARCHITECTURES: Mapping[tuple[int, int], _Architecture] = {
-    (7, 5): _Architecture(8, 128, 256, 96 << 10, 64, 188, 296),
-    (8, 0): _Architecture(4, 512, 1024, 192 << 10, 128, 262, 466),
-    (8, 6): _Architecture(4, 256, 512, 128 << 10, 128, 262, 466),
-    (8, 7): _Architecture(4, 512, 1024, 192 << 10, 128, 262, 466),
-    (8, 9): _Architecture(4, 256, 512, 128 << 10, 128, 262, 466),
-    (9, 0): _Architecture(4, 1024, 0, 256 << 10, 128, 263, 479, 0.629),
-    (10, 0): _Architecture(4, 1024, 0, 256 << 10, 128, 263, 479, 0.629),
-    (12, 0): _Architecture(4, 256, 0, 128 << 10, 128, 263, 479),
+    (7, 5): _Architecture(8, 128, 256, 1024, 96 << 10, 64, 188, 296),
+    (8, 0): _Architecture(4, 512, 1024, 4096, 192 << 10, 128, 262, 466),
+    (8, 6): _Architecture(4, 256, 512, 2048, 128 << 10, 128, 262, 466),
+    (8, 7): _Architecture(4, 512, 1024, 4096, 192 << 10, 128, 262, 466),
+    (8, 9): _Architecture(4, 256, 512, 2048, 128 << 10, 128, 262, 466),
+    (9, 0): _Architecture(4, 1024, 0, 4096, 256 << 10, 128, 263, 479, 0.629),
+    (10, 0): _Architecture(4, 1024, 0, 0, 256 << 10, 128, 263, 479, 0.629),
+    (12, 0): _Architecture(4, 256, 0, 0, 128 << 10, 128, 263, 479),
 }
 _L2_BYTES_PER_SM_CLOCK = 22.0  # 20, 29 and 23 on the cards of `hardware.GPUS`
 _BANDWIDTH_FRACTION = 0.85
@@ -105,6 +107,7 @@ def _derived(card: GpuProperties) -> GpuSpec:
         tensor_cores_per_sm=architecture.tensor_cores,
         int8_macs_per_tensor_core=architecture.int8_macs,
         int4_macs_per_tensor_core=architecture.int4_macs,
+        binary_macs_per_tensor_core=architecture.binary_macs,
         boost_mhz=clock_hz / 1e6,
         int8_peak_ops=ops * architecture.int8_macs,
         int4_peak_ops=ops * architecture.int4_macs,

@@ -21,14 +21,16 @@ from profiler.devices.host_state import HostObserver
 from profiler.devices.kernel_process import KernelProcess
 from profiler.devices.pipe import Header
 from profiler.devices.protocol import KernelFailure
+from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, host_cpu
 from profiler.record import CacheMode, Circumstances, FailureKind, Fingerprint
 
-# Flags of /proc/cpuinfo that programs can use; the others name bugs, mitigations and what the kernel found out, and
-# come and go with its releases.
+# Flags of /proc/cpuinfo that programs can use, on x86 and on Arm; the others name bugs, mitigations and what the kernel
+# found out, and come and go with its releases.
 _USABLE = re.compile(
     r"sse|ssse|avx|amx|fma|f16c|bmi|popcnt|abm|aes|vaes|gfni|sha|adx|movbe|clflush|clwb|vpclmul|pclmul|erms|fsrm"
 )
+_USABLE_ON_ARM = re.compile(r"asimd|fp|sve|sme|i8mm|bf16|atomics")
 
 
 def worker_command() -> tuple[str, ...]:
@@ -64,9 +66,8 @@ class HostDevice:
     def fingerprint(self, compiler: str) -> Fingerprint:
         """Model, usable features and microcode. Neither a machine id (cloud machines of one kind are one instrument)
         nor the kernel's release (none of its code runs inside the timed window)."""
-        usable = self.cpu.features
-        if any(_USABLE.match(feature) for feature in usable if feature.startswith("sse")):  # x86; Arm lists no others
-            usable = frozenset(feature for feature in usable if _USABLE.match(feature))
+        names = _USABLE_ON_ARM if "asimd" in self.cpu.features else _USABLE
+        usable = frozenset(feature for feature in self.cpu.features if names.match(feature))
         described = "\n".join([*sorted(usable), f"microcode {self.cpu.microcode}"])
         return Fingerprint(
             device=self.slug,
@@ -90,6 +91,9 @@ class HostDevice:
         self._launch_s[handle] = answer["elapsed_s"]
 
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
+        """Raises `DeviceError` on a CPU that is emulated: no such time may come into a table."""
+        if self.cpu.emulated_on:
+            raise DeviceError(f"the CPU is {self.cpu.model}: nothing is timed there; measure on a real one")
         artifact = self._process.artifact(handle)
         traffic_s = sum(arg.nbytes for arg in artifact.args) / 0.5e9  # of preparing the caches, at worst
         launch_s = 10 * self._launch_s[handle] if handle in self._launch_s else self._time_limit_s

@@ -10,13 +10,10 @@ import ctypes
 import errno
 import os
 import sys
-import tempfile
 import zlib
-from _ctypes import dlclose  # a library is otherwise never closed
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +23,10 @@ from profiler.devices.arguments import SampleArguments, compare_output, output_i
 from profiler.devices.buffers import POISON, Arena
 from profiler.devices.pipe import Header
 from profiler.devices.protocol import KernelFailure
+from profiler.devices.shared_object import SharedObject
 from profiler.devices.worker_loop import Operation, serve
 from profiler.record import CacheMode, FailureKind
 
-ABI_VERSION = 1
 _MODES = {CacheMode.HOT: 0, CacheMode.NETWORK: 1, CacheMode.COLD: 2}
 _ROLES = {Role.INPUT: 0, Role.PARAMETER: 1, Role.OUTPUT: 2, Role.INOUT: 3, Role.WORKSPACE: 4}
 
@@ -38,40 +35,6 @@ Bytes = npt.NDArray[np.uint8]
 
 class _Region(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_int64), ("role", ctypes.c_int))
-
-
-class _Library:
-    """A shared object that was loaded from memory, with the functions of kernels/cpu/runtime.c."""
-
-    def __init__(self, code: bytes) -> None:
-        self._descriptor, path = _executable_file(code)
-        try:
-            self._library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
-        except OSError as error:
-            os.close(self._descriptor)
-            raise KernelFailure(FailureKind.LAUNCH, f"the code does not load: {_last_line(str(error))}") from None
-        finally:
-            if not path.startswith("/proc/"):
-                os.unlink(path)
-        self._path = path
-
-    def function(self, name: str, *arguments: Any) -> Any:
-        try:
-            found = self._library[name]
-        except AttributeError:
-            raise KernelFailure(FailureKind.LAUNCH, f"the code has no function '{name}'") from None
-        found.argtypes = arguments
-        found.restype = ctypes.c_int
-        return found
-
-    def close(self) -> None:
-        dlclose(self._library._handle)
-        try:
-            # The loader knows libraries by path. One that it keeps must keep its descriptor, or the next one with the
-            # same number would be taken for it.
-            ctypes.CDLL(self._path, mode=os.RTLD_NOW | os.RTLD_NOLOAD)
-        except OSError:
-            os.close(self._descriptor)
 
 
 class _Kernel:
@@ -93,7 +56,7 @@ class _Kernel:
         constant = [(arg, view) for arg, view in pairs if arg.role in (Role.INPUT, Role.PARAMETER)]
         self._constant = [(arg.name, view, zlib.crc32(view.data)) for arg, view in constant]
         self._launched = False
-        self._library = _Library(artifact.code)
+        self._library = SharedObject(artifact.code)
         try:
             self._connect(cpus)
         except KernelFailure:
@@ -101,16 +64,13 @@ class _Kernel:
             raise
 
     def _connect(self, cpus: list[int]) -> None:
-        version = self._library.function("lowbit_abi")()
-        if version != ABI_VERSION:
-            raise KernelFailure(FailureKind.LAUNCH, f"the code has runtime version {version}, not {ABI_VERSION}")
+        self._library.require_abi()
         pointer, count = ctypes.c_void_p, len(self.artifact.args)
         self._entry = ctypes.cast(self._library.function(self.artifact.entry), pointer)
         self._time = self._library.function(
             "lowbit_time", pointer, pointer, ctypes.c_int64, ctypes.c_int, pointer, ctypes.c_int, pointer
         )
-        self._clock_hz = self._library.function("lowbit_clock_hz")
-        self._clock_hz.restype = ctypes.c_int64
+        self._clock_hz = self._library.clock_hz()
         self._pointers = (pointer * count)(*self._arena.addresses)
         self._regions = (_Region * count)(
             *(
@@ -222,24 +182,6 @@ class _Worker:
             return {"low": None, "high": None}, b""
         tenth = len(seen) // 10  # an interrupted probe reads low
         return {"low": seen[tenth], "high": seen[-1 - tenth]}, b""
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
-
-
-def _executable_file(code: bytes) -> tuple[int, str]:
-    """A file that is on no disk, as (descriptor, path); in the temporary folder where the system has no such files."""
-    with suppress(OSError, AttributeError):
-        descriptor = os.memfd_create("kernel")
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(code)
-        return descriptor, f"/proc/self/fd/{descriptor}"
-    descriptor, path = tempfile.mkstemp(suffix=".so")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(code)
-    return descriptor, path
 
 
 def choose_cpus(allowed: set[int], sysfs: Path = Path("/sys/devices/system/cpu")) -> list[int]:

@@ -240,16 +240,21 @@ class KernelProcess:
             return answer, body
         if answer["last"]:
             self._drop_worker()
-        if answer["kind"] == "defect":
-            raise RuntimeError(f"the measuring process failed:\n{answer['message']}")
-        if answer["kind"] == "device":
-            raise DeviceError(answer["message"])
-        raise KernelFailure(FailureKind(answer["kind"]), answer["message"])
+        raise refusal(answer)
 
     def _drop_worker(self) -> None:
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+
+
+def refusal(answer: Header) -> Exception:
+    """What to raise for an answer that is not ok: a `KernelFailure`, a `DeviceError`, or a defect of ours."""
+    if answer["kind"] == "defect":
+        return RuntimeError(f"the measuring process failed:\n{answer['message']}")
+    if answer["kind"] == "device":
+        return DeviceError(answer["message"])
+    return KernelFailure(FailureKind(answer["kind"]), answer["message"])
 
 
 def _environment() -> Mapping[str, str]:

@@ -1,6 +1,9 @@
 """The CUDA driver through PyCUDA (`pycuda.driver`), which is imported when a GPU is opened and not before.
 
-Translation only. PyCUDA's errors are words, without the driver's number for them: the number is the one whose words
+Translation only. PyCUDA knows no graphs: its launches are captured through another package (`cuda_graphs`) in a stream
+of their own, and the graph is launched in the same stream as all else, the default one, which cannot be captured.
+
+PyCUDA's errors are words, without the driver's number for them: the number is the one whose words
 they are, as the driver itself spells them. Its objects give their memory back when the last reference goes, so what
 is handed out here can be emptied: giving back does not depend on who still holds it.
 """
@@ -12,19 +15,21 @@ import ctypes
 import importlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from profiler.devices.cuda_driver import Bytes, CudaDriver, DriverError, GpuProperties
+from profiler.devices.cuda_graphs import Graphs
 from profiler.errors import DeviceError
 
 _LIBRARY = "libcuda.so.1"
 _CODES = range(1, 1000)  # of CUresult
 _NO_DEVICE, _INVALID_DEVICE, _UNKNOWN = 100, 101, 999
 _DEFAULT_SHARED_BYTES = 48 * 1024  # what a block may have without asking
+_DEFAULT_STREAM = 0
 _INSTALL = "python -m profiler.environment.pycuda_wheel"
 
 
@@ -141,11 +146,15 @@ class _Function:
         self.entry = entry
         self._arguments = -1
 
-    def launch(self, grid: tuple[int, int, int], threads: int, shared_bytes: int, arguments: Sequence[int]) -> None:
+    def launch(
+        self, grid: tuple[int, int, int], threads: int, shared_bytes: int, arguments: Sequence[int], stream: Any
+    ) -> None:
+        """``stream`` None is the default one."""
         if len(arguments) != self._arguments:
             self._arguments = len(arguments)
             self.entry.prepare(["Q"] * len(arguments))
-        self.entry.prepared_call(tuple(grid), (threads, 1, 1), *arguments, shared_size=shared_bytes)
+        block = (threads, 1, 1)
+        self.entry.prepared_async_call(tuple(grid), block, stream, *arguments, shared_size=shared_bytes)
 
 
 class _Flag:
@@ -177,6 +186,8 @@ class PycudaDriver:
         self._modules: set[_Module] = set()
         self._allocations: dict[int, Any] = {}
         self._flags: list[_Flag] = []  # kept while kernels may read them
+        self._graphs: Graphs | None = None
+        self._capturing: Any = None  # the stream into which launches go, None for the default one
         with errors:
             self._properties = _properties(cuda, device)
             self._context = device.retain_primary_context()
@@ -248,7 +259,32 @@ class PycudaDriver:
         arguments: Sequence[int],
     ) -> None:
         with self._errors:
-            function.launch(grid, threads, shared_bytes, arguments)
+            function.launch(grid, threads, shared_bytes, arguments, self._capturing)
+
+    def capture(self, put: Callable[[], None]) -> Any:
+        if self._graphs is None:
+            self._graphs = Graphs.load()
+        with self._errors:
+            stream = self._cuda.Stream()
+        self._graphs.begin(stream.handle)
+        self._capturing = stream
+        try:
+            put()
+        except BaseException:
+            self._graphs.abandon(stream.handle)
+            raise
+        finally:
+            self._capturing = None
+        return self._graphs.end(stream.handle)
+
+    def launch_graph(self, graph: Any) -> None:
+        assert self._graphs is not None, "nothing was captured"
+        self._graphs.launch(graph, _DEFAULT_STREAM)
+
+    def drop_graph(self, graph: Any) -> None:
+        assert self._graphs is not None, "nothing was captured"
+        self.wait()
+        self._graphs.drop(graph)
 
     def event(self) -> Any:
         with self._errors:

@@ -76,10 +76,11 @@ def _to_onnx(request: ExportRequest, bits: Bits) -> ExportResult:
         raise ProfilerError("an ONNX model is made from the float model: say --model FILE.onnx")
     load_network(request.model, bits.batch, skip_unsupported=True)  # what is wrong with the file, it says in a line
     from profiler.export import qdq
-    from profiler.export.qdq import calibration, model_file
+    from profiler.export.qdq import model_file
+    from profiler.network.images import read_inputs
 
     _require_output(request, model_file.is_export, "a model that export wrote")
-    inputs = None if request.calibrate is None else calibration.read_inputs(request.calibrate)
+    inputs = None if request.calibrate is None else read_inputs(request.calibrate)
     model = qdq.quantized_model(Path(request.model), bits, inputs)
     files = model_file.write(model.proto, request.out)
     widths = [f"{count} in int{bits}" for bits in (8, 4) if (count := list(model.weight_bits.values()).count(bits))]

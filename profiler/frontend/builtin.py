@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from profiler.frontend.graph import Adaptive, Graph, GraphInput, Kind, Node, Window
+from profiler.frontend.graph import Adaptive, Divisor, Graph, GraphInput, Kind, Node, Window
 from profiler.frontend.lowering import build_network
 from profiler.workload import Network
 
@@ -161,7 +161,9 @@ def _inception_e(trace: _Trace, block: str, x: str, channels: int) -> str:
 
 
 def _avg_pool(trace: _Trace, block: str, x: str) -> str:
-    return trace.pool(f"{block}.pool", x, Kind.AVG_POOL, Window((3, 3), (1, 1), (1, 1, 1, 1)))
+    """Its padding counts, as it does in torchvision (F.avg_pool2d by default)."""
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1), divisor=Divisor.PADDED)
+    return trace.pool(f"{block}.pool", x, Kind.AVG_POOL, window)
 
 
 class _Trace:

@@ -20,12 +20,20 @@ class Kind(Enum):
     MAX_POOL = "max_pool"
     AVG_POOL = "avg_pool"
     CONCAT = "concat"
-    RELU = "relu"  # clamp at zero; the upper end of ReLU6 is the upper end of the quantized range
+    RELU = "relu"  # clamp at zero, and at an upper end where it has one (ReLU6)
     CLAMP = "clamp"  # the same, but only a hint: a quantization to a type that holds nothing below zero
     FOLD = "fold"  # scale or shift per channel with constants, to be folded into the layer ahead
     RESHAPE = "reshape"
     PASS = "pass"  # moves no data and changes no shape
     UNSUPPORTED = "unsupported"
+
+
+class Divisor(Enum):
+    """How many of the elements under its window an average pool divides by."""
+
+    IMAGE = "image"  # those of the input
+    PADDED = "padded"  # those of the input and of its padding, but not of what ceil_mode adds behind that
+    KERNEL = "kernel"  # all of them
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Window:
 
     ``pads`` are top, left, bottom, right. ``same`` is "upper" or "lower" where the padding is to be derived from the
     input so that the output has ceil(input / stride) elements (ONNX auto_pad); ``ceil_mode`` rounds the output's
-    extent up.
+    extent up. ``divisor`` is that of an average pool.
     """
 
     kernel: tuple[int, int]
@@ -43,6 +51,7 @@ class Window:
     dilation: tuple[int, int] = (1, 1)
     same: str = ""
     ceil_mode: bool = False
+    divisor: Divisor = Divisor.IMAGE
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Node:
     ``constant_shape`` belongs to FOLD (or ``in_channels``, where the constants are one per channel by definition),
     ``target`` (batch left out, -1 for a free extent) to RESHAPE, ``reason`` to UNSUPPORTED. ``clamped``: the operator
     is a quantized one, and the type that it stores holds nothing below zero. ``stands_for`` is set where an operator
-    became several nodes and this one's output has no name in the file: that of the operator's output.
+    became several nodes and this one's output has no name in the file: that of the operator's output. ``limit`` is the
+    upper end of a RELU, None of a plain one.
     """
 
     label: str
@@ -79,6 +89,7 @@ class Node:
     reason: str = ""
     clamped: bool = False
     stands_for: str = ""
+    limit: float | None = None
 
     @property
     def operator_output(self) -> str:

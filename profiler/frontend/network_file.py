@@ -1,8 +1,13 @@
 """`network.json`: a network as a file, so that every later stage can be run without the model.
 
-Version 1: ``{"version": 1, "name", "batch", "skipped", "outputs", "tensors": [...], "layers": [...]}``, the fields of
+Version 2: ``{"version": 2, "name", "batch", "skipped", "outputs", "tensors": [...], "layers": [...]}``, the fields of
 `Tensor` and `Layer` as they are. Ties, fusions and multiplicities are derived from the graph and written for readers
 only.
+
+`Layer.relu_limit` is written of clipped ReLUs alone: files of other networks are what they were before there was one.
+
+Version 1, which is read, does not say which padding counts in the divisor of an average pool (`Layer.counted_pads`); it
+is read as none. No latency depends on that.
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.output_folder import write_whole
 from profiler.workload import Layer, Network, Tensor, Workload
 
-NETWORK_VERSION = 1
+NETWORK_VERSION = 2
+_VERSIONS = (1, NETWORK_VERSION)
 
 
 def to_text(network: Network) -> str:
@@ -51,13 +57,13 @@ def load(path: Path, batch: int) -> Network:
     """The network of the file, at that batch. Raises `InvalidFile` for what is not such a file."""
     try:
         body = json.loads(path.read_text())
-        if not isinstance(body, dict) or body.get("version") != NETWORK_VERSION:
-            raise ValueError(f"not a network of version {NETWORK_VERSION}")
+        if not isinstance(body, dict) or body.get("version") not in _VERSIONS:
+            raise ValueError(f"not a network of version {' or '.join(map(str, _VERSIONS))}")
         network = Network(
             name=body["name"],
             batch=body["batch"],
             tensors=tuple(Tensor(**tensor) for tensor in body["tensors"]),
-            layers=tuple(_layer(layer) for layer in body["layers"]),
+            layers=tuple(_layer(layer, body["version"]) for layer in body["layers"]),
             skipped=tuple(body["skipped"]),
             outputs=tuple(body["outputs"]),
         )
@@ -72,10 +78,15 @@ def load(path: Path, batch: int) -> Network:
     return replace(network, batch=batch, layers=layers)
 
 
-def _layer(body: Mapping[str, Any]) -> Layer:
-    return Layer(**{**body, "workload": Workload(**body["workload"]), "inputs": tuple(body["inputs"])})
+def _layer(body: Mapping[str, Any], version: int) -> Layer:
+    given = {**body, "workload": Workload(**body["workload"]), "inputs": tuple(body["inputs"])}
+    if version == 1:
+        return Layer(**given, counted_pads=(0, 0, 0, 0), relu_limit=None)
+    return Layer(**{**given, "counted_pads": tuple(body["counted_pads"])})
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    if body["relu_limit"] is None:
+        del body["relu_limit"]
     body["workload"] = {k: v.value if isinstance(v, Enum) else v for k, v in body["workload"].items()}
     return body

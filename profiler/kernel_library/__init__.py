@@ -1,4 +1,4 @@
-"""The kernels of a network for a GPU, built into a folder: no card is needed, and nothing is measured.
+"""The kernels of a network for a GPU or an Arm CPU, built into a folder: none need be there, and nothing is measured.
 
 - `stage`       network -> kernels that it can need -> configs of each -> artifacts, from the cache or compiled
 - `candidates`  the configs of each kernel as artifacts, for a target of any kind; bundles use it too

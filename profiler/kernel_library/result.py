@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.artifact import Resources
-from profiler.hardware import GpuSpec
+from profiler.hardware import CpuSpec, GpuSpec
 from profiler.kernels.cuda.sass import divisions, most_frequent_tensor_core, tensor_core
 from profiler.record import FailureKind
 from profiler.workload import KernelSpec
@@ -16,23 +16,26 @@ from profiler.workload import KernelSpec
 
 @dataclass(frozen=True)
 class BuiltKernel:
-    """An artifact in the folder. ``modelled_s`` is the performance model's latency: nothing was measured."""
+    """An artifact in the folder. ``modelled_s`` is the performance model's latency: nothing was measured.
+
+    ``resources`` : what it takes of a GPU; None for a CPU's.
+    """
 
     config: str
     modelled_s: float
     native: bool
-    resources: Resources
+    resources: Resources | None
     path: Path
 
     @property
     def tensor_core(self) -> tuple[str, int]:
         """The main loop's tensor-core instruction and how often it stands there; an empty name where there is none."""
-        return most_frequent_tensor_core(self.resources.main_loop)
+        return most_frequent_tensor_core(self.resources.main_loop) if self.resources else ("", 0)
 
     @property
     def divisions(self) -> int | None:
         """Integer divisions in the main loop; None where there is no loop with tensor-core instructions."""
-        loop = self.resources.main_loop
+        loop = self.resources.main_loop if self.resources else {}
         return divisions(loop) if tensor_core(loop) else None
 
 
@@ -51,7 +54,7 @@ class LibraryRow:
 
     ``valid`` counts the configs that the device admits, ``built`` those of which the folder has an artifact.
     ``default`` is the best modelled of the built ones. ``limit_s`` is a time that no kernel can beat by the model's
-    rates, None where there is no config. ``obstacle`` says why there is none.
+    rates, None where there is no config, and for a CPU. ``obstacle`` says why there is none.
     """
 
     spec: KernelSpec
@@ -66,7 +69,7 @@ class LibraryRow:
 
 @dataclass(frozen=True)
 class KernelLibrary:
-    """The kernels of a network for a GPU.
+    """The kernels of a network for a device.
 
     ``built_now`` and ``cached`` count artifacts; ``building_s`` is the time spent on compiling, ``elapsed_s`` that of
     the whole run. ``compiler`` names the compiler as the artifacts do.
@@ -74,7 +77,7 @@ class KernelLibrary:
 
     network: str
     batch: int
-    gpu: GpuSpec
+    device: CpuSpec | GpuSpec
     compiler: str
     folder: Path
     rows: tuple[LibraryRow, ...]
@@ -83,6 +86,15 @@ class KernelLibrary:
     building_s: float
     elapsed_s: float
     skipped: tuple[str, ...] = ()
+
+    @property
+    def device_name(self) -> str:
+        return self.device.name if isinstance(self.device, GpuSpec) else self.device.model
+
+    @property
+    def arch(self) -> str:
+        """Of a GPU its architecture, of a CPU the instructions that kernels use."""
+        return self.device.arch if isinstance(self.device, GpuSpec) else self.device.isa.value
 
     @property
     def failures(self) -> Mapping[FailureKind, int]:

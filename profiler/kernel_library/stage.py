@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.artifact import Artifact
-from profiler.errors import DeviceError, ProfilerError
+from profiler.errors import ProfilerError
 from profiler.frontend import load_network
-from profiler.hardware import GPUS, GpuSpec
+from profiler.hardware import GpuSpec
 from profiler.kernel_library.candidates import Candidates, Progress, build_candidates
 from profiler.kernel_library.choice import Candidate
 from profiler.kernel_library.result import BuiltKernel, KernelLibrary, LibraryRow
@@ -17,7 +17,7 @@ from profiler.kernels.cache import ArtifactCache
 from profiler.lut.demand import demand
 from profiler.output_folder import require_writable
 from profiler.space.gpu_model import limit_s
-from profiler.targets import GpuTarget
+from profiler.targets import GpuTarget, Target, default_batch, elsewhere
 from profiler.workload import INT4, INT8, Precision
 
 DEFAULT_CONFIGS = 8
@@ -27,14 +27,15 @@ DEFAULT_CONFIGS = 8
 class KernelsRequest:
     """What a user asks of `build_kernels`.
 
-    ``device`` is the slug of a GPU model, no such card need be there. ``configs`` are built of each kernel, fewer
-    where fewer are valid. ``cuda`` is "12" or "13" (NVRTC from PyPI), "nvcc" (from PATH) or the path of a CUDA root.
-    ``out`` gets kernels/<device>/. ``workers`` compile at a time, None: one per CPU.
+    ``device`` is one of `targets.buildable`, no such device need be there. ``batch`` None is its default. ``configs``
+    are built of each kernel, fewer where fewer are valid. ``cuda`` is "12" or "13" (NVRTC from PyPI), "nvcc" (from
+    PATH) or the path of a CUDA root. ``out`` gets kernels/<device>/. ``workers`` compile at a time, None: one per
+    CPU.
     """
 
     model: str = "resnet18"
     device: str = "t4"
-    batch: int = 8
+    batch: int | None = None
     precisions: tuple[Precision, ...] = (INT8, INT4)
     configs: int = DEFAULT_CONFIGS
     cuda: str = "12"
@@ -56,20 +57,20 @@ def build_kernels(request: KernelsRequest, progress: Progress | None = None) -> 
     """
     begin = time.monotonic()
     progress = progress or Progress()
-    gpu = _gpu(request.device)
-    network = load_network(request.model, request.batch, skip_unsupported=request.skip_unsupported)
+    target = elsewhere(request.device.strip().lower(), request.cuda)
+    batch = request.batch or default_batch(isinstance(target, GpuTarget))
+    network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     demands = demand(network, request.precisions, mixed=request.mixed)
-    target = GpuTarget(gpu, request.cuda)
     compiler = target.backend.compiler
-    folder = request.out / "kernels" / gpu.slug
+    folder = request.out / "kernels" / target.slug
     require_writable(folder)
     cache = ArtifactCache(folder)
     built = build_candidates(network, demands, target, request.configs, cache, _built, progress, request.workers)
-    rows = tuple(_row(kernel, gpu) for kernel in built.kernels)
+    rows = tuple(_row(kernel, target) for kernel in built.kernels)
     return KernelLibrary(
         network=network.name,
         batch=network.batch,
-        gpu=gpu,
+        device=target.device,
         compiler=compiler,
         folder=folder,
         rows=rows,
@@ -81,21 +82,13 @@ def build_kernels(request: KernelsRequest, progress: Progress | None = None) -> 
     )
 
 
-def _gpu(slug: str) -> GpuSpec:
-    gpu = GPUS.get(slug.strip().lower())
-    if gpu is None:
-        raise DeviceError(f"kernels cannot be built for '{slug}'; the GPUs known are: {', '.join(GPUS)} (make: GPU=)")
-    return gpu
-
-
 def _built(candidate: Candidate, artifact: Artifact, path: Path) -> BuiltKernel:
     """All but its code."""
-    assert artifact.resources is not None, "a GPU's artifact says what it takes"
     return BuiltKernel(artifact.config, candidate.modelled_s, artifact.native, artifact.resources, path)
 
 
-def _row(kernel: Candidates[BuiltKernel], gpu: GpuSpec) -> LibraryRow:
-    spec = kernel.demand.spec
+def _row(kernel: Candidates[BuiltKernel], target: Target) -> LibraryRow:
+    spec, device = kernel.demand.spec, target.device
     return LibraryRow(
         spec=spec,
         layers=kernel.demand.layers,
@@ -103,6 +96,6 @@ def _row(kernel: Candidates[BuiltKernel], gpu: GpuSpec) -> LibraryRow:
         built=len(kernel.built),
         failed=kernel.failed,
         default=min(kernel.built, key=lambda built: built.modelled_s, default=None),
-        limit_s=limit_s(spec, gpu) if kernel.valid else None,
+        limit_s=limit_s(spec, device) if kernel.valid and isinstance(device, GpuSpec) else None,
         obstacle=kernel.obstacle,
     )

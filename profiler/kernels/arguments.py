@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from profiler.artifact import ArgSpec, Role
-from profiler.quantize.packing import Packing, argument_nbytes, output_nbytes
+from profiler.quantize.packed_arguments import argument_nbytes
+from profiler.quantize.packing import Packing
+from profiler.quantize.stored import output_nbytes
 from profiler.workload import DType, KernelSpec, Op
 
 
@@ -25,5 +27,5 @@ def activation_dtypes(spec: KernelSpec) -> dict[str, DType]:
 
 
 def buffer_dtype(dtype: DType) -> str:
-    """Element type of the buffer that holds such values: 4-bit types are bytes."""
-    return "uint8" if dtype.bits == 4 else dtype.value
+    """Element type of the buffer that holds such values: those of less than 8 bits are bytes."""
+    return "uint8" if dtype.bits < 8 else dtype.value

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from profiler.artifact import Artifact
 from profiler.hardware import GpuSpec
+from profiler.kernels.cpu.c_compiler import CCompiler, c_compiler
 from profiler.kernels.cpu.target import CpuTarget
 from profiler.kernels.cuda.compiler import compiler_text
 from profiler.kernels.cuda.tools import Tools
@@ -25,7 +26,9 @@ Build = Callable[[KernelSpec, ScheduleConfig], Artifact]
 """Compiles one kernel. Raises `ProfilerError` for this kernel, `ToolchainError` if no kernel can be built."""
 
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi")
-_SOURCES = ("kernels", "space", "quantize", "artifact.py", "hardware.py", "workload.py")
+_SOURCES = (
+    "kernels", "space", "quantize", "artifact.py", "hardware.py", "workload/precisions.py", "workload/kernel_spec.py",
+)  # fmt: skip
 """Whatever can change an artifact, as paths in the package."""
 
 
@@ -68,12 +71,18 @@ class CpuBackend:
     def prepare(self, folder: Path) -> Build:
         from profiler.kernels.cpu.build import Toolchain, build
 
-        return partial(build, target=self.target, threads=self.threads, toolchain=Toolchain.prepare(folder))
+        toolchain = Toolchain.prepare(folder, self.target.machine)
+        return partial(build, target=self.target, threads=self.threads, toolchain=toolchain)
 
     def key(self, spec: KernelSpec, config: ScheduleConfig) -> str:
-        from profiler.kernels.cpu.c_compiler import c_compiler
+        return _key(spec, config, self.target.for_config(config).arch, str(self.threads), self._c_compiler.identity)
 
-        return _key(spec, config, self.target.arch, str(self.threads), c_compiler().identity)
+    @cached_property
+    def _c_compiler(self) -> CCompiler:
+        """One for all keys, since asking it who it is starts a program; ready, as a build that has to wait fails."""
+        compiler = c_compiler(self.target.machine)
+        compiler.warm_up()
+        return compiler
 
 
 @dataclass(frozen=True)

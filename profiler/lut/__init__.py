@@ -7,4 +7,5 @@ build.py   rows from the records of the journals
 demand.py  which kernels a network can need
 autotvm/   rows from the tuning logs of AutoTVM
 table.py   the network's table: layer, one latency per precision, speedup, totals
+comparison.py  two tables beside each other
 """

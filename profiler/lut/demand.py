@@ -1,7 +1,8 @@
 """Which kernels a network can need: per layer, precision and, on request, mixtures of precisions.
 
 The type of an activation belongs to its tensor, so a choice is a precision per tensor: that of a convolution's input
-is also that of its weights, that of its output is what its reader wants. Uniform is the same one everywhere.
+is also that of its weights, that of its output is what its reader wants. Uniform is the same one everywhere, as far as
+it fits (`narrow_tensors`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 from itertools import permutations, product
 
 from profiler.errors import InvalidWorkload
+from profiler.lut.narrow_tensors import Misfits, misfits, uniform_precisions
 from profiler.workload import DType, Epilogue, KernelSpec, Layer, Network, Op, Precision, Workload, distinct
 
 
@@ -142,6 +144,17 @@ def implementations(network: Network, unit: Unit, precision_of: Mapping[str, Pre
     raise InvalidWorkload(f"layer '{layer.name}': {op.value} cannot be a layer of a network")
 
 
+def stored_tensors(network: Network) -> tuple[str, ...]:
+    """Tensors that are stored in a precision, in order of first use: not those inside of a fused pair, nor accumulators
+    that are handed out."""
+    seen: dict[str, None] = {}
+    for unit in units(network):
+        for name in (*unit.tensors, unit.output):
+            if not (name == unit.layer.output and emits_logits(network, unit.layer)):
+                seen.setdefault(name)
+    return tuple(seen)
+
+
 def emits_logits(network: Network, layer: Layer) -> bool:
     """Whether the layer hands out its accumulators, so that its output has no precision."""
     return (
@@ -156,7 +169,7 @@ def demand(network: Network, precisions: Sequence[Precision], *, mixed: bool) ->
     """The kernels that the network can need in those precisions, each once, in the network's order.
 
     ``mixed`` adds those that are needed only where tensors of one unit differ in precision (all combinations of input,
-    second operand and output), and the conversions of tensors with several weighted readers.
+    second operand and output that fit, `narrow_tensors`), and the conversions of tensors with several weighted readers.
     """
     layers: dict[KernelSpec, list[str]] = {}
     roles: dict[KernelSpec, Role] = {}
@@ -171,9 +184,10 @@ def demand(network: Network, precisions: Sequence[Precision], *, mixed: bool) ->
 
 def _wanted(network: Network, precisions: Sequence[Precision], mixed: bool) -> Iterator[tuple[KernelSpec, str, Role]]:
     converted: set[str] = set()
+    uniform = [uniform_precisions(network, precision) for precision in precisions]
+    unfit = {precision: misfits(network, precision.activation_bits) for precision in precisions}
     for unit in units(network):
         tensors = unit.tensors
-        uniform = [dict.fromkeys(tensors, precision) for precision in precisions]
         ways = [way for chosen in uniform for way in implementations(network, unit, chosen)]
         for separate, role in ((False, Role.UNIFORM), (True, Role.ALTERNATIVE)):
             for way in ways:
@@ -182,8 +196,9 @@ def _wanted(network: Network, precisions: Sequence[Precision], mixed: bool) -> I
         if not mixed:
             continue
         for combination in product(precisions, repeat=len(tensors)):
-            if len(set(combination)) > 1:
-                for way in implementations(network, unit, dict(zip(tensors, combination, strict=True))):
+            chosen = dict(zip(tensors, combination, strict=True))
+            if _fits(unit, chosen, unfit):
+                for way in implementations(network, unit, chosen):
                     yield from ((kernel.spec, kernel.layer, Role.MIXED) for kernel in way.kernels)
         tensor = unit.layer.inputs[0]
         if unit.layer.workload.op.has_weights and tensor not in converted and tensor in _shared(network):
@@ -191,6 +206,17 @@ def _wanted(network: Network, precisions: Sequence[Precision], mixed: bool) -> I
             readers = [reader.name for reader in network.readers(tensor) if reader.workload.op.has_weights]
             for spec in conversions(network, tensor, precisions):
                 yield from ((spec, name, Role.MIXED) for name in readers)
+
+
+def _fits(unit: Unit, chosen: Mapping[str, Precision], unfit: Mapping[Precision, Misfits]) -> bool:
+    """Whether the unit can be done in these precisions as far as memory goes. What a layer with weights reads may be a
+    copy."""
+    source = unit.layer.inputs[0]
+    if unit.layer.workload.op.has_weights:
+        if unit.layer.name in unfit[chosen[source]].layers:
+            return False
+        chosen = {name: precision for name, precision in chosen.items() if name != source}
+    return all(name not in unfit[precision].tensors for name, precision in chosen.items())
 
 
 def _shared(network: Network) -> set[str]:

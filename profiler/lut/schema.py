@@ -90,6 +90,10 @@ _TEXTS = (
     "run_id",
     "tool_version",
 )
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e9
+"""Below a clock of whatever processor, and above what anybody waits for."""
+_LARGEST = 1e12
+"""Of clocks in MHz, energies in joules, and dates in seconds since 1970."""
 _BOOLEANS: Mapping[str, bool] = {"true": True, "false": False, "True": True, "False": False}
 
 
@@ -277,6 +281,8 @@ def _number_faults(row: LutRow) -> Iterator[Fault]:
         value = getattr(row, column)
         if value is not None and not (math.isfinite(value) and value > 0):
             yield Fault(column, f"{value} is not a positive finite number of seconds")
+        elif value is not None and not _SHORTEST_S <= value <= _LONGEST_S:
+            yield Fault(column, f"{value} s is no time that a kernel takes ({_SHORTEST_S:g} to {_LONGEST_S:g})")
     for what, low, high in (
         ("quartiles", "latency_q1_s", "latency_q3_s"),
         ("95% interval", "latency_ci95_low_s", "latency_ci95_high_s"),
@@ -293,6 +299,8 @@ def _number_faults(row: LutRow) -> Iterator[Fault]:
         value = getattr(row, column)
         if value is not None and not (math.isfinite(value) and value >= 0):
             yield Fault(column, f"{value} is not a finite number of at least 0")
+        elif value is not None and value > _LARGEST:
+            yield Fault(column, f"{value} is larger than any such number ({_LARGEST:g})")
     clocks = (row.sm_clock_mhz_low, row.sm_clock_mhz_high)
     if clocks[0] is not None and clocks[1] is not None and clocks[0] > clocks[1]:
         yield Fault("sm_clock_mhz_low", f"{clocks[0]} is above sm_clock_mhz_high, {clocks[1]}")

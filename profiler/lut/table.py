@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.lut.demand import Implementation, Variant, implementations, units
+from profiler.lut.narrow_tensors import uniform_precisions
 from profiler.lut.schema import LutRow, Source
 from profiler.record import Conditions
 from profiler.workload import KernelSpec, Network, Precision, Workload
@@ -72,10 +73,12 @@ class NetworkTable:
 
 
 def network_table(network: Network, precisions: Sequence[Precision], price: Mapping[KernelSpec, float]) -> NetworkTable:
-    """The table of the network in each of the precisions, uniformly; ``price`` is in seconds per kernel launch."""
+    """The table of the network in each of the precisions, uniformly (as far as it fits, `narrow_tensors`); ``price`` is
+    in seconds per kernel launch."""
     rows = []
+    uniform = [uniform_precisions(network, precision) for precision in precisions]
     for unit in units(network):
-        ways = [implementations(network, unit, dict.fromkeys(unit.tensors, p)) for p in precisions]
+        ways = [implementations(network, unit, chosen) for chosen in uniform]
         rows.append(TableRow(unit.layers, unit.layer.workload, tuple(_cheapest(w, price) for w in ways)))
     totals = tuple(_total(rows, index) for index in range(len(precisions)))
     return NetworkTable(network.name, network.batch, tuple(precisions), tuple(rows), totals, network.skipped)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from profiler.devices.protocol import Device, KernelFailure
+from profiler.devices.protocol import KernelFailure, Throttling
 from profiler.record import FailureKind
 
 FIRST_WAIT_S = 0.5
@@ -48,11 +49,20 @@ class Batch:
     discarded: int
 
 
-class Patience:
-    """How long may still be waited. ``limit_s`` bounds the sum, for one kernel or for one call."""
+class Throttled(Protocol):
+    """A device, as far as it is held back."""
 
-    def __init__(self, limit_s: float) -> None:
+    def throttling(self) -> Throttling | None:
+        """What held the device back while it was timed last; None if it cannot tell."""
+        ...
+
+
+class Patience:
+    """How long may still be waited. ``limit_s`` bounds the sum, for one kernel or for one call; ``whose`` names it."""
+
+    def __init__(self, limit_s: float, whose: str = "this kernel") -> None:
         self.limit_s = limit_s
+        self.whose = whose
         self.waited_s = 0.0
 
     @property
@@ -83,13 +93,13 @@ class Throttle:
     """
 
     def __init__(
-        self, device: Device, sustained: bool, clock: Callable[[], float], sleep: Callable[[float], None]
+        self, device: Throttled, sustained: bool, clock: Callable[[], float], sleep: Callable[[float], None]
     ) -> None:
         self._device = device
         self._sustained = sustained
         self._clock = clock
         self._sleep = sleep
-        self._patience = Patience(CALL_WAITS_S)
+        self._patience = Patience(CALL_WAITS_S, "the kernels measured together")
         self._spacing = Spacing()
 
     def take(self, timed: Callable[[], tuple[float, ...]], patience: Patience) -> Batch:
@@ -116,12 +126,11 @@ class Throttle:
     def _wait(self, wait_s: float, patience: Patience, slowdown: str) -> None:
         allowed_s = min(wait_s, patience.left_s, self._patience.left_s)
         if allowed_s <= 0:
-            whose = "this kernel" if patience.left_s <= 0 else "the kernels measured together"
-            spent_s = patience.waited_s if patience.left_s <= 0 else self._patience.waited_s
+            spent = patience if patience.left_s <= 0 else self._patience
             raise KernelFailure(
                 FailureKind.UNSTABLE,
-                f"the card is slowed down ({slowdown}), and {spent_s:g} s of waiting for {whose} did not end it: "
-                f"see to its cooling and power supply, or let it rest, and run again",
+                f"the card is slowed down ({slowdown}), and {spent.waited_s:g} s of waiting for {spent.whose} did not "
+                f"end it: see to its cooling and power supply, or let it rest, and run again",
             )
         self._sleep(allowed_s)
         patience.waited_s += allowed_s

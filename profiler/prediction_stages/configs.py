@@ -77,4 +77,4 @@ def _space(spec: KernelSpec, facts: CpuSpec | GpuSpec, threads: int) -> Sequence
         return ()
     if isinstance(facts, GpuSpec):
         return gpu.config_space(spec, facts)
-    return cpu.config_space(spec, facts.isa, threads)
+    return cpu.config_space(spec, facts.isa, threads, facts.features)

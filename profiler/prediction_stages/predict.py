@@ -16,6 +16,7 @@ from profiler.hardware import GpuSpec
 from profiler.lut import store
 from profiler.lut.demand import Implementation, Variant, demand, implementations, units
 from profiler.lut.kernel_list import read_kernels
+from profiler.lut.narrow_tensors import uniform_precisions
 from profiler.lut.schema import LutRow, Source
 from profiler.prediction_stages.configs import KernelConfigs, best_configs
 from profiler.predictor import model_file
@@ -160,10 +161,8 @@ def predict(request: PredictRequest) -> Predictions:
 def _network_answer(
     model: LatencyModel, network: Network, precisions: Sequence[Precision], confidence: float
 ) -> NetworkAnswer:
-    ways = [
-        (unit, [implementations(network, unit, dict.fromkeys(unit.tensors, p)) for p in precisions])
-        for unit in units(network)
-    ]
+    uniform = [uniform_precisions(network, precision) for precision in precisions]
+    ways = [(unit, [implementations(network, unit, chosen) for chosen in uniform]) for unit in units(network)]
     specs = distinct(kernel.spec for _, each in ways for choices in each for way in choices for kernel in way.kernels)
     known = dict(zip(specs, model.estimate(specs, confidence), strict=True))
     lines = tuple(
@@ -206,7 +205,9 @@ def _rows(estimates: Iterable[Estimate], model: LatencyModel, confidence: float)
 
 
 def _native(spec: KernelSpec, facts: DeviceFacts) -> bool:
-    """No CPU multiplies in 4 bits, nor do all GPUs."""
+    """No CPU multiplies in 4 bits, nor do all GPUs, nor do those all multiply bit planes."""
+    if isinstance(facts, GpuSpec) and spec.weight_dtype is not None and spec.input_dtype.in_planes:
+        return facts.has_native(1)
     if spec.weight_dtype is None or spec.weight_dtype.bits != 4:
         return True
     return isinstance(facts, GpuSpec) and facts.native_int4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.hardware import GPUS, CpuSpec, DotIsa, GpuSpec
+from profiler.hardware import ARM_CPUS, GPUS, CpuSpec, DotIsa, GpuSpec
 from profiler.lut.schema import LutRow
 from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec
@@ -47,7 +47,7 @@ def facts_of(rows: Sequence[LutRow]) -> DeviceFacts:
     first = rows[0]
     if first.device in GPUS:
         return GPUS[first.device]
-    if first.arch in _ISAS and first.device.startswith("cpu"):
+    if first.arch in _ISAS and (first.device.startswith("cpu") or first.device in ARM_CPUS):
         return CpuSpec(first.device_name, _ISAS[first.arch], frozenset(), "", 1, None, None, None)
     return observed_peaks([(row.spec, row.latency_median_s) for row in rows])
 

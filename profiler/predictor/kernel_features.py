@@ -17,8 +17,9 @@ from profiler.predictor.device_facts import DeviceFacts
 from profiler.predictor.roofline import roofline_s
 from profiler.space import cpu_default, gpu_model, model
 from profiler.space import gpu as gpu_space
-from profiler.space.config import CpuConfig, DotConfig, GpuConfig, MmaConfig, VectorConfig
+from profiler.space.config import CpuConfig, DotConfig, GpuConfig, LookupConfig, MmaConfig, PopcountConfig, VectorConfig
 from profiler.space.dot_plan import DotPlan
+from profiler.space.lookup_plan import LookupPlan
 from profiler.space.mma_plan import MmaPlan
 from profiler.space.residency import residency
 from profiler.space.traffic import moved_bytes
@@ -146,6 +147,9 @@ def _cpu_geometry(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> tuple[fl
     if isinstance(config, DotConfig):
         waste = log_waste(spec.workload.group_outputs, cpu.isa.lanes)
         return (waste, nibbles, *_dot_geometry(DotPlan.of(spec, cpu.isa), config, cpu), 0.0, 0.0, 0.0, 0.0)
+    if isinstance(config, LookupConfig | PopcountConfig):
+        waste = log_waste(spec.workload.out_channels, 4 * cpu.isa.lanes)
+        return (waste, nibbles, *_lookup_geometry(_lookup_plan(spec, config, cpu), config, cpu), 0.0, 0.0, 0.0, 0.0)
     row = _row_geometry(spec, config, cpu)
     return (log_waste(spec.workload.in_channels, cpu.isa.lanes), nibbles, 0.0, 0.0, 0.0, 0.0, 0.0, *row)
 
@@ -159,6 +163,22 @@ def _dot_geometry(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> tuple[float
         config.accumulators / plan.isa.registers,
         log2(block_bytes / (cpu.l1d_bytes or DEFAULT_L1D_BYTES)),
         float(plan.staged),
+    )
+
+
+def _lookup_plan(spec: KernelSpec, config: LookupConfig | PopcountConfig, cpu: CpuSpec) -> LookupPlan:
+    return LookupPlan.of(spec, cpu.isa, *((config.tables,) if isinstance(config, LookupConfig) else ()))
+
+
+def _lookup_geometry(plan: LookupPlan, config: LookupConfig | PopcountConfig, cpu: CpuSpec) -> tuple[float, ...]:
+    steps = plan.taps * plan.groups
+    block_bytes = config.vectors * plan.planes * plan.lanes * steps
+    return (
+        log_waste(plan.out_height, config.tile_h) + log_waste(plan.out_width, config.tile_w),
+        log(steps * plan.group / plan.spec.workload.reduction),
+        config.pixels * config.vectors * plan.planes / plan.isa.registers,
+        log2(block_bytes / (cpu.l1d_bytes or DEFAULT_L1D_BYTES)),
+        1.0,
     )
 
 
@@ -177,7 +197,7 @@ def _gpu_geometry(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec) -> tuple[fl
             log_waste(spec.workload.group_outputs, config.block_n),
             log_waste(plan.k_words, config.block_k * config.split_k),
         )
-        split, emulated = config.split_k, plan.bits == 4 and not gpu.native_int4
+        split, emulated = config.split_k, not gpu.has_native(plan.bits)
     else:
         wastes, split, emulated = (0.0, 0.0, 0.0), 1, False
     return (

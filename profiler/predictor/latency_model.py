@@ -53,7 +53,8 @@ class LatencyModel:
         self._observed = {o.spec for o in state.observations}
         self._known = _known([replace(o, spec=self._seen_as(o.spec)) for o in state.observations])
         self._envelope = Envelope(o.spec for o in state.observations)
-        rows = _rows(state.observations, [self._described(o.spec) for o in state.observations], state.facts)
+        described = [self._described(o.spec) for o in state.observations]
+        rows = training_rows(state.observations, described, state.facts)
         self._usual = tuple(float(c) for c in np.quantile(rows.y, _USUAL))
         with threadpool_limits(1):
             self._regression = REGRESSORS[state.regressor].fit(rows, state.hyperparameters)
@@ -164,8 +165,10 @@ def fit(
     facts: DeviceFacts,
     configs: Sequence[ConfigLatency] = (),
     seed: int = 0,
+    among: Sequence[str] = tuple(REGRESSORS),
 ) -> LatencyModel:
-    """The model of a device, fitted to these latencies of it; the same ones give the same model.
+    """The model of a device, fitted to these latencies of it; the same ones give the same model. ``among`` names the
+    regressions to choose from.
 
     Raises `ProfilerError` for fewer than 16 latencies or 8 workloads.
     """
@@ -177,13 +180,13 @@ def fit(
         )
     threads = origin.conditions.threads
     features = [kernel_features(o.spec, facts, threads) for o in observed]
-    rows = _rows(observed, features, facts)
+    rows = training_rows(observed, features, facts)
     with threadpool_limits(1):  # several spin for each other where a machine is busy
-        selection = select(rows, groups, seed)
+        selection = select(rows, groups, seed, among)
     out = selection.out_of_fold
     predicted_s = np.array([f.modelled_s for f in features]) * np.exp(out.mean)
     calibration = Calibration(
-        scores=_scores(groups, np.abs(rows.y - out.mean) / out.spread),
+        scores=scores_by_group(groups, np.abs(rows.y - out.mean) / out.spread),
         sums=held_out_sums([o.spec for o in observed], [o.latency_s for o in observed], predicted_s, out.fold, seed),
     )
     state = ModelState(
@@ -192,7 +195,8 @@ def fit(
     return LatencyModel(state)
 
 
-def _rows(observed: Sequence[Observation], features: Sequence[KernelFeatures], facts: DeviceFacts) -> Rows:
+def training_rows(observed: Sequence[Observation], features: Sequence[KernelFeatures], facts: DeviceFacts) -> Rows:
+    """What the regression learns from, a row for each observation and its features."""
     pairs = list(zip(observed, features, strict=True))
     return Rows(
         x=np.array([f.values for f in features]),
@@ -202,8 +206,8 @@ def _rows(observed: Sequence[Observation], features: Sequence[KernelFeatures], f
     )
 
 
-def _scores(groups: Sequence[object], scores: Array) -> tuple[tuple[float, ...], ...]:
-    """By group."""
+def scores_by_group(groups: Sequence[object], scores: Array) -> tuple[tuple[float, ...], ...]:
+    """The scores of each group, in the order of their first occurrence."""
     found: dict[object, list[float]] = {}
     for group, score in zip(groups, scores.tolist(), strict=True):
         found.setdefault(group, []).append(score)

@@ -36,6 +36,8 @@ _TABLES = ("observations", "config_kernels", "configs", "probes")
 _FIELDS = ("format", "version", "made_by", *_STATE, "report", "data_sha256", *_TABLES, "sha256")
 
 _MOST_DIGITS, _LONGEST_REASON = 40, 200
+_UNSAID = {"machine": "", "slug": "cpu", "emulated_on": ""}
+"""Of a CPU: what facts of rows never say."""
 T = TypeVar("T")
 
 
@@ -155,7 +157,8 @@ def _facts(facts: DeviceFacts) -> dict[str, Any]:
     if isinstance(facts, ObservedPeaks):
         return {"kind": "observed", **asdict(facts)}
     if isinstance(facts, CpuSpec):
-        return {"kind": "cpu", **asdict(facts), "features": sorted(facts.features)}
+        said = {name: value for name, value in asdict(facts).items() if name not in _UNSAID}
+        return {"kind": "cpu", **said, "features": sorted(facts.features)}
     if GPUS.get(facts.slug) == facts:
         return {"kind": "gpu", "slug": facts.slug}
     return {"kind": "gpu", **asdict(facts)}
@@ -237,7 +240,7 @@ def _device_facts(body: object) -> DeviceFacts:
         raise ValueError("facts are no object")
     kind, rest = body.get("kind"), {name: value for name, value in body.items() if name != "kind"}
     if kind == "cpu":
-        return _record(CpuSpec, rest, "facts")
+        return _record(CpuSpec, {**_UNSAID, **rest}, "facts")
     if kind == "observed":
         _members(rest, "facts", ("macs_per_s", "bytes_per_s"))
         pairs = [_list(pair, "macs_per_s") for pair in _list(rest["macs_per_s"], "macs_per_s")]

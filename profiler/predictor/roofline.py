@@ -10,6 +10,7 @@ from math import ceil
 
 from profiler.hardware import CpuSpec, GpuSpec
 from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks
+from profiler.space.mma_plan import mma_types
 from profiler.space.model import NOMINAL_HZ
 from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec
@@ -41,7 +42,9 @@ def _macs_per_s(spec: KernelSpec, facts: DeviceFacts) -> float:
     if not integer:
         tensor_cores = spec.input_dtype.bits == 16
         return facts.int8_peak_ops / 4 if tensor_cores else facts.int32_lanes * facts.sms * facts.clock_hz
-    native = weight.bits == 4 and facts.native_int4
+    if mma_types(spec) and spec.input_dtype.in_planes:
+        return facts.mma_macs_per_s(1) / (spec.input_dtype.bits * weight.bits)
+    native = weight.bits <= 4 and facts.native_int4
     return (facts.int4_peak_ops if native else facts.int8_peak_ops) / 2 * facts.mma_fraction
 
 

@@ -36,11 +36,11 @@ class Selection:
     errors: Mapping[str, float]
 
 
-def select(rows: Rows, groups: Sequence[Hashable], seed: int) -> Selection:
+def select(rows: Rows, groups: Sequence[Hashable], seed: int, among: Sequence[str] = tuple(REGRESSORS)) -> Selection:
     """By grouped cross-validation: hyperparameters are settled anew in each fold, on its training rows alone (the
-    search begins at those of all rows)."""
+    search begins at those of all rows). ``among`` names the families to try."""
     fold = folds(groups, seed)
-    families = _families(len(rows))
+    families = {name: family for name, family in _families(len(rows)).items() if name in among}
     tuned = {name: family.tune(rows, seed) for name, family in families.items()}
     tried = {name: _cross_validated(family, rows, fold, seed, tuned[name]) for name, family in families.items()}
     errors = {name: out.mean_error(rows.y) for name, out in tried.items()}

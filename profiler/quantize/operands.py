@@ -1,6 +1,6 @@
 """The logical arguments of a kernel: names, shapes and types, in call order.
 
-One place decides them; the oracle reads them, `samples` draws them, `packing` lays them out in memory.
+One place decides them; the oracle reads them, `samples` draws them, `packed_arguments` lays them out in memory.
 """
 
 from __future__ import annotations

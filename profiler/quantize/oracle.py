@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from profiler.quantize.dyadic import requantize
 from profiler.quantize.operands import operands
-from profiler.quantize.packing import numpy_dtype
+from profiler.quantize.stored import numpy_dtype
+from profiler.quantize.whole_bytes import cleared_behind
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 Array = npt.NDArray[Any]
@@ -28,7 +29,7 @@ _INT32 = np.iinfo(np.int32)
 
 
 def reference(spec: KernelSpec, arguments: Mapping[str, Array]) -> Array:
-    """The logical output [N, OH, OW, O], in the NumPy type of the output (4-bit values in 8 bits).
+    """The logical output [N, OH, OW, O], in the NumPy type of the output (narrower values in 8 bits).
 
     arguments : by the names of `operands.operands`; ``output`` is read only by `concat`. Raises `ValueError` for an
     argument that is missing, of another shape or out of its type's range, `OverflowError` where int32 is too narrow,
@@ -52,7 +53,9 @@ def reference(spec: KernelSpec, arguments: Mapping[str, Array]) -> Array:
     if op is not Op.CONCAT:
         return stored
     output = checked["output"].astype(stored.dtype)
-    output[..., : spec.workload.in_channels] = stored
+    filled, channels = spec.workload.in_channels, spec.workload.out_channels
+    output[..., :filled] = stored
+    output[..., filled : filled + cleared_behind(filled, channels, spec.output_dtype)] = 0
     return output
 
 
@@ -195,5 +198,7 @@ def _checked(spec: KernelSpec, arguments: Mapping[str, Array]) -> dict[str, Arra
             )
         if values.min() < operand.dtype.low or values.max() > operand.dtype.high:
             raise ValueError(f"{spec.key}: argument '{operand.name}' is out of the range of {operand.dtype.value}")
+        if operand.dtype.step > 1 and ((values - operand.dtype.low) % operand.dtype.step).any():
+            raise ValueError(f"{spec.key}: argument '{operand.name}' has values between those of {operand.dtype.value}")
         checked[operand.name] = values.astype(numpy_dtype(operand.dtype), copy=False)
     return checked

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from profiler.quantize.dyadic import MULTIPLIER_BITS, SHIFT_MAX, SHIFT_MIN
 from profiler.quantize.operands import Operand, operands
 from profiler.quantize.oracle import reference
-from profiler.quantize.packing import numpy_dtype, pack_output
+from profiler.quantize.stored import numpy_dtype, pack_output
 from profiler.workload import DType, KernelSpec, Op
 
 Array = npt.NDArray[Any]
@@ -70,9 +70,13 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: i
 
 def _full_range(rng: np.random.Generator, operand: Operand) -> Array:
     """Uniform over the type, with both of its ends present (the upper one only where there is one element)."""
-    values = _uniform(rng, operand.shape, operand.dtype.low, operand.dtype.high, operand.dtype)
-    values.flat[0] = operand.dtype.low
-    values.flat[-1] = operand.dtype.high
+    dtype = operand.dtype
+    if dtype is DType.INT1:
+        values = 2 * _uniform(rng, operand.shape, 0, 1, dtype) - np.int8(1)
+    else:
+        values = _uniform(rng, operand.shape, dtype.low, dtype.high, dtype)
+    values.flat[0] = dtype.low
+    values.flat[-1] = dtype.high
     return values
 
 
@@ -135,8 +139,8 @@ def _mean(dtype: DType) -> Fraction:
 
 def _square(dtype: DType) -> Fraction:
     """Mean square of the same."""
-    count = dtype.high - dtype.low + 1
-    return _mean(dtype) ** 2 + Fraction(count * count - 1, 12)
+    count = (dtype.high - dtype.low) // dtype.step + 1
+    return _mean(dtype) ** 2 + Fraction(dtype.step**2 * (count * count - 1), 12)
 
 
 def _root(square: Fraction) -> int:

@@ -1,5 +1,7 @@
-"""Figures of what was found: the only room that knows matplotlib.
+"""Reports, to be looked at. The only room that knows matplotlib and Jinja.
 
-- `front`         what the figure of a Pareto front shows
-- `front_figure`  the figure
+- `content`  what a report shows, as values, and its tables
+- `figures`  the figures
+- `page`     one HTML page that holds everything
+- `files`    all files of a report
 """

@@ -3,6 +3,9 @@
 Q quantizes each output channel symmetrically: Q(w) = s clip(round(w / s), -T, T) with T = 2**(bits - 1) - 1, so there
 are 2**bits - 1 levels. Halves are rounded to even, as HAWQ does (torch.round). The scale s of a channel is the largest
 magnitude over T (max-abs), or the one of least squared error (MSE).
+
+One bit has the levels -s and s: the sign of a weight (of zero: +) times the mean magnitude of its channel, which has
+the least squared error (XNOR-Net, arXiv 1603.05279). Either way to choose a scale gives that one.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from profiler.sensitivity.clipping import Reals, optimal_scales, squared_errors
 from profiler.sensitivity.table import LayerSensitivity, Sensitivity
 from profiler.workload import Precision
 
-LEAST_BITS, MOST_BITS = 2, 8
+LEAST_BITS, MOST_BITS = 1, 8
 
 
 class Clipping(str, Enum):
@@ -34,18 +37,17 @@ class Clipping(str, Enum):
 
 
 def top_level(bits: int) -> int:
-    """T, the largest integer of a symmetric quantizer. Raises `ProfilerError` outside of 2 to 8 bits."""
+    """T, the largest integer of a symmetric quantizer; of one bit 1. Raises `ProfilerError` outside of 1 to 8 bits."""
     if not LEAST_BITS <= bits <= MOST_BITS:
-        why = " (symmetric, one bit has no level but zero)" if bits == 1 else ""
-        raise ProfilerError(f"weights of {bits} bits: symmetric quantization takes {LEAST_BITS} to {MOST_BITS}{why}")
-    return int((1 << (bits - 1)) - 1)
+        raise ProfilerError(f"weights of {bits} bits: symmetric quantization takes {LEAST_BITS} to {MOST_BITS}")
+    return 1 if bits == 1 else int((1 << (bits - 1)) - 1)
 
 
 def channel_scales(weight: npt.ArrayLike, bits: int, clipping: Clipping) -> Reals:
     """The scale of each output channel.
 
     weight : array of shape (out_channels, ...), finite. Returns an ndarray of shape (out_channels,); zero for a channel
-    of zeros. Raises `ProfilerError` for other weights, and for bits outside of 2 to 8.
+    of zeros. Raises `ProfilerError` for other weights, and for bits outside of 1 to 8.
     """
     return _scales_and_errors(_rows(weight), bits, clipping)[0]
 
@@ -53,6 +55,8 @@ def channel_scales(weight: npt.ArrayLike, bits: int, clipping: Clipping) -> Real
 def quantized(weight: npt.ArrayLike, scales: npt.ArrayLike, bits: int) -> npt.NDArray[np.int8]:
     """The integers of the weights, of the same shape, halves rounded to even; ``scales`` as of `channel_scales`."""
     rows, divisor = _rows(weight), np.asarray(scales, dtype=np.float64)
+    if bits == 1:
+        return np.where(rows >= 0, 1, -1).astype(np.int8).reshape(np.shape(weight))
     top = top_level(bits)
     levels = np.rint(rows / np.where(divisor > 0, divisor, 1.0)[:, None])
     levels = np.where(divisor[:, None] > 0, np.clip(levels, -top, top), 0.0)
@@ -106,6 +110,10 @@ def _scales_and_errors(rows: Reals, bits: int, clipping: Clipping) -> tuple[Real
     magnitudes = np.abs(rows)
     largest = magnitudes.max(axis=1)
     magnitudes /= np.where(largest > 0, largest, 1.0)[:, None]
+    if bits == 1:
+        scales = magnitudes.mean(axis=1)
+        with np.errstate(over="ignore"):
+            return scales * largest, np.square(magnitudes - scales[:, None]).sum(axis=1) * largest * largest
     scales = np.where(largest > 0, 1 / top, 0.0)
     errors = squared_errors(magnitudes, scales, top)
     if clipping is Clipping.MSE:

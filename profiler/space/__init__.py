@@ -6,7 +6,9 @@ CPU:
 
 - `cpu`         the config space of a kernel
 - `dot_plan`    geometry of convolution and dense on dot products
+- `lookup_plan` the same of kernels that look sums up, `popcount_plan` of those that count bits
 - `model`       the analytic performance model of a config: prior of the search, never a measurement
+- `cpu_default` about the best config by that model
 
 GPU:
 

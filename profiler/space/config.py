@@ -31,29 +31,95 @@ class ParallelAxis(str, Enum):
 
 
 @dataclass(frozen=True)
-class DotConfig:
+class _RegisterTiles:
+    """What the templates with register tiles have in common; see `DotConfig`."""
+
+    tile_h: int
+    tile_w: int
+    vectors: int
+    order: LoopOrder
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", LoopOrder(self.order))
+        _positive(self, "tile_h", "tile_w", "vectors")
+
+    @property
+    def pixels(self) -> int:
+        """Of a register tile."""
+        return self.tile_h * self.tile_w
+
+
+@dataclass(frozen=True)
+class DotConfig(_RegisterTiles):
     """Convolution and dense on a dot-product instruction (template ``dot``).
 
     A register tile is ``tile_h`` x ``tile_w`` output pixels x ``vectors`` vectors of output channels; the last tile of
     a row or column overlaps its neighbour rather than being cut. ``unroll`` steps of the reduction form one iteration.
     """
 
-    tile_h: int
-    tile_w: int
-    vectors: int
-    order: LoopOrder
     unroll: int = 1
     parallel: ParallelAxis = ParallelAxis.NONE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", LoopOrder(self.order))
+        super().__post_init__()
         object.__setattr__(self, "parallel", ParallelAxis(self.parallel))
-        _positive(self, "tile_h", "tile_w", "vectors", "unroll")
+        _positive(self, "unroll")
 
     @property
     def accumulators(self) -> int:
         """Vector registers that hold sums."""
-        return self.tile_h * self.tile_w * self.vectors
+        return self.pixels * self.vectors
+
+
+class Tables(str, Enum):
+    """What a lookup is made in.
+
+    ``quads``: sums of four activations, in 16 bytes, with the byte shuffle that every vector instruction set has.
+    ``sextets``: of six, in 64 bytes, with AVX512-VBMI's byte permutation. ``indexed``: the same, but that tables are
+    put together where they are looked up in, out of constant ones of one bit, instead of ahead of all tiles.
+    """
+
+    QUADS = "quads"
+    SEXTETS = "sextets"
+    INDEXED = "indexed"
+
+    @property
+    def wide(self) -> bool:
+        """Whether a table fills 64 bytes."""
+        return self is not Tables.QUADS
+
+
+@dataclass(frozen=True)
+class LookupConfig(_RegisterTiles):
+    """Convolution and dense with weights of one to three bits (template ``lookup``): sums of a few activations are
+    looked up by the bits of their weights.
+
+    As in `DotConfig`; ``vectors`` hold one byte per output channel, for each bit of the weights.
+    """
+
+    unroll: int = 1
+    parallel: ParallelAxis = ParallelAxis.NONE
+    tables: Tables = Tables.QUADS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "parallel", ParallelAxis(self.parallel))
+        object.__setattr__(self, "tables", Tables(self.tables))
+        _positive(self, "unroll")
+
+
+@dataclass(frozen=True)
+class PopcountConfig(_RegisterTiles):
+    """Convolution and dense with one or two bits (template ``popcount``): bits set in both of two words are counted.
+
+    As in `LookupConfig`; ``vectors`` hold a 64-bit count per output channel, for each pair of planes.
+    """
+
+    parallel: ParallelAxis = ParallelAxis.NONE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "parallel", ParallelAxis(self.parallel))
 
 
 @dataclass(frozen=True)
@@ -113,11 +179,11 @@ class Unroll(str, Enum):
 class MmaConfig:
     """Convolution and dense as implicit GEMM on tensor cores (template ``mma``): pixels x output channels x K.
 
-    K is counted in 32-bit words: 4 elements of 8 bits or 8 of 4 bits. A block of threads computes ``block_m`` pixels x
-    ``block_n`` output channels, each of its warps ``warp_m`` x ``warp_n`` of them, ``block_k`` words at a step, through
-    ``stages`` buffers of shared memory. ``load_bytes`` is the width of the global loads of activations (1: gathered
-    byte by byte, for channel counts that fill no words). ``split_k`` blocks share the sum of one tile; the last one
-    to finish adds up.
+    K is counted in 32-bit words: 4 elements of 8 bits, 8 of 4 bits or 32 of a bit plane. A block of threads computes
+    ``block_m`` pixels x ``block_n`` output channels, each of its warps ``warp_m`` x ``warp_n`` of them, ``block_k``
+    words at a step, through ``stages`` buffers of shared memory. ``load_bytes`` is the width of the global loads of
+    activations (1: gathered byte by byte, for channel counts that fill no words). ``split_k`` blocks share the sum of
+    one tile; the last one to finish adds up.
     """
 
     block_m: int
@@ -184,12 +250,14 @@ class SimtVectorConfig:
         _positive(self, "threads", "channels")
 
 
-CpuConfig = DotConfig | DepthwiseConfig | VectorConfig
+CpuConfig = DotConfig | LookupConfig | PopcountConfig | DepthwiseConfig | VectorConfig
 GpuConfig = MmaConfig | SimtDirectConfig | SimtDepthwiseConfig | SimtVectorConfig
 ScheduleConfig = CpuConfig | GpuConfig
 
 _TEMPLATES: dict[str, type[Any]] = {
     "dot": DotConfig,
+    "lookup": LookupConfig,
+    "popcount": PopcountConfig,
     "depthwise": DepthwiseConfig,
     "vector": VectorConfig,
     "mma": MmaConfig,

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from itertools import product
 
 from profiler.errors import InvalidConfig
-from profiler.hardware import CpuSpec
-from profiler.space.config import CpuConfig, DotConfig, LoopOrder, ParallelAxis
+from profiler.hardware import WIDE_POPCOUNT, CpuSpec
+from profiler.space.config import (
+    CpuConfig,
+    DotConfig,
+    LookupConfig,
+    LoopOrder,
+    ParallelAxis,
+    PopcountConfig,
+    ScheduleConfig,
+)
 from profiler.space.cpu import (
     MAX_TILE_HEIGHT,
     MAX_TILE_PIXELS,
@@ -16,17 +24,25 @@ from profiler.space.cpu import (
     config_space,
     reason_invalid,
     reason_unsupported,
+    table_kinds,
     template_for,
 )
 from profiler.space.dot_plan import DotPlan
+from profiler.space.lookup_plan import LookupPlan
 from profiler.space.model import analytic_latency_s
 from profiler.workload import KernelSpec
 
 
 def default_config(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> CpuConfig:
     """The best by the model among configs whose tiles waste least. Raises `InvalidConfig` where none is valid."""
-    few = template_for(spec) is DotConfig and threads == 1
-    configs = list(_frugal(spec, cpu)) if few else list(config_space(spec, cpu.isa, threads))
+    template = template_for(spec)
+    configs: list[ScheduleConfig]
+    if threads == 1 and template is DotConfig:
+        configs = list(_frugal(spec, cpu))
+    elif threads == 1 and template is LookupConfig:
+        configs = [*_frugal_lookups(spec, cpu), *_frugal_popcounts(spec, cpu), *_frugal(spec, cpu)]
+    else:
+        configs = list(config_space(spec, cpu.isa, threads, cpu.features))
     if not configs:
         reason = reason_unsupported(spec, cpu.isa) or "none is within the limits of the device"
         raise InvalidConfig(f"{spec.key} has no valid config on {cpu.isa.value}: {reason}")
@@ -40,15 +56,40 @@ def _frugal(spec: KernelSpec, cpu: CpuSpec) -> Iterator[DotConfig]:
     plan = DotPlan.of(spec, cpu.isa)
     vectors = min(max(VECTORS), -(-spec.workload.group_outputs // plan.lanes))
     unrolls = [unroll for unroll in UNROLLS if plan.run_steps % unroll == 0]
-    for tile_h, tile_w, blocked in product(
-        _frugal_extents(plan.out_height, MAX_TILE_HEIGHT), _frugal_extents(plan.out_width, MAX_TILE_PIXELS), VECTORS
-    ):
+    for tile_h, tile_w, blocked in _frugal_tiles(plan):
         if tile_h * tile_w > MAX_TILE_PIXELS or blocked > vectors:
             continue
         config = DotConfig(tile_h, tile_w, blocked, LoopOrder.CHANNELS, unrolls[-1])
         if reason_invalid(spec, config, cpu.isa) is None:
             for order in LoopOrder:
                 yield DotConfig(tile_h, tile_w, blocked, order, unrolls[-1], ParallelAxis.NONE)
+
+
+def _frugal_lookups(spec: KernelSpec, cpu: CpuSpec) -> Iterator[LookupConfig]:
+    """The same of kernels that look sums up."""
+    for tables in table_kinds(cpu.features):
+        plan = LookupPlan.of(spec, cpu.isa, tables)
+        unrolls = [unroll for unroll in UNROLLS if unroll <= plan.groups]
+        for tile, order, unroll in product(_frugal_tiles(plan), LoopOrder, unrolls):
+            config = LookupConfig(*tile, order, unroll, ParallelAxis.NONE, tables)
+            if reason_invalid(spec, config, cpu.isa) is None:
+                yield config
+
+
+def _frugal_popcounts(spec: KernelSpec, cpu: CpuSpec) -> Iterator[PopcountConfig]:
+    """The same of kernels that count bits; none where the CPU does not do so in wide words."""
+    if WIDE_POPCOUNT not in cpu.features:
+        return
+    for tile, order in product(_frugal_tiles(LookupPlan.of(spec, cpu.isa)), LoopOrder):
+        config = PopcountConfig(*tile, order)
+        if reason_invalid(spec, config, cpu.isa) is None:
+            yield config
+
+
+def _frugal_tiles(plan: DotPlan | LookupPlan) -> Iterator[tuple[int, int, int]]:
+    """Height and width in pixels, and vectors."""
+    heights = _frugal_extents(plan.out_height, MAX_TILE_HEIGHT)
+    return product(heights, _frugal_extents(plan.out_width, MAX_TILE_PIXELS), VECTORS)
 
 
 def _frugal_extents(extent: int, most: int) -> list[int]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from profiler.hardware import DotIsa
-from profiler.quantize.packing import DOT_WIDTH, Packing
+from profiler.quantize.packed_weights import DOT_WIDTH, weights_in_nibbles
+from profiler.quantize.packing import Packing
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
-from profiler.workload import DType, KernelSpec
+from profiler.workload import KernelSpec
 
 NIBBLE_SCALE = 16
 """4-bit weights are unpacked without sign extension: the kernel sums 16 times the products."""
@@ -46,8 +47,8 @@ class DotPlan:
         offset = _activation_offset(spec, isa)
         merged = w.groups == 1 and w.dilation_w == 1
         run = (w.kernel_w if merged else 1) * w.in_channels // w.groups
-        step = DOT_WIDTH * (2 if spec.weight_dtype is DType.INT4 else 1)
-        staged = w.has_padding or spec.input_dtype.bits == 4 or offset != 0 or run % step != 0
+        step = DOT_WIDTH * (2 if weights_in_nibbles(spec.weight_dtype) else 1)
+        staged = w.has_padding or spec.input_dtype.bits < 8 or offset != 0 or run % step != 0
         pointwise = w.kernel_h == w.kernel_w == 1 and not w.has_padding
         gathered = pointwise and staged  # the stage takes only the pixels that are read
         dense_pixels = pointwise and (gathered or (w.stride_h, w.stride_w) == (1, 1))
@@ -79,7 +80,7 @@ class DotPlan:
 
     @property
     def nibble_weights(self) -> bool:
-        return self.spec.weight_dtype is DType.INT4
+        return weights_in_nibbles(self.spec.weight_dtype)
 
     @property
     def run_elements(self) -> int:

@@ -20,7 +20,7 @@ from itertools import product
 
 from profiler.errors import InvalidConfig
 from profiler.hardware import WARP_SIZE, GpuSpec
-from profiler.quantize.packing import WORD_BYTES
+from profiler.quantize.packed_weights import WORD_BYTES
 from profiler.space.config import (
     GpuConfig,
     MmaConfig,
@@ -46,6 +46,7 @@ from profiler.space.gpu_limits import (
 )
 from profiler.space.gpu_model import analytic_latency_s
 from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan, MmaShape, mma_shape
+from profiler.space.simt_plan import holds_planes
 from profiler.workload import KernelSpec
 
 SPLITS = (1, 2, 4, 8, 16, 32)
@@ -136,15 +137,24 @@ def _mma_configs(
 def _tile_fits(spec: KernelSpec, mma: MmaShape, warp_m: int, warp_n: int, along_m: int, along_n: int) -> bool:
     w = spec.workload
     m, n = w.batch * w.out_height * w.out_width, w.group_outputs
-    if warp_m % mma.m:
+    planes = _planes(spec)
+    if warp_m * planes[0] % mma.m:
         return False
-    if (warp_m > mma.m or along_m > 1) and warp_m * along_m // 2 >= m:
+    least_m = next(tile for tile in WARP_TILES if tile * planes[0] % mma.m == 0)
+    if (warp_m > least_m or along_m > 1) and warp_m * along_m // 2 >= m:
         return False
     if (warp_n > mma.n or along_n > 1) and warp_n * along_n // 2 >= n:
         return False
     if m < 16 or n < 16:
         return True
-    return warp_m * warp_n >= 256 and max(warp_m, warp_n) <= 4 * min(warp_m, warp_n)
+    rows, columns = warp_m * planes[0], warp_n * planes[1]
+    return rows * columns >= 256 and max(rows, columns) <= 4 * min(rows, columns)
+
+
+def _planes(spec: KernelSpec) -> tuple[int, int]:
+    """Rows of a pixel and columns of a channel: of bit planes there are several."""
+    assert spec.weight_dtype is not None
+    return (spec.input_dtype.bits, spec.weight_dtype.bits) if spec.input_dtype.in_planes else (1, 1)
 
 
 def _widest_load(widest: int, block_k: int, threads: int) -> int:
@@ -160,4 +170,6 @@ def _simt_channels(spec: KernelSpec) -> list[int]:
     """Channels of a thread: not above what the tensor, or a group of it, fills."""
     template, w = template_for(spec), spec.workload
     total = w.group_outputs if template is SimtDirectConfig else w.in_channels
+    if holds_planes(spec, template):
+        return [count for count in CHANNELS if 8 <= count <= MOST_CHANNELS]
     return [count for count in CHANNELS if (count <= MOST_CHANNELS and count // 2 < total) or count == 2]

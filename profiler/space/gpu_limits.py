@@ -10,7 +10,10 @@ from math import ceil, gcd
 from profiler.errors import InvalidConfig, InvalidWorkload
 from profiler.hardware import WARP_SIZE, GpuSpec
 from profiler.quantize.operands import operands
-from profiler.quantize.packing import WORD_BYTES, activation_nbytes
+from profiler.quantize.packed_weights import WORD_BYTES
+from profiler.quantize.planes import WORD_BITS as PLANE_WORD_BITS
+from profiler.quantize.planes import plane_bytes
+from profiler.quantize.whole_bytes import activation_nbytes
 from profiler.space.config import (
     GpuConfig,
     MmaConfig,
@@ -24,7 +27,7 @@ from profiler.space.config import (
 from profiler.space.mma_plan import MmaPlan, mma_types, reason_inexact
 from profiler.space.occupancy import blocks_per_sm
 from profiler.space.registers import register_estimate
-from profiler.space.simt_plan import SimtConfig, holds_nibbles, simt_items
+from profiler.space.simt_plan import SimtConfig, holds_nibbles, holds_planes, simt_items
 from profiler.workload import KernelSpec
 
 OFFSET_LIMIT = 1 << 31
@@ -67,6 +70,10 @@ def _groups_fill_tensor_cores(spec: KernelSpec) -> bool:
         return True
     inputs, outputs = w.group_inputs, w.group_outputs
     stored = (spec.output_dtype, spec.input2_dtype)
+    if any(d is not None and d.in_planes for d in stored) and outputs % 8:
+        return False
+    if spec.input_dtype.in_planes:
+        return inputs % PLANE_WORD_BITS == 0 and outputs >= 8
     whole = inputs * spec.input_dtype.bits % 8 == 0 and all(d is None or outputs * d.bits % 8 == 0 for d in stored)
     return whole and inputs * spec.input_dtype.bits >= 8 * WORD_BYTES and outputs >= 8
 
@@ -120,7 +127,7 @@ def _reason_invalid_mma(plan: MmaPlan, gpu: GpuSpec) -> str | None:
 
 def reason_tile(plan: MmaPlan) -> str | None:
     config, mma = plan.config, plan.mma
-    if config.warp_m not in WARP_TILES or config.warp_n not in WARP_TILES or config.warp_m % mma.m:
+    if config.warp_m not in WARP_TILES or config.warp_n not in WARP_TILES or plan.warp_rows % mma.m:
         return f"a warp tile of {config.warp_m}x{config.warp_n} is not made of {mma.m}x{mma.n} instructions up to 64x64"
     along = (config.block_m / config.warp_m, config.block_n / config.warp_n)
     if any(count not in WARPS_ALONG for count in along):
@@ -131,7 +138,7 @@ def reason_tile(plan: MmaPlan) -> str | None:
         return f"a step of {config.block_k} words is not a power of two from {mma.k_words} to {BLOCK_K[-1]}"
     if config.stages not in (1, 2):
         return f"{config.stages} stages are not 1 or 2"
-    mmas = (config.warp_m // mma.m) * (config.warp_n // mma.n) * (config.block_k // mma.k_words)
+    mmas = plan.warp_mmas * (config.block_k // mma.k_words)
     if config.unroll is Unroll.FULL and mmas > MAX_UNROLLED_MMAS:
         return f"{mmas} instructions in a step are too many to unroll in the source ({MAX_UNROLLED_MMAS})"
     return None
@@ -185,6 +192,8 @@ def _reason_invalid_simt(spec: KernelSpec, config: SimtConfig, gpu: GpuSpec) -> 
         return f"{config.channels} channels of a thread are not a power of two up to {CHANNELS[-1]}"
     if config.channels % 2 and holds_nibbles(spec, config):
         return "two 4-bit channels share a byte, so a thread needs an even number of channels"
+    if config.channels % 8 and holds_planes(spec, type(config)):
+        return f"{config.channels} channels of a thread do not fill a byte of a bit plane, which takes 8"
     if isinstance(config, SimtDepthwiseConfig):
         if config.pixels > 16:
             return f"{config.pixels} pixels of a thread are more than 16"
@@ -210,7 +219,9 @@ def _reason_launch(spec: KernelSpec, config: GpuConfig, gpu: GpuSpec, threads: i
 
 
 def alignment(spec: KernelSpec) -> int:
-    """Bytes to which every pixel, of grouped convolutions also every group, is aligned."""
+    """Bytes to which every pixel and plane of it, of grouped convolutions also every group, is aligned."""
     w, bits = spec.workload, spec.input_dtype.bits
+    if spec.input_dtype.in_planes:
+        return gcd(plane_bytes(w.in_channels), plane_bytes(w.group_inputs))
     pixel_bytes = ceil(w.in_channels * bits / 8)
     return pixel_bytes if w.groups == 1 else gcd(pixel_bytes, ceil(w.group_inputs * bits / 8))

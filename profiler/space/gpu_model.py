@@ -12,11 +12,11 @@ from functools import lru_cache
 
 from profiler.hardware import GpuSpec
 from profiler.quantize.operands import operands
-from profiler.quantize.packing import activation_nbytes
+from profiler.quantize.whole_bytes import activation_nbytes
 from profiler.space.block_cost import overlapped
 from profiler.space.config import GpuConfig, MmaConfig
 from profiler.space.mma_model import SECTOR_BYTES, mma_block
-from profiler.space.mma_plan import MmaPlan, mma_types
+from profiler.space.mma_plan import MmaPlan, mma_bits, mma_types
 from profiler.space.simt_model import simt_block
 from profiler.workload import KernelSpec, Op
 
@@ -85,5 +85,5 @@ def _peak_macs(spec: KernelSpec, gpu: GpuSpec) -> float:
     """Multiply-accumulates per second."""
     if spec.weight_dtype is None or not mma_types(spec):
         return gpu.int32_lanes * _DP4A_MACS * gpu.sms * gpu.clock_hz
-    native = spec.weight_dtype.bits == 4 and gpu.native_int4
-    return (gpu.int4_peak_ops if native else gpu.int8_peak_ops) / 2 * gpu.mma_fraction
+    pairs = spec.input_dtype.bits * spec.weight_dtype.bits if spec.input_dtype.in_planes else 1
+    return gpu.mma_macs_per_s(mma_bits(spec)) / pairs

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import ceil
 
 from profiler.hardware import WARP_SIZE, GpuSpec
-from profiler.quantize.packing import WORD_BYTES
+from profiler.quantize.packed_weights import WORD_BYTES
 from profiler.space.block_cost import BlockCost, overlapped
 from profiler.space.config import SharedLayout
 from profiler.space.mma_plan import MmaPlan
@@ -47,13 +47,13 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
     shared_bytes = plan.shared_bytes
     resident = max(1, blocks_per_sm(gpu, config.threads, register_estimate(plan.spec, config, gpu), shared_bytes))
     together = min(resident, ceil(blocks / gpu.sms))
-    emulated = plan.bits == 4 and not gpu.native_int4
+    emulated = not gpu.has_native(plan.bits)
 
     loads = plan.activation_loads.passes
     depths = config.block_k // mma.k_words
-    mmas = (config.warp_m // mma.m) * (config.warp_n // mma.n) * depths
+    mmas = plan.warp_mmas * depths
     units = mma.k_words // 4
-    matrices = [rows // 8 * units for rows in (config.warp_m, config.warp_n)]
+    matrices = [rows // 8 * units for rows in (plan.warp_rows, plan.warp_columns)]
     ldmatrix = depths * sum(ceil(count / 4) for count in matrices)
     tensor = warps * mmas * _mma_clocks(plan, gpu)
     slots = warps * (
@@ -63,8 +63,8 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
         + _ARITHMETIC_SLOTS * _step_arithmetic(plan, depths)
     )
     conflicts = 2 if config.shared_layout is SharedLayout.PAD and config.block_k == 4 else 1
-    tile_bytes = (config.block_m + config.block_n) * config.block_k * WORD_BYTES
-    fragment_bytes = warps * (config.warp_m + config.warp_n) * config.block_k * WORD_BYTES
+    tile_bytes = (plan.block_rows + plan.block_columns) * config.block_k * WORD_BYTES
+    fragment_bytes = warps * (plan.warp_rows + plan.warp_columns) * config.block_k * WORD_BYTES
     shared = (conflicts * fragment_bytes + 2 * tile_bytes) / gpu.shared_bytes_per_clock
 
     read_bytes = _read_bytes(plan, gpu, together * shared_bytes, together)
@@ -77,6 +77,7 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
     sums = config.warp_m * config.warp_n // WARP_SIZE
     rescalings = int(spec.epilogue.requantizes) + int(spec.epilogue.adds)
     once = _SETUP_INSTRUCTIONS + _ROW_INSTRUCTIONS * loads + _EPILOGUE_INSTRUCTIONS[rescalings] * sums
+    once += plan.warp_sums if plan.in_planes else 0  # to join the planes
     once_slots = warps * once * _ARITHMETIC_SLOTS
 
     busy = overlapped(
@@ -102,9 +103,8 @@ def mma_block(plan: MmaPlan, gpu: GpuSpec) -> BlockCost:
 
 def _mma_clocks(plan: MmaPlan, gpu: GpuSpec) -> float:
     """Clocks of an SM for one instruction of a warp."""
-    native = plan.bits == 8 or gpu.native_int4
     macs = plan.mma.m * plan.mma.n * plan.mma.k_words * 32 // plan.bits
-    per_core = gpu.int4_macs_per_tensor_core if plan.bits == 4 and native else gpu.int8_macs_per_tensor_core
+    per_core = gpu.macs_per_tensor_core(plan.bits) or gpu.int8_macs_per_tensor_core
     return macs / (per_core * gpu.tensor_cores_per_sm * gpu.mma_fraction)
 
 
@@ -132,14 +132,15 @@ def _read_bytes(plan: MmaPlan, gpu: GpuSpec, shared_bytes: int, together: int) -
     config, w = plan.config, plan.spec.workload
     share = plan.split_steps / plan.steps
     rows = min(config.block_m, plan.m)
-    weights = config.block_n * plan.k_words * WORD_BYTES * share
-    reads = float(rows * w.kernel_h * w.kernel_w * plan.group_bytes) * share
+    weights = plan.block_columns * plan.k_words * WORD_BYTES * share
+    group_bytes = plan.group_bytes * plan.pixel_planes
+    reads = float(rows * w.kernel_h * w.kernel_w * group_bytes) * share
     piece = min(config.block_k * WORD_BYTES, max(plan.group_bytes, w.kernel_w * plan.pixel_bytes // 2))
     if w.kernel_h * w.kernel_w > 1:
         lines = min(w.out_height, ceil(rows / w.out_width)) * w.stride_h + max(0, w.kernel_h - w.stride_h)
         columns = min(rows, w.out_width) * w.stride_w + max(0, w.kernel_w - w.stride_w)
-        distinct = min(reads, float(lines * columns * plan.group_bytes))
-        held = distinct + config.block_n * w.kernel_w * plan.group_bytes
+        distinct = min(reads, float(lines * columns * group_bytes))
+        held = distinct + plan.block_columns * w.kernel_w * plan.group_bytes
         hits = min(1.0, max(0.0, gpu.l1_bytes - shared_bytes) / (together * held))
         reads = hits * distinct + (1 - hits) * reads
     return weights + reads * max(1.0, SECTOR_BYTES / piece)

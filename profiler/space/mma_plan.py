@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from math import ceil
 
 from profiler.hardware import GpuSpec
-from profiler.quantize.packing import WORD_BYTES, Packing
+from profiler.quantize.bit_mma import place_values
+from profiler.quantize.packed_weights import WORD_BYTES, weights_in_nibbles
+from profiler.quantize.packing import Packing
+from profiler.quantize.planes import plane_bytes
+from profiler.quantize.whole_bytes import activation_nbytes
 from profiler.space.config import MmaConfig, SharedLayout, WeightLayout
 from profiler.workload import DType, KernelSpec
 
@@ -17,7 +22,7 @@ PAD_WORDS = 4
 
 @dataclass(frozen=True)
 class MmaShape:
-    """A tensor-core instruction: ``m`` pixels x ``n`` channels x ``k_words`` words of K.
+    """A tensor-core instruction: ``m`` rows x ``n`` columns x ``k_words`` words of K.
 
     Fragments are built of 8 x 4-word matrices, as `ldmatrix` delivers them (lane: row lane / 4, word lane % 4); the
     sm_80 shapes take two of them along M and two along K.
@@ -28,13 +33,34 @@ class MmaShape:
     k_words: int
 
 
-TURING_MMA = MmaShape(8, 8, 4)  # m8n8k16 of 8 bits, m8n8k32 of 4 bits
-AMPERE_MMA = MmaShape(16, 8, 8)  # m16n8k32 of 8 bits, m16n8k64 of 4 bits
+TURING_MMA = MmaShape(8, 8, 4)  # m8n8k16 of 8 bits, m8n8k32 of 4 bits, m8n8k128 of planes
+AMPERE_MMA = MmaShape(16, 8, 8)  # m16n8k32 of 8 bits, m16n8k64 of 4 bits, m16n8k256 of planes
 
 
 def mma_shape(gpu: GpuSpec) -> MmaShape:
     """The largest integer shape that the GPU's tensor cores take from a warp."""
     return TURING_MMA if gpu.capability < (8, 0) else AMPERE_MMA
+
+
+class Counted(str, Enum):
+    """Which bits of two words the binary instruction counts: those that both have, or those in which they differ."""
+
+    SHARED = "and"
+    DIFFERING = "xor"
+
+
+def counted_bits(spec: KernelSpec, gpu: GpuSpec) -> Counted:
+    """What the kernel counts where it reads bit planes: what the tensor cores have and needs no sum of activations.
+
+    Up to sm_75 they only know XOR; from sm_90 on only AND (XOR becomes two of them). Between, weights of -1 and +1
+    take XOR and two's complement takes AND; the other way round would need the sum of the activations (see
+    `quantize.bit_mma`).
+    """
+    if gpu.capability < (8, 0):
+        return Counted.DIFFERING
+    if gpu.capability < (9, 0) and spec.weight_dtype is DType.INT1:
+        return Counted.DIFFERING
+    return Counted.SHARED
 
 
 @dataclass(frozen=True)
@@ -73,36 +99,113 @@ class MmaPlan:
 
     Rows of the GEMM are output pixels in memory order (batch, row, column); columns are output channels of one group;
     K runs over kernel row, kernel column, and the words of a pixel's channels (``tap_words``), innermost last.
+
+    Of activations in bit planes a pixel has a row for each plane, and a channel a column for each plane of the weights:
+    by 8 pixels (channels), then planes, then the pixels of the 8. So a lane has the sums of all pairs of planes of its
+    pixels and channels, and adds them up in registers. All other types have one plane.
     """
 
     spec: KernelSpec
     config: MmaConfig
     mma: MmaShape
+    counted: Counted
 
     @staticmethod
     def of(spec: KernelSpec, config: MmaConfig, gpu: GpuSpec) -> MmaPlan:
-        return MmaPlan(spec, config, mma_shape(gpu))
+        return MmaPlan(spec, config, mma_shape(gpu), counted_bits(spec, gpu))
+
+    @property
+    def in_planes(self) -> bool:
+        """Whether the kernel multiplies bit planes."""
+        return self.spec.input_dtype.in_planes
 
     @property
     def bits(self) -> int:
-        """Width of the operands: activations and weights have the same."""
-        return self.spec.input_dtype.bits
+        """Width of what the instruction multiplies: that of activations and stored weights, or 1 of bit planes."""
+        return mma_bits(self.spec)
+
+    @property
+    def pixel_planes(self) -> int:
+        """Rows of a pixel."""
+        return self.spec.input_dtype.bits if self.in_planes else 1
+
+    @property
+    def channel_planes(self) -> int:
+        """Columns of an output channel."""
+        assert self.spec.weight_dtype is not None
+        return self.spec.weight_dtype.bits if self.in_planes else 1
+
+    @property
+    def block_rows(self) -> int:
+        """Of a block's tile of activations."""
+        return self.config.block_m * self.pixel_planes
+
+    @property
+    def block_columns(self) -> int:
+        """Rows of a block's tile of weights."""
+        return self.config.block_n * self.channel_planes
+
+    @property
+    def warp_rows(self) -> int:
+        return self.config.warp_m * self.pixel_planes
+
+    @property
+    def warp_columns(self) -> int:
+        return self.config.warp_n * self.channel_planes
+
+    @property
+    def halves(self) -> bool:
+        """Whether the sums are twice what is wanted: differing bits of two's complement weights."""
+        return self.in_planes and self.counted is Counted.DIFFERING and self.spec.weight_dtype is not DType.INT1
+
+    @property
+    def sums_activations(self) -> bool:
+        """Whether the kernel needs the sum of all activations that a pixel's window covers."""
+        shared = self.counted is Counted.SHARED
+        return self.in_planes and shared == (self.spec.weight_dtype is DType.INT1)
+
+    @property
+    def activation_weight(self) -> int:
+        """Of the packing: the sum of the activations' place values, where differing bits are counted."""
+        differing = self.in_planes and self.counted is Counted.DIFFERING
+        return sum(place_values(self.spec.input_dtype)) if differing else 0
+
+    @property
+    def warp_sums(self) -> int:
+        """Registers of a thread for what the instruction adds up."""
+        activations = 2 * self.warp_rows // 8 if self.sums_activations else 0
+        return self.warp_rows * self.warp_columns // 32 + activations
+
+    @property
+    def warp_mmas(self) -> int:
+        """Instructions of a warp for ``mma.k_words`` words of K."""
+        columns = self.warp_columns // self.mma.n + (1 if self.sums_activations else 0)
+        return self.warp_rows // self.mma.m * columns
 
     @property
     def instruction(self) -> str:
-        """Name of the device function, e.g. ``lb_mma_m8n8k32_u4``: shape and type of the activations."""
+        """Name of the device function, e.g. ``lb_mma_m8n8k32_u4``: shape, and type of the activations or operation."""
         k = self.mma.k_words * 32 // self.bits
+        if self.in_planes:
+            return f"lb_mma_m{self.mma.m}n{self.mma.n}k{k}_{self.counted.value}"
         sign = "s" if self.spec.input_dtype.signed else "u"
         return f"lb_mma_m{self.mma.m}n{self.mma.n}k{k}_{sign}{self.bits}"
 
     @property
     def pixel_bytes(self) -> int:
         """From one input pixel to the next."""
-        return ceil(self.spec.workload.in_channels * self.bits / 8)
+        return activation_nbytes((self.spec.workload.in_channels,), self.spec.input_dtype)
+
+    @property
+    def plane_bytes(self) -> int:
+        """From one plane of an input pixel to the next."""
+        return self.pixel_bytes // self.pixel_planes
 
     @property
     def group_bytes(self) -> int:
-        """Of one pixel's channels of a group; whole where there are several groups (checked by `space.gpu`)."""
+        """Of a plane of a pixel's channels of a group; whole if there are several groups (checked by `space.gpu`)."""
+        if self.in_planes:
+            return plane_bytes(self.spec.workload.group_inputs)
         return ceil(self.spec.workload.group_inputs * self.bits / 8)
 
     @property
@@ -153,12 +256,12 @@ class MmaPlan:
     def activation_loads(self) -> LoadShare:
         """Of ``load_bytes``; gathered bytes are put together to one word."""
         words = max(self.config.load_bytes, WORD_BYTES) // WORD_BYTES
-        return LoadShare(self.config.block_m, words, self.config.threads, self.config.block_k)
+        return LoadShare(self.block_rows, words, self.config.threads, self.config.block_k)
 
     @property
     def weight_loads(self) -> LoadShare:
         """Of 16 bytes."""
-        return LoadShare(self.config.block_n, CHUNK_WORDS, self.config.threads, self.config.block_k)
+        return LoadShare(self.block_columns, CHUNK_WORDS, self.config.threads, self.config.block_k)
 
     @property
     def row_words(self) -> int:
@@ -168,19 +271,19 @@ class MmaPlan:
 
     @property
     def stage_bytes(self) -> int:
-        return (self.config.block_m + self.config.block_n) * self.row_words * WORD_BYTES
+        return (self.block_rows + self.block_columns) * self.row_words * WORD_BYTES
 
     @property
     def output_row_bytes(self) -> int:
         """From one row of the output tile in shared memory to the next; 0 where it is stored from registers (int32)."""
         dtype = self.spec.output_dtype
-        return 0 if dtype.bits == 32 else self.config.block_n * dtype.bits // 8 + 16
+        return 0 if dtype.bits == 32 else self.config.block_n * shared_bits(dtype) // 8 + 16
 
     @property
     def residual_row_bytes(self) -> int:
         """The same for the residual; 0 where there is none, or where it is 32 bits wide."""
         dtype = self.spec.input2_dtype
-        return 0 if dtype is None or dtype.bits == 32 else self.config.block_n * dtype.bits // 8 + 16
+        return 0 if dtype is None or dtype.bits == 32 else self.config.block_n * shared_bits(dtype) // 8 + 16
 
     @property
     def shared_bytes(self) -> int:
@@ -210,7 +313,13 @@ class MmaPlan:
             channel_block=self.config.block_n,
             step_words=self.config.block_k,
             tiled=self.config.weight_layout is WeightLayout.TILES,
+            activation_weight=self.activation_weight,
         )
+
+
+def shared_bits(dtype: DType) -> int:
+    """Width of a narrow output or residual in the epilogue's tile: its own, or a byte if it is stored in bit planes."""
+    return 8 if dtype.in_planes else dtype.bits
 
 
 def reason_inexact(spec: KernelSpec) -> str | None:
@@ -223,5 +332,16 @@ def reason_inexact(spec: KernelSpec) -> str | None:
 
 
 def mma_types(spec: KernelSpec) -> bool:
-    """Whether a tensor-core instruction takes the operands: activations and weights of one width, 4 or 8 bits."""
-    return spec.weight_dtype in (DType.INT4, DType.INT8) and spec.weight_dtype.bits == spec.input_dtype.bits
+    """Whether a tensor-core instruction takes the operands: both of 8 bits; 4-bit activations and weights of up to 4
+    bits, which are stored in 4; activations in bit planes and weights of up to 4 bits, whose planes are multiplied."""
+    weight = spec.weight_dtype
+    if weight is None or not weight.signed:
+        return False
+    if spec.input_dtype.bits == 8:
+        return weight is DType.INT8
+    return spec.input_dtype.bits <= 4 and weights_in_nibbles(weight)
+
+
+def mma_bits(spec: KernelSpec) -> int:
+    """Width of what tensor cores multiply for a spec that `mma_types` admits."""
+    return 1 if spec.input_dtype.in_planes else spec.input_dtype.bits

@@ -11,18 +11,29 @@ from dataclasses import dataclass
 from math import ceil
 
 from profiler.errors import InvalidConfig
-from profiler.hardware import DEFAULT_L1D_BYTES, DEFAULT_L2_BYTES, CpuSpec, DotIsa
+from profiler.hardware import DEFAULT_L1D_BYTES, DEFAULT_L2_BYTES, WIDE_POPCOUNT, CpuSpec, DotIsa
+from profiler.quantize.lookup import threshold_rows
 from profiler.space.config import (
     DepthwiseConfig,
     DotConfig,
+    LookupConfig,
     LoopOrder,
     ParallelAxis,
+    PopcountConfig,
     ScheduleConfig,
     VectorConfig,
     to_text,
 )
-from profiler.space.cpu import register_demand
+from profiler.space.cpu import (
+    lookup_register_demand,
+    popcount_register_demand,
+    register_demand,
+    table_kinds,
+    template_for,
+)
 from profiler.space.dot_plan import DotPlan
+from profiler.space.lookup_plan import LookupPlan
+from profiler.space.popcount_plan import PopcountPlan
 from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec, Op
 
@@ -36,6 +47,9 @@ class CoreRates:
 
     dot_products: float = 2.0
     dot_latency: float = 2.6  # of a chain; tiles overlap in the reorder buffer, so less than the instruction's 4 to 5
+    shuffles: float = 2.0  # of bytes in vectors of up to 256 bits
+    wide_shuffles: float = 1.0  # in vectors of 512 bits
+    popcounts: float = 1.0  # of vectors of 64-bit words
     loads: float = 2.0
     operations: float = 3.0
     l2_bytes: float = 48.0
@@ -45,12 +59,20 @@ class CoreRates:
 
 
 # Instructions for one dot-product step of one vector, next to the single instruction of VNNI and sdot.
-_DOT_INSTRUCTIONS = {DotIsa.AVX2: 4.0, DotIsa.GENERIC: 8.0}
+_DOT_INSTRUCTIONS = {DotIsa.AVX2: 4.0, DotIsa.NEON: 6.0, DotIsa.GENERIC: 8.0}
 _EPILOGUE_OPERATIONS_PER_VECTOR = 13.0  # two halves of 64-bit multiply, add, shift, clamp, half hidden by the next tile
 _ADDITION_OPERATIONS_PER_VECTOR = 13.0  # the second operand is rescaled likewise
 _STORE_OPERATIONS_PER_VECTOR = 2.0  # of sums as they are
 _SPILL_COST = 0.25  # of a step, for each register too many: LLVM then reloads sums in the innermost loop
 _LAUNCH_CYCLES = 300.0
+_SHUFFLES_REACHED = 0.75  # of their peak; read off the 3x3 layers of ResNet18 on an AVX2 server core
+_WIDE_SUMS_REGISTERS, _LOOKUP_SPILL_COST = 4, 0.12  # of the sums that bytes are added to: they compete for registers
+_FLUSH_OPERATIONS = 6.0  # of a vector of byte sums: both halves widened and added to sums in the first-level cache
+_WIDE_OPERATIONS = 2.0  # of 512-bit vectors in a cycle
+_EXPANDED_POPCOUNT_OPERATIONS = 9.0  # where the CPU cannot count bits of wide words
+_STAGED_WORD_CYCLES = 1.5
+_TABLE_CYCLES, _NIBBLE_TABLE_CYCLES = 1.3, 8.0  # copied out of the table of tables, or added up
+_INDEX_CYCLES = 0.8  # of a group, where its table is not staged
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,7 @@ _HELD_VECTORS = 7
 """Of multipliers and shifts that stay in registers for all pixels."""
 _CLIPPED = 10
 """Elements beyond which the compiler makes vectors of them after all."""
+_WORD_MAXIMUM_CYCLES = 2.0
 _TAIL_COST, _SCALAR_RESCALE = 1.2, 2.0
 
 
@@ -107,6 +130,10 @@ def analytic_cycles(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec, thre
     """The parts of the modelled latency of a valid config."""
     if isinstance(config, DotConfig):
         return _dot_cycles(DotPlan.of(spec, cpu.isa), config, cpu, threads)
+    if isinstance(config, LookupConfig):
+        return _lookup_cycles(LookupPlan.of(spec, cpu.isa, config.tables), config, cpu, threads)
+    if isinstance(config, PopcountConfig):
+        return _popcount_cycles(PopcountPlan.of(spec, cpu.isa), config, cpu, threads)
     if isinstance(config, DepthwiseConfig):
         return Cycles(_depthwise_cycles(spec, config, cpu) / threads)
     if isinstance(config, VectorConfig):
@@ -117,8 +144,16 @@ def analytic_cycles(spec: KernelSpec, config: ScheduleConfig, cpu: CpuSpec, thre
 def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
     """A time that no kernel on this instruction set can beat, by the model's rates: dot products or bytes alone."""
     rates, w = CoreRates(), spec.workload
-    steps = w.macs / (4 * cpu.isa.lanes) * _DOT_INSTRUCTIONS.get(cpu.isa, 1.0)
-    return max(steps / rates.dot_products, moved_bytes(spec) / (64 * rates.loads)) / threads / NOMINAL_HZ
+    busy = w.macs / (4 * cpu.isa.lanes) * _DOT_INSTRUCTIONS.get(cpu.isa, 1.0) / rates.dot_products
+    if spec.weight_dtype is not None and template_for(spec) is LookupConfig:
+        plans = [LookupPlan.of(spec, cpu.isa, tables) for tables in table_kinds(cpu.features)]
+        group = max(plan.group for plan in plans if plan.reason_unsupported is None)
+        steps = w.macs / (group * 4 * cpu.isa.lanes) * spec.weight_dtype.bits
+        busy = min(busy, steps / _shuffles(rates, cpu.isa))
+        counting = PopcountPlan.of(spec, cpu.isa)
+        if WIDE_POPCOUNT in cpu.features and counting.reason_unsupported is None:
+            busy = min(busy, w.macs / (32 * cpu.isa.lanes) * len(counting.pairs) / rates.popcounts)
+    return max(busy, moved_bytes(spec) / (64 * rates.loads)) / threads / NOMINAL_HZ
 
 
 def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) -> Cycles:
@@ -147,6 +182,80 @@ def _dot_cycles(plan: DotPlan, config: DotConfig, cpu: CpuSpec, threads: int) ->
     )
 
 
+def _shuffles(rates: CoreRates, isa: DotIsa) -> float:
+    return rates.wide_shuffles if isa is DotIsa.AVX512_VNNI else rates.shuffles
+
+
+def _lookup_cycles(plan: LookupPlan, config: LookupConfig, cpu: CpuSpec, threads: int) -> Cycles:
+    rates, spec, w = CoreRates(), plan.spec, plan.spec.workload
+    blocks = ceil(w.out_channels / plan.lanes) / config.vectors
+    tiles = plan.images * ceil(plan.out_height / config.tile_h) * ceil(plan.out_width / config.tile_w)
+    vectors = config.vectors * plan.planes
+    sums = config.pixels * vectors
+    steps = plan.taps * plan.groups
+
+    shuffles = sums / _shuffles(rates, plan.isa) / _SHUFFLES_REACHED
+    formed = 0 if plan.staged else config.pixels * plan.index_planes  # rows that are loaded and added up on the spot
+    loads = (config.pixels + vectors + 2 * formed) / rates.loads
+    live = lookup_register_demand(plan, config) + max(0, vectors - 2) + (2 if config.unroll > 2 else 0)
+    spilled = max(0, live + _WIDE_SUMS_REGISTERS - plan.isa.registers)
+    compute = max(shuffles, loads, (2.0 * sums + config.pixels + vectors + 2.0 / config.unroll + 2 * formed) / 5.0)
+    if plan.isa is DotIsa.AVX512_VNNI:
+        additions = max(0, formed - config.pixels)
+        compute = max(compute, (2.0 * sums + additions) / _WIDE_OPERATIONS / _SHUFFLES_REACHED)
+    compute *= 1.0 + _LOOKUP_SPILL_COST * min(spilled, 6)
+    step_bytes = float(vectors * plan.lanes)
+    stream = step_bytes / _weight_bandwidth(plan, config, cpu, rates, steps * step_bytes, blocks)
+    flushes = ceil(steps / plan.lookups_at_most)
+    widening = 1.0 if plan.raw_bits == 16 else 2.0
+    flushing = flushes * sums * _FLUSH_OPERATIONS * widening / rates.operations
+    halves = config.pixels * config.vectors * 2 * widening
+    if plan.by_thresholds:
+        finish = halves * (2.0 * plan.planes + 2.0 * threshold_rows(spec) + 4.0 * spec.output_dtype.bits)
+    else:
+        finish = 2 * halves * _epilogue_operations(spec) * plan.isa.lanes / 16
+    waiting = max(0.0, stream - 0.7 * compute)
+    each = tiles * blocks / _balance(plan, config, blocks, threads)
+    tables = plan.images * plan.height * plan.width * plan.groups
+    if not plan.staged:
+        staging = tables * _INDEX_CYCLES * plan.index_planes
+    else:
+        staging = tables * (_TABLE_CYCLES * plan.index_planes if plan.from_planes else _NIBBLE_TABLE_CYCLES)
+    return Cycles(
+        each * (steps * compute + flushing), each * steps * waiting, each * (finish / rates.operations + 20.0),
+        staging / threads,
+    )  # fmt: skip
+
+
+def _popcount_cycles(plan: PopcountPlan, config: PopcountConfig, cpu: CpuSpec, threads: int) -> Cycles:
+    rates, geometry, spec, w = CoreRates(), plan.geometry, plan.spec, plan.spec.workload
+    blocks = ceil(w.out_channels / plan.lanes) / config.vectors
+    tiles = geometry.images * ceil(geometry.out_height / config.tile_h) * ceil(geometry.out_width / config.tile_w)
+    counts = config.pixels * config.vectors * len(plan.pairs)
+    steps = geometry.taps * plan.words
+    counting = 1.0 if WIDE_POPCOUNT in cpu.features else _EXPANDED_POPCOUNT_OPERATIONS
+
+    weights = config.vectors * geometry.planes
+    loads = (config.pixels * spec.input_dtype.bits + weights) / rates.loads
+    compute = max(counts * counting / rates.popcounts, loads, counts * (2.0 + counting) / _WIDE_OPERATIONS)
+    spilled = max(0, popcount_register_demand(plan, config) - geometry.isa.registers)
+    compute *= 1.0 + _SPILL_COST * min(spilled, 4)
+    step_bytes = 64.0 * weights
+    stream = step_bytes / _weight_bandwidth(geometry, config, cpu, rates, steps * step_bytes, blocks)
+    each_vector = 3.0 * len(plan.pairs) + 2.0
+    if geometry.by_thresholds:
+        each_vector += threshold_rows(spec) + 2.0 * spec.output_dtype.bits
+    else:
+        each_vector += _epilogue_operations(spec) / 2
+    finish = config.pixels * (config.vectors * each_vector + (2.0 * geometry.taps if geometry.bipolar else 0.0))
+    waiting = max(0.0, stream - 0.7 * compute)
+    each = tiles * blocks / _balance(geometry, config, blocks, threads)
+    staging = geometry.images * geometry.image_pixels * plan.pixel_bytes / 8 * _STAGED_WORD_CYCLES
+    return Cycles(
+        each * steps * compute, each * steps * waiting, each * (finish / rates.operations + 20.0), staging / threads
+    )
+
+
 def _epilogue_operations(spec: KernelSpec) -> float:
     """Of a vector of sums."""
     if not spec.epilogue.requantizes:
@@ -161,7 +270,12 @@ def _live_registers(plan: DotPlan, config: DotConfig) -> int:
 
 
 def _weight_bandwidth(
-    plan: DotPlan, config: DotConfig, cpu: CpuSpec, rates: CoreRates, block_bytes: float, blocks: float
+    plan: DotPlan | LookupPlan,
+    config: DotConfig | LookupConfig | PopcountConfig,
+    cpu: CpuSpec,
+    rates: CoreRates,
+    block_bytes: float,
+    blocks: float,
 ) -> float:
     """Bytes a cycle at which the weights of a block arrive, by the level that holds them between two uses."""
     reused = block_bytes if config.order is not LoopOrder.PIXELS else block_bytes * blocks
@@ -179,7 +293,9 @@ def _bandwidth(footprint: float, cpu: CpuSpec, rates: CoreRates) -> float:
     return rates.l3_bytes if footprint <= (cpu.l3_bytes or 16 << 20) else rates.memory_bytes
 
 
-def _balance(plan: DotPlan, config: DotConfig, blocks: float, threads: int) -> float:
+def _balance(
+    plan: DotPlan | LookupPlan, config: DotConfig | LookupConfig | PopcountConfig, blocks: float, threads: int
+) -> float:
     """Threads that are busy on average."""
     if config.parallel is ParallelAxis.NONE:
         return 1.0
@@ -219,6 +335,8 @@ def stream_row(spec: KernelSpec, isa: DotIsa) -> tuple[int, int]:
 def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
     """Vectors of channels, then what fills none, one at a time: in pools with a branch for each that padding clips."""
     w, rates = spec.workload, _STREAMS[spec.workload.op]
+    if spec.input_dtype.in_planes or spec.output_dtype.in_planes:
+        return _plane_stream_cycles(spec)
     taps, pixels = w.kernel_h * w.kernel_w, w.batch * w.out_height * w.out_width
     nibbles = 4 in (spec.input_dtype.bits, spec.output_dtype.bits)
     elements, lanes = stream_row(spec, cpu.isa)
@@ -233,3 +351,14 @@ def _stream_cycles(spec: KernelSpec, vectors: int, cpu: CpuSpec) -> float:
     elif elements < lanes and tail % 4:
         alone += tail * _SCALAR_RESCALE
     return pixels * (blocks + 16 / cpu.isa.lanes * each * (elements - tail) + alone)
+
+
+def _plane_stream_cycles(spec: KernelSpec) -> float:
+    """Bits spread over vectors and gathered again; maxima are found on whole words."""
+    w = spec.workload
+    taps, pixels = w.kernel_h * w.kernel_w, w.batch * w.out_height * w.out_width
+    if w.op is Op.MAX_POOL:
+        return pixels * ceil(w.in_channels / 64) * taps * spec.input_dtype.bits * _WORD_MAXIMUM_CYCLES
+    bits = sum(dtype.bits for dtype in (spec.input_dtype, spec.input2_dtype) if dtype is not None and dtype.in_planes)
+    stored = spec.output_dtype.bits if spec.output_dtype.in_planes else 0
+    return pixels * w.in_channels * (taps * (_STREAMS[w.op].element + 0.1 * bits) + 0.1 * stored)

@@ -34,13 +34,13 @@ def _mma_registers(plan: MmaPlan, gpu: GpuSpec) -> int:
     Fitted to 523 kernels of NVRTC 12.9 on sm_75, sm_80 and sm_90.
     """
     config, spec = plan.config, plan.spec
-    sums = config.warp_m * config.warp_n // WARP_SIZE
+    sums = plan.warp_sums
     activations, weights = plan.activation_loads, plan.weight_loads
     staged = activations.passes * activations.words + weights.passes * weights.words
     window = 6 if spec.workload.kernel_h * spec.workload.kernel_w > 1 or spec.workload.has_padding else 0
-    emulation = 15 if plan.bits == 4 and not gpu.native_int4 else 0
+    emulation = 0 if gpu.has_native(plan.bits) else 15
     steps = 20 + 1.15 * sums + staged + 2 * activations.passes + window + emulation
-    epilogue = 34 + 1.05 * sums + (12 if spec.epilogue.adds else 0)
+    epilogue = 34 + 1.05 * (config.warp_m * config.warp_n // WARP_SIZE) + (12 if spec.epilogue.adds else 0)
     return ceil(max(steps, epilogue))
 
 

@@ -10,13 +10,14 @@ from profiler.space.config import SimtDepthwiseConfig, SimtDirectConfig
 from profiler.space.occupancy import blocks_per_sm
 from profiler.space.registers import register_estimate
 from profiler.space.simt_plan import SimtConfig, simt_items
-from profiler.workload import KernelSpec, Op
+from profiler.workload import DType, KernelSpec, Op
 
 _SETUP_INSTRUCTIONS = 60.0
 _RESCALE_INSTRUCTIONS = 25.0  # bias, rescaling in 64 bits, clamp, packing
 _TAP_INSTRUCTIONS = 12.0  # place and predicate of a kernel position
 _ISSUE_CLOCKS = 5.0  # between dependent instructions of a warp
 _DP4A_PRODUCTS = 4
+_PLANE_INSTRUCTIONS = 3.0  # to take a channel's bit out of a plane, or to put it there
 
 
 def simt_block(spec: KernelSpec, config: SimtConfig, gpu: GpuSpec) -> BlockCost:
@@ -39,7 +40,10 @@ def _thread(spec: KernelSpec, config: SimtConfig) -> tuple[float, float]:
     w = spec.workload
     taps = w.kernel_h * w.kernel_w
     rescalings = 2 if w.op is Op.ADD else int(spec.epilogue.requantizes)
-    each = rescalings * _RESCALE_INSTRUCTIONS + 3 * taps
+    each = (
+        rescalings * _RESCALE_INSTRUCTIONS + 3 * taps + _plane_instructions(taps, spec.input_dtype, spec.input2_dtype)
+    )
+    each += _plane_instructions(1, spec.output_dtype)
     accesses = taps + 1 + 2 * rescalings
     vectors = ceil(config.channels / 4)
     return _SETUP_INSTRUCTIONS + taps * _TAP_INSTRUCTIONS + each * config.channels, accesses * vectors
@@ -52,10 +56,18 @@ def _direct_thread(spec: KernelSpec, config: SimtDirectConfig) -> tuple[float, f
     dp4a = spec.input_dtype.bits == spec.weight_dtype.bits == 8 and inputs % _DP4A_PRODUCTS == 0
     products = config.channels * taps * inputs
     arithmetic = products / _DP4A_PRODUCTS if dp4a else 2.5 * products
+    arithmetic += _plane_instructions(taps * inputs, spec.input_dtype) + _plane_instructions(
+        products, spec.weight_dtype
+    )
     loads = taps * (config.channels + 1) * ceil(inputs * spec.weight_dtype.bits / 32)
     rescalings = int(spec.epilogue.requantizes) + int(spec.epilogue.adds)
     once = _SETUP_INSTRUCTIONS + taps * _TAP_INSTRUCTIONS + config.channels * (4 + rescalings * _RESCALE_INSTRUCTIONS)
     return arithmetic + once, loads + config.channels
+
+
+def _plane_instructions(count: int, *dtypes: DType | None) -> float:
+    """To take apart or put together that many values of each of the types, of those in bit planes."""
+    return _PLANE_INSTRUCTIONS * count * sum(d.bits for d in dtypes if d is not None and d.in_planes)
 
 
 def _depthwise_thread(spec: KernelSpec, config: SimtDepthwiseConfig) -> tuple[float, float]:

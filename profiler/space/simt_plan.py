@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import ceil
 
-from profiler.space.config import SimtDepthwiseConfig, SimtDirectConfig, SimtVectorConfig
-from profiler.workload import DType, KernelSpec
+from profiler.quantize.whole_bytes import cleared_behind
+from profiler.space.config import GpuConfig, SimtDepthwiseConfig, SimtDirectConfig, SimtVectorConfig
+from profiler.workload import DType, KernelSpec, Op
 
 SimtConfig = SimtDirectConfig | SimtDepthwiseConfig | SimtVectorConfig
 
@@ -15,18 +16,20 @@ def simt_items(spec: KernelSpec, config: SimtConfig) -> int:
     w = spec.workload
     if isinstance(config, SimtDepthwiseConfig):
         columns = ceil(w.out_width / config.pixels)
-        return w.batch * w.out_height * columns * ceil(w.out_channels / config.channels)
+        return w.batch * w.out_height * columns * ceil(reached_channels(spec) / config.channels)
     pixels = w.batch * w.out_height * w.out_width
     if isinstance(config, SimtVectorConfig):
-        return pixels * ceil(w.in_channels / config.channels)
-    if groups_share_bytes(spec):
-        return pixels * ceil(w.out_channels / config.channels)
+        return pixels * ceil(reached_channels(spec) / config.channels)
+    if groups_share_bytes(spec) or w.groups == 1:
+        return pixels * ceil(reached_channels(spec) / config.channels)
     return pixels * w.groups * ceil(w.group_outputs / config.channels)
 
 
 def groups_share_bytes(spec: KernelSpec) -> bool:
-    """Whether a byte of the output or the residual holds 4-bit channels of two groups."""
+    """Whether a byte of the output or the residual holds channels of two groups; in bit planes it is taken to."""
     w = spec.workload
+    if w.groups > 1 and _planes(spec.output_dtype, spec.input2_dtype):
+        return True
     return w.groups > 1 and w.group_outputs % 2 == 1 and 4 in _widths(spec.output_dtype, spec.input2_dtype)
 
 
@@ -35,6 +38,24 @@ def holds_nibbles(spec: KernelSpec, config: SimtConfig) -> bool:
     if isinstance(config, SimtDirectConfig):
         return 4 in _widths(spec.output_dtype, spec.input2_dtype)
     return 4 in _widths(spec.input_dtype, spec.weight_dtype, spec.output_dtype, spec.input2_dtype)
+
+
+def reached_channels(spec: KernelSpec) -> int:
+    """Output channels that threads go up to: bit planes are written to their end, by a slice as far as it clears."""
+    w = spec.workload
+    written = w.in_channels if w.op is Op.CONCAT else w.out_channels
+    return written + cleared_behind(written, w.out_channels, spec.output_dtype)
+
+
+def holds_planes(spec: KernelSpec, template: type[GpuConfig]) -> bool:
+    """Whether a thread's channels of some argument lie in bit planes, so that they must fill whole bytes of one."""
+    if template is SimtDirectConfig:
+        return _planes(spec.output_dtype, spec.input2_dtype)
+    return _planes(spec.input_dtype, spec.output_dtype, spec.input2_dtype)
+
+
+def _planes(*dtypes: DType | None) -> bool:
+    return any(dtype is not None and dtype.in_planes for dtype in dtypes)
 
 
 def _widths(*dtypes: DType | None) -> set[int]:

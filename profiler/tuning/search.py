@@ -18,7 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.predictor.configs.prediction import Prediction
-from profiler.space.config import DepthwiseConfig, DotConfig, MmaConfig, ScheduleConfig, VectorConfig, to_text
+from profiler.space.config import (
+    DepthwiseConfig,
+    DotConfig,
+    LookupConfig,
+    MmaConfig,
+    PopcountConfig,
+    ScheduleConfig,
+    VectorConfig,
+    to_text,
+)
 from profiler.tuning.cost_model import CostModel
 from profiler.workload import KernelSpec
 
@@ -119,8 +128,8 @@ def promised_gain(prediction: Prediction, best_s: float, optimism: float) -> flo
 
 def family(config: ScheduleConfig) -> tuple[int, ...]:
     """What configs have in common that are likely to perform alike."""
-    if isinstance(config, DotConfig):
-        return (config.tile_h, config.tile_w, config.vectors)
+    if isinstance(config, DotConfig | LookupConfig | PopcountConfig):
+        return (int(isinstance(config, DotConfig)), config.tile_h, config.tile_w, config.vectors)
     if isinstance(config, MmaConfig):
         return (config.block_m, config.block_n, config.warp_m, config.warp_n)
     if isinstance(config, DepthwiseConfig | VectorConfig):

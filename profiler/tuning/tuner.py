@@ -30,7 +30,7 @@ from profiler.tuning.events import (
     ignore,
 )
 from profiler.tuning.search import StopReason, Strategy, propose
-from profiler.tuning.workbench import Batch, Candidate, SpaceOf, Workbench
+from profiler.tuning.workbench import Batch, Bench, Candidate, SpaceOf
 from profiler.workload import KernelSpec, Workload
 
 _FAVOURITES = 2  # configs that are taken over from each sibling
@@ -81,7 +81,7 @@ class Tuner:
     ``space`` gives the valid configs of a kernel; ``seed`` decides what is tried against the model's advice.
     """
 
-    bench: Workbench
+    bench: Bench
     space: SpaceOf
     model: CostModel
     database: TuningDatabase

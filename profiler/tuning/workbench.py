@@ -41,6 +41,23 @@ class Batch:
     elapsed_s: float
 
 
+class Bench(Protocol):
+    """What a tuner works with: a `Workbench`, or one whose device and compiler are on other machines."""
+
+    @property
+    def run(self) -> Run: ...
+
+    def compiling(self) -> AbstractContextManager[None]: ...
+
+    def measuring(self) -> AbstractContextManager[None]: ...
+
+    def build(self, requests: Sequence[Request]) -> Batch: ...
+
+    def screen(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]: ...
+
+    def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]: ...
+
+
 @dataclass(frozen=True)
 class Workbench:
     """A device, a compiler, and the turns they take. The artifacts are for ``conditions.threads`` threads."""
@@ -63,14 +80,9 @@ class Workbench:
     def build(self, requests: Sequence[Request]) -> Batch:
         """Compile; what fails becomes a record."""
         begin = time.perf_counter()
-        artifacts: list[Artifact] = []
-        failures: list[Failure] = []
-        for result in self.builder.build(requests) if requests else ():
-            if isinstance(result, Artifact):
-                artifacts.append(result)
-            else:
-                failures.append(self._failure(result))
-        return Batch(tuple(artifacts), tuple(failures), time.perf_counter() - begin)
+        results = self.builder.build(requests) if requests else ()
+        instrument = self.device.fingerprint(self.run.compiler).digest
+        return batch_of(results, time.perf_counter() - begin, instrument, self.conditions, self.run)
 
     def screen(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
         """Measure candidates quickly, in turn."""
@@ -87,18 +99,27 @@ class Workbench:
             return ()
         return measure(self.device, artifacts, self.conditions, rule, stage, self.run)
 
-    def _failure(self, failure: BuildFailure) -> Failure:
-        return Failure(
-            spec=failure.spec,
-            config=failure.config,
-            conditions=self.conditions,
-            fingerprint=self.device.fingerprint(self.run.compiler).digest,
-            kind=failure.kind,
-            message=failure.message,
-            run_id=self.run.run_id,
+
+def batch_of(
+    results: Sequence[Artifact | BuildFailure], elapsed_s: float, instrument: str, conditions: Conditions, run: Run
+) -> Batch:
+    """What a builder gave, its failures as records; ``instrument`` is the digest of a fingerprint."""
+    failures = tuple(
+        Failure(
+            spec=result.spec,
+            config=result.config,
+            conditions=conditions,
+            fingerprint=instrument,
+            kind=result.kind,
+            message=result.message,
+            run_id=run.run_id,
             measured_at=time.time(),
-            tool_version=self.run.tool_version,
+            tool_version=run.tool_version,
         )
+        for result in results
+        if not isinstance(result, Artifact)
+    )
+    return Batch(tuple(result for result in results if isinstance(result, Artifact)), failures, elapsed_s)
 
 
 SpaceOf = Callable[[KernelSpec], Sequence[ScheduleConfig]]

@@ -100,6 +100,17 @@ def own_shortcut(batch: int = 1) -> Network:
     return d.network("own_shortcut")
 
 
+def slices(batch: int = 1) -> Network:
+    """Concatenations whose slices begin on bytes: of channels that fill bytes, read by a convolution and, with a few
+    more behind them, concatenated once more."""
+    d = _Draft(batch, {"input": Tensor("input", 4, 4, 3, True)}, [])
+    stem = d.conv("stem", "input", 8)
+    first = d.concat("cat", [stem, d.conv("a", stem, 8), d.conv("b", stem, 24)])
+    second = d.concat("cat2", [first, d.conv("c", first, 5)])
+    d.dense("fc", d.pool("avgpool", d.conv("d", second, 6), Op.AVG_POOL, 4), 3)
+    return d.network("slices")
+
+
 def random_prices(
     network: Network, precisions: Sequence[Precision], generator: np.random.Generator, conversions: bool = True
 ) -> dict[KernelSpec, Price]:

@@ -222,15 +222,39 @@ def test_names_that_are_listed_twice_are_refused(tmp_path: Path, what: str, fiel
     _refused(_written(tmp_path, body), f"a {what} is listed twice")
 
 
+@pytest.mark.parametrize("batch", [0, -1, 4097, 10**9, 10**400])
+def test_batches_that_no_command_runs_are_refused(tmp_path: Path, batch: int) -> None:
+    path = _written(tmp_path, {**_body(), "batch": batch})
+    _refused(path, "the batch is none of 1 to 4096 images")
+    with pytest.raises(InvalidFile) as caught:
+        load(path)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+@pytest.mark.parametrize("field", ["batch", "size_bytes", "version"])
+def test_numbers_of_too_many_digits_are_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "bits.json"
+    path.write_text(json.dumps({**_body(), field: "here"}).replace('"here"', "1" * 6000))
+    _refused(path, "a number with too many digits")
+    with pytest.raises(InvalidFile) as caught:
+        load(path)
+    assert "set_int_max_str_digits" not in str(caught.value)
+
+
 def test_the_network_must_be_the_one_of_the_bits() -> None:
-    BITS.require_network(NETWORK)
-    BITS.require_network(replace(NETWORK, name="renamed"))  # its layers are what counts
+    layers = tuple(LayerBits(layer.name, "int8") for layer in BITS.layers)
+    fitting = replace(BITS, layers=layers, conversions=())
+    fitting.require_network(NETWORK)
+    fitting.require_network(replace(NETWORK, name="renamed"))  # its layers are what counts
     for bits, part in (
         (replace(BITS, layers=BITS.layers[:-1]), "'fc' is in one of them only"),
         (replace(BITS, layers=(*BITS.layers, LayerBits("conv3", "int8"))), "'conv3' is in one of them only"),
         (replace(BITS, layers=BITS.layers[::-1]), "their order differs"),
         (replace(BITS, tensors=(TensorBits("elsewhere", "int8"),)), "no tensor 'elsewhere'"),
         (replace(BITS, conversions=(TensorConversion("odd", "int8", "int4", ()),)), "no tensor 'odd'"),
+        (replace(BITS, separate=("add", "odd")), "no layer 'odd'"),
+        (replace(BITS, conversions=(TensorConversion("first", "int8", "int4", ("odd",)),)), "no layer 'odd'"),
+        (replace(BITS, latency=replace(BITS.latency, unpriced=("odd",))), "no layer 'odd'"),
     ):
         with pytest.raises(InvalidFile, match="the bits are of another network called 'small'") as error:
             bits.require_network(NETWORK)

@@ -111,8 +111,12 @@ def fits(
     network: Network, tensor: str, stored: Mapping[str, Precision], of_layer: Mapping[str, Precision],
     precisions: Sequence[Precision],
 ) -> bool:  # fmt: skip
-    """A max pool keeps the type; what no layer with weights reads is no narrower than what it is made from."""
+    """A max pool keeps the type; what no layer with weights reads is no narrower than what it is made from; slices of
+    a concatenation begin on a byte."""
     writers = [layer for layer in network.layers if layer.output == tensor]
+    slices = [layer.workload.in_channels for layer in writers if layer.workload.op is Op.CONCAT]
+    if stored[tensor].activation_bits < 4 and any(sum(slices[:number]) % 8 for number in range(len(slices))):
+        return False
     for layer in writers:
         if layer.workload.op is Op.MAX_POOL:
             if stored[tensor] is not stored[layer.inputs[0]]:
@@ -143,10 +147,11 @@ def count(
         if unit.addition is not None:
             variant = Variant.SEPARATE if apart[unit.addition.name] else Variant.FUSED
         specs += [kernel.spec for kernel in ways[variant].kernels]
-    copied = {(layer.inputs[0], of_layer[layer.name]) for layer in network.weighted_layers}
-    for name, precision in copied:
-        spec = None if precision is stored[name] else conversion(network, name, stored[name], precision)
-        specs += [] if spec is None else [spec]
+    copies = {
+        (layer.inputs[0], conversion(network, layer.inputs[0], stored[layer.inputs[0]], of_layer[layer.name]))
+        for layer in network.weighted_layers
+    }
+    specs += [spec for _, spec in copies if spec is not None]
     if any(spec not in prices for spec in specs):
         return None
     return Found(
@@ -180,10 +185,9 @@ def peak(
 
     def size(name: str) -> float:
         shape = network.tensor(name)
-        pixels = network.batch * shape.height * shape.width
         if name not in stored:
-            return pixels * shape.channels * 4
-        return pixels * ceil(shape.channels * stored[name].activation_bits / 8)
+            return network.batch * shape.height * shape.width * shape.channels * 4
+        return stored_bytes(network, name, stored[name])
 
     first_written = {}
     last_read: dict[str, int] = {}
@@ -204,12 +208,21 @@ def peak(
             readers = [layer.name for layer in network.weighted_layers if layer.inputs[0] == tensor]
             places = [kernels.index(name) for name in readers]
             if min(places) <= index <= max(places):
-                shape = network.tensor(tensor)
-                widths = {of_layer[name].activation_bits for name in readers} - {stored[tensor].activation_bits}
-                pixels = network.batch * shape.height * shape.width
-                at_hand += sum(pixels * ceil(shape.channels * bits / 8) for bits in widths)
+                signed = network.tensor(tensor).signed
+                copies = {of_layer[name].activation_dtype(signed): of_layer[name] for name in readers}
+                copies.pop(stored[tensor].activation_dtype(signed), None)
+                at_hand += sum(stored_bytes(network, tensor, precision) for precision in copies.values())
         most = max(most, at_hand)
     return most
+
+
+def stored_bytes(network: Network, name: str, precision: Precision) -> float:
+    """Below four bits: planes of 64-bit words; a signed tensor has two at least."""
+    shape = network.tensor(name)
+    pixels, bits = network.batch * shape.height * shape.width, precision.activation_bits
+    if bits < 4:
+        return pixels * (max(bits, 2) if shape.signed else bits) * 8 * ceil(shape.channels / 64)
+    return pixels * ceil(shape.channels * bits / 8)
 
 
 def random_costs(
@@ -279,6 +292,31 @@ def test_three_precisions_of_which_two_have_the_same_activations() -> None:
         assert solution.sensitivity == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("names", ["int8,a2w2,a2w1", "int4,a2w1,a1w1"])
+@pytest.mark.parametrize("network", [residual(), own_shortcut()], ids=lambda n: n.name)
+def test_precisions_below_four_bits(network: Network, names: str) -> None:
+    """Some have the same type of a tensor: their readers share a copy, or need none."""
+    precisions = tuple(map(Precision.parse, names.split(",")))
+    generator = np.random.default_rng(7)
+    prices, costs = random_prices(network, precisions, generator), random_costs(network, precisions, generator)
+    held = {layer.name: (0,) for layer in network.weighted_layers[3:]}
+    free = Freedom(precisions, held)
+    built = network_problem(network, prices, lambda a, b: costs[a, b], free, limits_memory=True)
+    possible = list(everything(network, precisions, prices, costs, held, tied=False))
+    solver = Solver(built.problem)
+    for quantity, of in OF.items():
+        least = solver.least(quantity, ())
+        assert least is not None
+        assert solver.total(least, quantity) == pytest.approx(min(map(of, possible)), rel=1e-9), quantity
+    for share in (0.02, 0.1, 0.3, 0.6):
+        latencies = sorted(found.latency_s for found in possible)
+        most = latencies[int(share * len(latencies))] * (1 + 1e-7)
+        expected = min(found.sensitivity for found in possible if found.latency_s <= most)
+        solution = solver.solve([Limit(Quantity.LATENCY, most)])
+        assert solution is not None
+        assert solution.sensitivity == pytest.approx(expected, rel=1e-9)
+
+
 def problem_of(network: Network, prices: Prices, free: Freedom) -> NetworkProblem:
     return network_problem(network, prices, lambda layer, precision: 0.0 if precision == "int8" else 1.0, free)
 
@@ -319,7 +357,7 @@ def test_kept_and_forbidden_layers() -> None:
     for keep, forbid, text in (
         (("nothing*",), (), "--keep: no convolution or dense layer of 'residual' is called 'nothing*'"),
         ((), ("a",), "--forbid a: write LAYER=PRECISION"),
-        ((), ("a=int2",), "unknown precision 'int2'"),
+        ((), ("a=int5",), "unknown precision 'int5'"),
         (("a",), ("a=int8",), "no precision is left for layer 'a'"),
     ):
         with pytest.raises(ProfilerError, match=text.replace("*", r"\*")):

@@ -336,7 +336,7 @@ class Box:
         self.folder.mkdir(exist_ok=True)
         network_file.save(NETWORK, self.folder / "model.json")
         command = worker_command(self.scenario, self.folder / "scenario.json")
-        vendor = Vendor(Nvml(load=lambda: FakeNvml(gpus=[self.gpu])), command, "json")
+        vendor = Vendor(Nvml(load=lambda: FakeNvml(gpus=[self.gpu])), command, package="json")
         usual = {"gpu": "t4", "model": str(self.folder / "model.json"), "trials": 2, "rounds": 8, "out": self.folder}
         text = io.StringIO()
         console = Console(file=text, width=160, highlight=False, markup=False)

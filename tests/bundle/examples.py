@@ -6,16 +6,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from profiler.artifact import ArgSpec, Artifact, Check, Role
 from profiler.bundle.box import chain
 from profiler.bundle.box.archive import MANIFEST
-from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
+from profiler.bundle.box.manifest import Candidate, Configuration, Draw, Kernel, Manifest
+from profiler.bundle.box.network_record import NetworkFault, NetworkRecord, NetworkRound, StepMedian
 from profiler.bundle.pack import write
+from profiler.measure import Run
 from profiler.quantize.packing import Packing
 from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Fingerprint, Measurement
 from profiler.workload import DType, Epilogue, KernelSpec, Layer, Network, Op, Tensor, Workload
@@ -70,7 +73,36 @@ def kernel(of: KernelSpec, candidates: int = 3, modelled_s: float = 1.0) -> Kern
     return Kernel(of, ("layer",), False, tuple(chosen))
 
 
-def manifest(kernels: tuple[Kernel, ...], machine: str = "x86_64") -> Manifest:
+def configuration(name: str, *kernels: Kernel) -> Configuration:
+    """A network that runs the first candidates of these kernels, one after the other. It has no files."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return Configuration(name, 0, tuple(k.candidates[0].sha256 for k in kernels), digest, digest, digest)
+
+
+def network_round(of: Configuration, median_s: float = 1.0, measured_at: float = 100.0) -> NetworkRound:
+    return NetworkRound(
+        configuration=of.name,
+        narrow_layers=of.narrow_layers,
+        fingerprint=INSTRUMENT.digest,
+        samples_s=(median_s, 0.9 * median_s, 1.1 * median_s),
+        marked_s=(1.2 * median_s,),
+        steps=tuple(StepMedian(f"s{i}", "layer", "a kernel", sha256, 0.1) for i, sha256 in enumerate(of.steps)),
+        discarded=0,
+        verified_bytes=100,
+        run_id="run",
+        measured_at=measured_at,
+        tool_version="0.1.0",
+        circumstances=Circumstances(notes=("a note",)),
+    )
+
+
+def network_fault(of: Configuration, kind: FailureKind = FailureKind.WRONG_OUTPUT) -> NetworkFault:
+    return NetworkFault(of.name, INSTRUMENT.digest, kind, "it is wrong", 3, "run", 100.0, "0.1.0")
+
+
+def manifest(
+    kernels: tuple[Kernel, ...], machine: str = "x86_64", configurations: tuple[Configuration, ...] = ()
+) -> Manifest:
     return Manifest(
         tool_version="0.1.0",
         device="cpu" if machine else "t4",
@@ -85,6 +117,7 @@ def manifest(kernels: tuple[Kernel, ...], machine: str = "x86_64") -> Manifest:
         batch=1,
         kernels=kernels,
         draws=(Draw(kernels[0].spec, 1, "00" * 32),),
+        configurations=configurations,
     )
 
 
@@ -121,12 +154,16 @@ def failure(of: KernelSpec, config: str) -> Failure:
 
 def forged(data: bytes, kind: str, changes: Mapping[str, object]) -> bytes:
     """A result file whose lines of that kind say something else, linked anew by somebody who knows how."""
+    bodies = [json.loads(text) for text in data.splitlines()]
+    return linked({**body, kind: {**body[kind], **changes}} if kind in body else body for body in bodies)
+
+
+def linked(bodies: Iterable[Mapping[str, Any]]) -> bytes:
+    """Those lines as a file; what they say of their chain does not count."""
     before, lines = chain.START, []
-    for text in data.splitlines():
-        body = json.loads(text)
-        del body["chain"]
-        ((own, content),) = body.items()
-        before, line = chain.link(before, own, {**content, **changes} if own == kind else content)
+    for body in bodies:
+        ((kind, content),) = ((key, value) for key, value in body.items() if key != "chain")
+        before, line = chain.link(before, kind, content)
         lines.append(line)
     return b"".join(lines)
 
@@ -174,3 +211,24 @@ class FakeDevice:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass
+class FakeNetworks:
+    """Answers at once, and lets the device's clock run on by ``cost_s``. ``faults`` : of configurations by name."""
+
+    device: FakeDevice
+    cost_s: float = 3.0
+    faults: Mapping[str, FailureKind] = field(default_factory=dict)
+    before: Callable[[], None] = lambda: None
+    asked: list[str] = field(default_factory=list)
+
+    def round(self, configuration: Configuration, run: Run, fingerprint: str) -> NetworkRecord:
+        self.before()
+        assert fingerprint == INSTRUMENT.digest
+        self.asked.append(configuration.name)
+        self.device.now_s += self.cost_s
+        kind = self.faults.get(configuration.name)
+        if kind is not None:
+            return network_fault(configuration, kind)
+        return network_round(configuration, len(self.asked))

@@ -11,8 +11,8 @@ import pytest
 from profiler.bundle.closure import PACKAGE, files, imports, modules
 from tests.bundle.old_python import newer_than_3_8
 
-ROOMS = {"errors", "units", "statistics", "workload", "hardware", "cuda_versions"}
-ROOMS |= {"quantize", "artifact", "record", "devices", "measure"}
+ROOMS = {"errors", "units", "statistics", "workload", "arm_cpus", "hardware", "cuda_versions"}
+ROOMS |= {"quantize", "artifact", "record", "devices", "measure", "network"}
 FILES = files()
 SOURCES = sorted(name for name in FILES if name.endswith(".py"))
 BOX = sorted(f"profiler/bundle/box/{path.name}" for path in (PACKAGE / "bundle" / "box").glob("*.py"))
@@ -36,12 +36,15 @@ TEXT = "see profiler.tuning for more"
 def test_only_rooms_that_travel() -> None:
     rooms = {name.split("/")[1].split(".")[0] for name in FILES} - {"__init__"}
     assert rooms <= ROOMS | {"bundle"}
-    assert [name for name in FILES if "/bundle/" in name and "/box/" not in name] == ["profiler/bundle/__init__.py"]
+    for room, inner in (("bundle", "box"), ("network", "execute")):  # of which a part travels
+        outside = [name for name in FILES if f"/{room}/" in name and f"/{inner}/" not in name]
+        assert outside == [f"profiler/{room}/__init__.py"]
 
 
 def test_all_of_the_box_and_both_workers() -> None:
     assert set(BOX) <= set(FILES)
     assert {"profiler.devices.host_worker", "profiler.devices.cuda_worker"} <= modules()
+    assert "profiler.network.execute.host_worker" in modules()
     assert "profiler/devices/cuda_probes.ptx" in FILES
     assert all(f"{Path(name).parent}/__init__.py" in FILES for name in FILES)
 

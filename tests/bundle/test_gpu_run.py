@@ -31,7 +31,7 @@ A100 = FakeGpu("NVIDIA A100-SXM4-40GB", "GPU-3333", "00000000:00:1D.0", (8, 0))
 
 @pytest.fixture(autouse=True)
 def _packages_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheels, "_missing", lambda gpu: [])
+    monkeypatch.setattr(wheels, "_missing", lambda modules: [])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ class Box:
     def run(self, *arguments: str, nvml: FakeNvml, scenario: Scenario | None = None) -> tuple[int, str, str]:
         """Exit code and what was said, on a machine with these GPUs, whose driver plays that scenario."""
         worker = worker_command(scenario or Scenario(), self._folder / "scenario.json")
-        vendor = Vendor(Nvml(load=lambda: nvml), worker, PRESENT)
+        vendor = Vendor(Nvml(load=lambda: nvml), worker, package=PRESENT)
         code = main(arguments, self._bundle, vendor)
         said = self._capsys.readouterr()
         return code, said.out, said.err

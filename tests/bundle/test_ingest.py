@@ -13,13 +13,27 @@ from unittest import mock
 
 import pytest
 
+from profiler.allocation.calibration import read_end_to_end
+from profiler.allocation_stages.which_lut import which_lut
+from profiler.bundle.box.network_record import NetworkRecord
 from profiler.bundle.box.results import End, Header, Reason, ResultsFile
 from profiler.bundle.ingest import ingest
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.check import check
-from profiler.record import Failure, Fingerprint, Journal, Measurement, Record
+from profiler.record import Failure, FailureKind, Fingerprint, Journal, Measurement, Record
 from profiler.tuning.database import TuningDatabase
-from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, forged, measurement, spec
+from tests.bundle.examples import (
+    CONDITIONS,
+    INSTRUMENT,
+    configuration,
+    failure,
+    forged,
+    kernel,
+    measurement,
+    network_fault,
+    network_round,
+    spec,
+)
 
 RECORDS = (
     measurement(spec(), "c0", 3.0),
@@ -220,6 +234,68 @@ def test_two_at_once_add_a_record_once(file: Path, tmp_path: Path) -> None:
         go_on.set()
         assert [future.result(60)[0].added for future in (first, second)] == [6, 0]
     assert len(records(out)) == len(RECORDS) + 2
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+RAN = configuration("uniform int8", kernel(spec(), 2), kernel(spec(), 2), kernel(spec(bits=4), 1))
+WRONG = configuration("wrong.json", kernel(spec(), 1))
+UNKNOWN = configuration("unknown.json", kernel(spec(64), 1))
+"""Runs a kernel that was not measured."""
+
+
+def write_networks(path: Path, *networks: NetworkRecord) -> Path:
+    with ResultsFile(path) as file:
+        file.begin(Header("ab" * 32, "0.1.0", INSTRUMENT, CONDITIONS, "made up", 1, 3, {}, 1000.0, 3))
+        file.append(RECORDS)
+        for record in networks:
+            file.append_network(record)
+        file.end(End(Reason.COMPLETE, 5, 1, 2000.0))
+    return path
+
+
+def test_networks_become_what_allocate_reads(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = (network_round(RAN, 9.0), network_fault(WRONG), network_round(UNKNOWN))
+    path = write_networks(tmp_path / "results.jsonl", *made)
+    (taken,) = ingest([path], out)
+    assert [one.configuration for one in taken.networks] == ["uniform int8", "wrong.json", "unknown.json"]
+    assert taken.end_to_end == out / "tuning_logs/cpu/end_to_end.csv"
+    (point,) = read_end_to_end(taken.end_to_end, "made up", 1, INSTRUMENT.short)
+    assert (point.lut_sum_s, point.latency_s) == (3.0 + 3.0 + 4.0, 9.0)
+    assert which_lut("cpu", out).path == out / "lut/cpu.csv"
+    before = everything(out)
+    ingest([path], out)
+    assert everything(out) == before
+
+
+def test_of_two_latencies_the_later_one_stays(tmp_path: Path) -> None:
+    out, older = tmp_path / "out", write_networks(tmp_path / "older.jsonl", network_round(RAN, 9.0))
+    newer = write_networks(tmp_path / "newer.jsonl", network_round(RAN, 8.0, measured_at=200.0))
+    for files in ([older, newer], [newer, older]):
+        ingest(files, out)
+        points = read_end_to_end(out / "tuning_logs/cpu/end_to_end.csv", "made up", 1, INSTRUMENT.short)
+        assert [point.latency_s for point in points] == [8.0]
+    others = replace(RAN, steps=RAN.steps[1:])
+    ingest([write_networks(tmp_path / "others.jsonl", network_round(others, 7.0))], out)
+    points = read_end_to_end(out / "tuning_logs/cpu/end_to_end.csv", "made up", 1, INSTRUMENT.short)
+    assert sorted(point.latency_s for point in points) == [7.0, 8.0]  # of other kernels
+
+
+@pytest.mark.parametrize("fault", [FailureKind.WRONG_OUTPUT, FailureKind.UNSTABLE])
+def test_a_network_that_was_wrong_once_gives_no_latency(tmp_path: Path, fault: FailureKind) -> None:
+    path = write_networks(tmp_path / "results.jsonl", network_round(RAN), network_fault(RAN, fault))
+    (taken,) = ingest([path], tmp_path / "out")
+    assert (taken.end_to_end is None) == (fault is FailureKind.WRONG_OUTPUT)
+
+
+@pytest.mark.parametrize("text", ["notes", "network,batch,fingerprint,lut_sum_s,latency_s\n", "\xff"])
+def test_latencies_of_another_kind_are_found_ahead_of_any_change(tmp_path: Path, text: str) -> None:
+    path = write_networks(tmp_path / "results.jsonl", network_round(RAN))
+    there = tmp_path / "out/tuning_logs/cpu/end_to_end.csv"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(text.encode("latin-1"))
+    refused([path], tmp_path / "out", "end_to_end.csv: not a file of end-to-end latencies")
 
 
 def test_a_device_that_is_a_path_is_refused(tmp_path: Path) -> None:

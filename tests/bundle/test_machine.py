@@ -10,7 +10,7 @@ import pytest
 from profiler.bundle.box import machine
 from profiler.devices.discover import FoundDevice, Inventory, Vendor
 from profiler.errors import DeviceError
-from profiler.hardware import host_cpu
+from profiler.hardware import ARM_CPUS, host_cpu
 from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import Conditions
 from tests.bundle.examples import kernel, manifest, spec
@@ -91,6 +91,30 @@ def test_features() -> None:
     machine.require_features(["avx2"], cpu)
     with pytest.raises(DeviceError, match="lacks avx512_vnni, avx512f, which"):
         machine.require_features(["avx512f", "avx512_vnni", "avx2"], cpu)
+
+
+def test_a_feature_of_arm() -> None:
+    """There is another bundle for a CPU without it."""
+    cpu = ARM_CPUS["aarch64-neon"]
+    machine.require_features(["asimd"], cpu)
+    with pytest.raises(DeviceError, match=r"lacks asimddp, which the kernels use; bundle .* --device aarch64-neon"):
+        machine.require_features(["asimd", "asimddp"], cpu)
+
+
+def test_an_emulated_cpu_is_not_measured() -> None:
+    machine.require_real(ARM_CPUS["aarch64"])
+    with pytest.raises(DeviceError, match=r"emulated on x86: nothing is timed here; --check verifies") as caught:
+        machine.require_real(replace(ARM_CPUS["aarch64"], model="aarch64, emulated on x86", emulated_on="x86"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_measured_is_named_after_what_the_kernels_were_built_for() -> None:
+    """An Arm board's records must not come into this machine's table of the same name."""
+    other = replace(OF_CPU, device="aarch64")
+    with machine.open_found(other, CPU, Vendor(), sustained=False) as device:
+        assert device.fingerprint("a compiler").device == "aarch64"
+    with machine.open_found(OF_CPU, CPU, Vendor(), sustained=False) as device:
+        assert device.fingerprint("a compiler").device == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,22 @@ from hypothesis import strategies as st
 from profiler.bundle.box.manifest import Kernel
 from profiler.bundle.box.plan import (
     FINALISTS,
+    ROUNDS,
     SIDE_BY_SIDE,
     Ledger,
+    NetworkStep,
     Pace,
     Phase,
     Progress,
     Step,
+    agenda,
     finished,
     groups,
     next_step,
     progress,
+    round_s,
 )
-from tests.bundle.examples import failure, kernel, measurement, spec
+from tests.bundle.examples import configuration, failure, kernel, measurement, network_fault, network_round, spec
 
 SMALL8, SMALL4 = kernel(spec(8, 8)), kernel(spec(8, 4))
 LARGE = kernel(spec(16, 8), modelled_s=10.0)
@@ -31,13 +35,23 @@ PACE = Pace(final_s=2.0, screen_s=0.5)
 
 
 def planned(ledger: Ledger, left_s: float = math.inf, budget_s: float = math.inf) -> Step | None:
-    return next_step(groups(ALL), ledger, PACE, left_s, budget_s)
+    step = next_step(agenda(ALL), ledger, PACE, left_s, budget_s)
+    assert not isinstance(step, NetworkStep)
+    return step
 
 
-def text(step: Step | None) -> list[str]:
-    """E.g. ``["first", "8 uint8 c0", ...]``."""
+def of_one(one: Kernel, ledger: Ledger) -> Step | None:
+    step = next_step(agenda([one]), ledger, PACE, math.inf, math.inf)
+    assert not isinstance(step, NetworkStep)
+    return step
+
+
+def text(step: Step | NetworkStep | None) -> list[str]:
+    """E.g. ``["first", "8 uint8 c0", ...]``, or ``["network", "uniform int8"]``."""
     if step is None:
         return []
+    if isinstance(step, NetworkStep):
+        return ["network", step.configuration.name]
     names = [f"{k.spec.workload.in_channels} {k.spec.input_dtype.value} {c.config}" for k, c in step.candidates]
     return [step.phase.value, *names]
 
@@ -104,7 +118,7 @@ def test_only_the_fastest_are_measured_once_more() -> None:
     screened = {"c1": 3.0, "c2": 1.0, "c3": 2.0, "c4": 4.0}
     ledger = Ledger([measurement(one.spec, "c0", 5.0)])
     ledger.add(measurement(one.spec, config, s, "screen") for config, s in screened.items())
-    step = next_step(groups([one]), ledger, PACE, math.inf, math.inf)
+    step = of_one(one, ledger)
     assert text(step) == ["last", "8 uint8 c0", "8 uint8 c2", "8 uint8 c3", "8 uint8 c1"]
 
 
@@ -119,7 +133,7 @@ def test_a_second_final_calls_for_no_third_round() -> None:
     screened = {"c1": 2.0, "c2": 3.0, "c3": 4.0}
     ledger = Ledger([measurement(one.spec, "c0", 1.0)])
     ledger.add(measurement(one.spec, config, s, "screen") for config, s in screened.items())
-    assert text(next_step(groups([one]), ledger, PACE, math.inf, math.inf))[1:] == [
+    assert text(of_one(one, ledger))[1:] == [
         "8 uint8 c0",
         "8 uint8 c1",
         "8 uint8 c2",
@@ -172,12 +186,77 @@ def test_progress() -> None:
     assert progress(ALL, ledger).settled == (3, 3)
 
 
+# -- with networks ----------------------------------------------------------------------------------------------------
+
+RARE = replace(kernel(spec(32, 8)), mixed=True)
+"""Needed by networks of mixed precision alone."""
+FIRST, SECOND = configuration("first", SMALL8, SMALL8, RARE), configuration("second", SMALL8)
+WITH_NETWORKS = agenda((*ALL, RARE), (FIRST, SECOND))
+
+
+def test_what_networks_run_comes_first_with_the_other_precisions_of_it() -> None:
+    ahead = [[k.spec for k in group] for group in WITH_NETWORKS.ahead]
+    assert ahead == [[SMALL8.spec, SMALL4.spec], [RARE.spec]]
+    assert [[k.spec for k in group] for group in WITH_NETWORKS.others] == [[LARGE.spec]]
+
+
+def test_the_whole_order_with_networks() -> None:
+    """Their kernels, each network once, all other kernels, and the networks again in alternating order."""
+    ledger, seen = Ledger(), []
+    while (step := next_step(WITH_NETWORKS, ledger, PACE, math.inf, math.inf)) is not None:
+        seen.append(text(step))
+        if isinstance(step, NetworkStep):
+            ledger.add_network(network_round(step.configuration))
+        else:
+            ledger.add(measurement(k.spec, c.config, 5.0, step.phase.stage) for k, c in step.candidates)
+    both = [["network", "first"], ["network", "second"]]
+    assert seen[:6] == [
+        ["first", "8 uint8 c0", "8 uint4 c0"],
+        ["first", "32 uint8 c0"],
+        *both,
+        ["first", "16 uint8 c0"],
+        both[1],
+    ]
+    rounds = [entry for entry in seen if entry[0] == "network"]
+    assert rounds == [*both, *reversed(both), *both, *reversed(both), *both]
+    assert ROUNDS == 5
+    assert {entry[0] for entry in seen[seen.index(rounds[-1], 12) + 1 :]} == {"screen", "last"}
+    assert finished((*ALL, RARE), ledger, (FIRST, SECOND))
+
+
+def test_a_network_that_failed_is_not_tried_again() -> None:
+    ledger = Ledger(finals(*ALL, RARE), [network_fault(FIRST), network_round(SECOND)])
+    step = next_step(WITH_NETWORKS, ledger, PACE, math.inf, math.inf)
+    assert text(step) == ["network", "second"]
+    kernels, configurations = (*ALL, RARE), (FIRST, SECOND)
+    assert progress(kernels, ledger, configurations).rounds == (ROUNDS + 1, 2 * ROUNDS)
+    ledger.add(measurement(k.spec, c.config, 9.0, "screen") for k in kernels for c in k.candidates)
+    ledger.add(measurement(k.spec, c.config, 9.0) for k in kernels for c in k.candidates)
+    assert not finished(kernels, ledger, configurations)
+    for _ in range(ROUNDS - 1):
+        ledger.add_network(network_round(SECOND))
+    assert finished(kernels, ledger, configurations)
+
+
+def test_a_network_that_takes_too_long_gives_way_to_kernels() -> None:
+    """What it takes is reckoned with what its kernels were measured with."""
+    ledger = Ledger(finals(SMALL8, SMALL4, RARE, median_s=1.0))
+    needed_s = round_s(FIRST, (SMALL8, RARE), ledger)
+    assert needed_s > 3 * 1.0  # three launches a run
+    assert text(next_step(WITH_NETWORKS, ledger, PACE, needed_s, needed_s)) == ["network", "first"]
+    slow = replace(PACE, network=2.0)
+    for pace, left_s in ((PACE, needed_s - 0.1), (slow, needed_s)):
+        assert text(next_step(WITH_NETWORKS, ledger, pace, left_s, left_s)) == ["first", "16 uint8 c0"]
+
+
 @given(st.data(), st.integers(1, 6), st.floats(0, 200))
 def test_any_run_ends_in_time_and_with_all_that_it_began(draw: st.DataObject, candidates: int, budget_s: float) -> None:
     """Whatever works and fails: phases begin in their order, no step overruns, and enough time is enough."""
     kernels = [kernel(spec(8, 8), candidates), kernel(spec(8, 4), candidates), kernel(spec(16), candidates)]
     ledger, left_s, stages = Ledger(), budget_s, []
-    while (step := next_step(groups(kernels), ledger, PACE, left_s, budget_s)) is not None:
+    todo = agenda(kernels)
+    while (step := next_step(todo, ledger, PACE, left_s, budget_s)) is not None:
+        assert not isinstance(step, NetworkStep)
         left_s -= len(step.candidates) * PACE.of(step.phase)
         assert left_s >= 0
         for k, c in step.candidates:

@@ -12,9 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiler.bundle.box.end_to_end import end_to_end, line_of
 from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile, parse
 from profiler.errors import InvalidFile, OutputError
-from tests.bundle.examples import CONDITIONS, INSTRUMENT, failure, forged, measurement, spec
+from tests.bundle.examples import (
+    CONDITIONS,
+    INSTRUMENT,
+    configuration,
+    failure,
+    forged,
+    kernel,
+    linked,
+    measurement,
+    network_fault,
+    network_round,
+    spec,
+)
 
 HEADER = Header("ab" * 32, "0.1.0", INSTRUMENT, CONDITIONS, "made up", 1, 2, {"python": "3.8.18"}, 1000.0)
 RECORDS = (
@@ -243,6 +256,105 @@ def test_a_value_of_the_wrong_kind_is_refused_though_the_chain_be_sound(
     with pytest.raises(InvalidFile, match=r"file, line [126]: ") as caught:
         parse(forged(data, kind, {name: value}), "file")
     assert str(caught.value).isprintable()
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+RAN = configuration("uniform int8", kernel(spec(), 1), kernel(spec(bits=4), 1))
+NETWORKS = (network_round(RAN, 2.0), network_fault(configuration("mixed.json", kernel(spec(), 1))))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("networks") / "results.jsonl"
+    with ResultsFile(path) as file:
+        file.begin(replace(HEADER, configurations=2))
+        file.append(RECORDS[:1])
+        file.append_network(NETWORKS[0])
+        file.append(RECORDS[1:])
+        file.append_network(NETWORKS[1])
+        file.end(END)
+    return path.read_bytes()
+
+
+def test_networks_that_were_written_are_read(ran: bytes) -> None:
+    results = parse(ran, "file")
+    assert (results.records, results.networks, results.end) == (RECORDS, NETWORKS, END)
+    assert results.header == replace(HEADER, configurations=2)
+
+
+def test_a_file_of_the_first_version_is_read(data: bytes) -> None:
+    """It has no networks, and its header does not speak of them."""
+    lines = [json.loads(line) for line in data.splitlines()]
+    del lines[0]["header"]["configurations"]
+    lines[0]["header"]["version"] = 1
+    assert parse(linked(lines), "file").header == HEADER
+
+
+def test_a_later_version_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidFile, match=r"file, line 1: version 3 is not supported \(this is version 2\)"):
+        parse(forged(data, "header", {"version": 3}), "file")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("network", "configuration", "a\x1b[2J"),
+        ("network", "samples_s", []),
+        ("network", "samples_s", [-1.0]),
+        ("network", "samples_s", ["1"]),
+        ("network", "samples_s", 5),
+        ("network", "marked_s", [None]),
+        ("network", "steps", []),
+        ("network", "steps", [5]),
+        ("network", "steps", [{"name": "a"}]),
+        ("network", "narrow_layers", True),
+        ("network", "verified_bytes", -1),
+        ("network", "circumstances", {}),
+        ("network", "circumstances", {"notes": [5]}),
+        ("network", "fingerprint", "ab" * 32),
+        ("network", "odd", 1),
+        ("network_fault", "kind", "bored"),
+        ("network_fault", "message", 5),
+        ("network_fault", "step", -1),
+        ("network_fault", "fingerprint", None),
+        ("network_fault", "measured_at", "now"),
+    ],
+)
+def test_a_network_of_the_wrong_kind_is_refused_though_the_chain_be_sound(
+    ran: bytes, kind: str, name: str, value: object
+) -> None:
+    with pytest.raises(InvalidFile, match=rf"file, line {3 if kind == 'network' else 7}: ") as caught:
+        parse(forged(ran, kind, {name: value}), "file")
+    assert str(caught.value).isprintable()
+
+
+def test_sums_are_of_the_kernels_that_the_network_ran() -> None:
+    """By their latest final measurement; a faster config that a later phase found is not asked."""
+    records = [
+        measurement(spec(), "c0", 3.0),
+        measurement(spec(), "c0", 9.0, stage="screen"),
+        measurement(spec(), "c1", 1.0),
+        measurement(spec(bits=4), "c0", 4.0),
+        measurement(spec(), "c0", 2.5),
+    ]
+    (found,) = end_to_end(records, [network_round(RAN, 6.0), network_round(RAN, 7.0, measured_at=200.0)])
+    assert found.summary is not None
+    assert (found.rounds, found.lut_sum_s, found.missing, found.measured_at) == (2, 2.5 + 4.0, "", 200.0)
+    assert found.summary.median_s == pytest.approx((6.3 + 6.6) / 2)  # of 5.4, 6, 6.3, 6.6, 7, 7.7
+    assert found.beyond_sum == pytest.approx((6.3 + 6.6) / 2 / 6.5 - 1)
+
+
+def test_no_sum_where_a_kernel_was_not_measured() -> None:
+    (found,) = end_to_end([measurement(spec(), "c0", 3.0)], [network_round(RAN)])
+    assert (found.lut_sum_s, found.beyond_sum, found.missing) == (None, None, "a kernel")
+    assert "no sum of its kernels, as a kernel was not measured" in line_of(found)
+
+
+def test_a_network_that_failed_has_no_latency() -> None:
+    (found,) = end_to_end([], [NETWORKS[1]])
+    assert (found.summary, found.rounds, found.lut_sum_s) == (None, 0, None)
+    assert line_of(found) == "network mixed.json: failed (wrong_output): it is wrong"
 
 
 def test_a_forgery_without_a_change_is_the_file(data: bytes) -> None:

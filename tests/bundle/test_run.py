@@ -54,10 +54,11 @@ class Box:
         shutil.copy(source, folder / "run.zip")
         (folder / "profiler").mkdir()
         (folder / "profiler" / "__init__.py").write_text("raise SystemExit('the wrong package')")
+        (folder / "tmp").mkdir()  # the lock between runs lies there: none of another one is waited for
         self.results = folder / "results.jsonl"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment: Mapping[str, str] = {"PATH": "/usr/bin:/bin"}
+        environment: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "TMPDIR": str(self.folder / "tmp")}
         command: Sequence[str] = [self.python, "run.zip", *arguments]
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -20,8 +20,8 @@ from profiler.bundle.box.session import Budget, run
 from profiler.devices.protocol import Throttling
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
 from profiler.measure.turns import MachineTurns, NoTurn
-from profiler.record import CacheMode, Circumstances, Fingerprint
-from tests.bundle.examples import INSTRUMENT, FakeDevice, kernel, manifest, pack, spec
+from profiler.record import CacheMode, Circumstances, FailureKind, Fingerprint
+from tests.bundle.examples import INSTRUMENT, FakeDevice, FakeNetworks, configuration, kernel, manifest, pack, spec
 
 KERNELS = (kernel(spec(8, 8), 5), kernel(spec(8, 4), 5), kernel(spec(16), 5, modelled_s=10.0))
 
@@ -36,10 +36,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results.jsonl"
 
 
-def measured(archive: Archive, path: Path, device: FakeDevice, seconds: float = float("inf")) -> End:
+def measured(
+    archive: Archive,
+    path: Path,
+    device: FakeDevice,
+    seconds: float = float("inf"),
+    networks: FakeNetworks | None = None,
+    screen: io.StringIO | None = None,
+) -> End:
     budget = Budget(seconds, device.now_s, device.clock)
+    turns, bar = MachineTurns(path.with_name("lock")), Bar(screen or io.StringIO())
     with ResultsFile(path) as file:
-        return run(archive, device, MachineTurns(path.with_name("lock")), file, budget, Bar(io.StringIO()))
+        return run(archive, device, networks or FakeNetworks(device), turns, file, budget, bar)
 
 
 def read(path: Path) -> Results:
@@ -186,7 +194,8 @@ class HotDevice:
 def hot_run(archive: Archive, path: Path, device: HotDevice, seconds: float) -> Results:
     budget = Budget(seconds, 0.0, lambda: device.now_s, device.sleep)
     with ResultsFile(path) as file:
-        run(archive, device, MachineTurns(path.with_name("lock")), file, budget, Bar(io.StringIO()))
+        turns, bar = MachineTurns(path.with_name("lock")), Bar(io.StringIO())
+        run(archive, device, FakeNetworks(FakeDevice()), turns, file, budget, bar)
     return read(path)
 
 
@@ -205,12 +214,123 @@ def test_waits_for_a_cooler_card_end_with_the_budget(archive: Archive, path: Pat
 def test_failures_are_recorded_and_told(archive: Archive, path: Path) -> None:
     screen = io.StringIO()
     device = FakeDevice({(KERNELS[2].spec, "c0"): None})
-    with ResultsFile(path) as file:
-        turns = MachineTurns(path.with_name("lock"))
-        end = run(archive, device, turns, file, Budget(clock=device.clock), Bar(screen))
+    end = measured(archive, path, device, screen=screen)
     assert end.failures == 1
     assert device.asked[1] == (KERNELS[2].spec, "c1", "final")
     assert f"failed (crash): {KERNELS[2].spec.key}: c0: SIGSEGV" in screen.getvalue()
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+NETWORKS = (configuration("uniform int8", KERNELS[0], KERNELS[2]), configuration("uniform int4", KERNELS[1]))
+
+
+@pytest.fixture
+def with_networks(tmp_path: Path) -> Archive:
+    return Archive(pack(tmp_path / "networks.zip", manifest(KERNELS, configurations=NETWORKS)))
+
+
+def test_networks_are_measured_behind_their_kernels(with_networks: Archive, path: Path) -> None:
+    device, screen = FakeDevice(), io.StringIO()
+    networks = FakeNetworks(device)
+    end = measured(with_networks, path, device, networks=networks, screen=screen)
+    assert Counter(networks.asked) == dict.fromkeys(("uniform int8", "uniform int4"), 5)
+    results = read(path)
+    assert [record.configuration for record in results.networks] == networks.asked
+    assert (end.reason, end.measurements, end.failures) == (Reason.COMPLETE, len(device.asked) + 10, 0)
+    assert results.header is not None
+    assert results.header.configurations == 2
+    lines = path.read_bytes().splitlines()
+    first = next(number for number, line in enumerate(lines) if b'"network":{' in line)
+    assert first == 1 + len(KERNELS), "all of their kernels are measured once, and nothing else"
+    said = screen.getvalue()
+    assert "network uniform int8: 1 s end to end, round 1 of 5, 2 steps as the integer oracle says" in said
+    assert measured(with_networks, path, device, networks=networks) == end
+    assert len(networks.asked) == 10
+
+
+def test_networks_that_were_left_out_are_measured_later(with_networks: Archive, path: Path) -> None:
+    device = FakeDevice()
+    with ResultsFile(path) as file:
+        turns, bar = MachineTurns(path.with_name("lock")), Bar(io.StringIO())
+        alone = run(with_networks, device, None, turns, file, Budget(clock=device.clock), bar)
+    assert (alone.reason, read(path).networks) == (Reason.COMPLETE, ())
+    records, asked, networks = read(path).records, len(device.asked), FakeNetworks(device)
+    end = measured(with_networks, path, device, networks=networks)
+    assert (end.reason, end.measurements) == (Reason.COMPLETE, asked + 10)
+    assert Counter(networks.asked) == {"uniform int8": 5, "uniform int4": 5}
+    assert (read(path).records, len(device.asked)) == (records, asked), "no kernel is measured again"
+
+
+def test_a_network_that_is_wrong_is_recorded_and_told(with_networks: Archive, path: Path) -> None:
+    device, screen = FakeDevice(), io.StringIO()
+    networks = FakeNetworks(device, faults={"uniform int4": FailureKind.WRONG_OUTPUT})
+    end = measured(with_networks, path, device, networks=networks, screen=screen)
+    assert (end.reason, end.failures) == (Reason.COMPLETE, 1)
+    assert networks.asked.count("uniform int4") == 1
+    assert "failed (wrong_output): network uniform int4: it is wrong" in screen.getvalue()
+    assert measured(with_networks, path, device, networks=networks) == end
+
+
+def test_a_device_that_is_unstable_says_nothing_of_the_network(with_networks: Archive, path: Path) -> None:
+    device = FakeDevice()
+    networks = FakeNetworks(device, faults={"uniform int8": FailureKind.UNSTABLE})
+    with pytest.raises(DeviceError, match="cannot be measured now: it is wrong"):
+        measured(with_networks, path, device, networks=networks)
+    again = FakeNetworks(device)
+    assert measured(with_networks, path, device, networks=again).reason is Reason.COMPLETE
+    assert Counter(again.asked) == {"uniform int8": 5, "uniform int4": 5}
+
+
+@pytest.mark.parametrize("seconds", [2, 8, 13, 20, 35])
+def test_a_budget_is_kept_with_networks_too(with_networks: Archive, path: Path, seconds: float) -> None:
+    """Rounds that take longer than they are reckoned with are reckoned with that from then on."""
+    device = FakeDevice()
+    medians_s = {(k.spec, c.config): 0.01 for k in KERNELS for c in k.candidates}
+    device.medians_s = medians_s
+    networks = FakeNetworks(device, cost_s=3.5)
+    measured(with_networks, path, device, seconds, networks)
+    assert device.now_s <= seconds
+    later = FakeNetworks(device, cost_s=3.5)
+    assert measured(with_networks, path, device, networks=later).reason is Reason.COMPLETE
+    assert Counter(networks.asked + later.asked) == {"uniform int8": 5, "uniform int4": 5}
+
+
+def test_ctrl_c_in_a_network_goes_on_there(with_networks: Archive, path: Path) -> None:
+    device = FakeDevice()
+    calls = iter(range(100))
+
+    def stop() -> None:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+
+    networks = FakeNetworks(device, before=stop)
+    with pytest.raises(KeyboardInterrupt):
+        measured(with_networks, path, device, networks=networks)
+    assert len(networks.asked) == 3
+    assert measured(with_networks, path, device, networks=networks).reason is Reason.COMPLETE
+    assert Counter(networks.asked) == {"uniform int8": 5, "uniform int4": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "a\x1b[2J"),
+        ("name", "uniform int4"),
+        ("narrow_layers", -1),
+        ("steps", []),
+        ("steps", ["ab" * 32]),
+        ("steps", [5]),
+        ("description", "../x"),
+        ("inputs", None),
+        ("odd", 1),
+    ],
+)
+def test_a_configuration_with_a_wrong_value(name: str, value: object) -> None:
+    body = json.loads(manifest(KERNELS, configurations=NETWORKS).to_bytes())
+    body["configurations"][0][name] = value
+    with pytest.raises(InvalidFile, match="not the manifest of a bundle"):
+        Manifest.from_bytes(json.dumps(body).encode())
 
 
 def test_another_bundle_is_refused(archive: Archive, path: Path, tmp_path: Path) -> None:
@@ -238,14 +358,14 @@ def test_a_kernel_that_is_not_the_manifest_s_is_refused(path: Path, tmp_path: Pa
 
 
 def test_a_manifest_survives_its_file() -> None:
-    made = manifest(KERNELS)
+    made = manifest(KERNELS, configurations=NETWORKS)
     again = Manifest.from_bytes(made.to_bytes())
     assert (again, again.digest) == (made, made.digest)
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{}", b'{"version": 2}', b"\xff", b"[" * 100_000, manifest(KERNELS).to_bytes()[:-5]],
+    [b"", b"[]", b"{}", b'{"version": 3}', b"\xff", b"[" * 100_000, manifest(KERNELS).to_bytes()[:-5]],
     ids=lambda data: repr(data[:16]),
 )
 def test_no_manifest_is_one_line(data: bytes) -> None:
@@ -257,7 +377,8 @@ def test_no_manifest_is_one_line(data: bytes) -> None:
     ("name", "value"),
     [
         ("version", True),
-        ("version", "1\n"),
+        ("version", 1),
+        ("version", "2\n"),
         ("network", "a\x1b[2J"),
         ("device_name", None),
         ("batch", 0),

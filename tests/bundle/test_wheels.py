@@ -19,6 +19,7 @@ from profiler.bundle.box.archive import MANIFEST, Archive
 from profiler.bundle.box.wheels import fits, require_packages
 from profiler.bundle.download import Wanted
 from profiler.bundle.pack import write
+from profiler.devices.graphs_package import PACKAGE
 from profiler.errors import DeviceError, ProfilerError
 from tests.bundle.examples import kernel, manifest, spec
 
@@ -64,7 +65,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> str:
     """A module that is wanted and not there. What a test does to the path is undone."""
     name = "a_module_of_a_bundle"
 
-    def not_there(gpu: bool) -> list[str]:
+    def not_there(modules: Sequence[str]) -> list[str]:
         return [] if importlib.util.find_spec(name) else [name]
 
     monkeypatch.setattr(wheels, "_missing", not_there)
@@ -113,13 +114,17 @@ def test_no_wheels(tmp_path: Path, missing: str) -> None:
 
 def test_what_to_do_without_pycuda(tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """pip cannot install it without a toolkit."""
-    monkeypatch.setattr(wheels, "_missing", lambda gpu: ["numpy", "pynvml", "pycuda"])
+    monkeypatch.setattr(wheels, "_missing", lambda modules: ["numpy", "pynvml", "pycuda"])
     text = refusal(bundle(tmp_path / "run.zip", {}))
     assert "pip install numpy nvidia-ml-py)" in text
     assert "python -m profiler.environment.pycuda_wheel --wheel FOLDER" in text
     assert "--with-wheels --python" in text
-    monkeypatch.setattr(wheels, "_missing", lambda gpu: ["pycuda"])
+    monkeypatch.setattr(wheels, "_missing", lambda modules: ["pycuda"])
     assert "pip install" not in refusal(bundle(tmp_path / "run.zip", {}))
+
+
+def test_graphs_are_installed_here_in_the_release_that_a_box_is_told_of() -> None:
+    assert f'cuda = ["{PACKAGE}", ' in (Path(__file__).parents[2] / "pyproject.toml").read_text()
 
 
 def test_wheels_of_another_interpreter(tmp_path: Path, missing: str) -> None:
@@ -134,7 +139,7 @@ def test_wheels_of_another_package(tmp_path: Path, missing: str) -> None:
 
 def test_a_numpy_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.setattr(wheels, "_missing", lambda gpu: [])
+    monkeypatch.setattr(wheels, "_missing", lambda modules: [])
     assert "NumPy does not load" in refusal(bundle(tmp_path / "run.zip", {}))
 
 

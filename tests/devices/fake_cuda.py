@@ -2,7 +2,8 @@
 
 It takes real cubins, which it cannot run: it is told what a kernel computes (`FakeCuda.learn`), and a launch that is
 right in every way (grid, threads, shared memory, the bytes of all arguments) writes that, after the time that the
-performance model gives it. A launch that is not writes garbage. The probe kernels of the timed window are played.
+performance model gives it. A launch that is not writes garbage. The probe kernels of the timed window are played. Where
+whole networks run (`FakeCuda.networks`), a launch computes what its kernel makes of whatever lies in its arguments.
 
 Time is two clocks in seconds: the host's advances with each call, the GPU's with each command of the stream, which
 begins when the one before has ended and the host has put it there. So a stream that runs dry has launch gaps, and one
@@ -17,7 +18,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import TracebackType
 from typing import Any, get_args
@@ -27,14 +28,16 @@ import numpy.typing as npt
 
 from profiler.artifact import Artifact, Role
 from profiler.devices.cuda_driver import Bytes, DriverError, GpuProperties
+from profiler.errors import DeviceError
 from profiler.hardware import GPUS
-from profiler.quantize.packing import pack_arguments
+from profiler.quantize.packed_arguments import pack_arguments
 from profiler.quantize.samples import expected_output, sample_arguments
 from profiler.space.config import GpuConfig, parse_config
 from profiler.space.gpu_model import analytic_latency_s
 from profiler.workload import KernelSpec
 
 from .fake_cuda_code import INVALID_IMAGE, read_cubin, read_ptx
+from .fake_cuda_operands import computed
 from .fake_cuda_scenario import IDLE_AFTER_S, IDLE_MHZ, Fault, Scenario
 
 INVALID_VALUE, OUT_OF_MEMORY, NO_BINARY_FOR_GPU, NOT_FOUND = 1, 2, 209, 500
@@ -74,6 +77,15 @@ class FakeFunction:
     name: str
     dynamic_shared_bytes: int
     ran: bool = False
+
+
+@dataclass
+class FakeGraph:
+    """Launches in a row. ``ran``: the driver has brought it onto the GPU."""
+
+    commands: list[Callable[[], None]] = field(default_factory=list)
+    ran: bool = False
+    dropped: bool = False
 
 
 @dataclass
@@ -122,10 +134,13 @@ class Ran:
 
 
 class FakeCuda:
-    """The driver. ``history`` is what the GPU did, in order, ``loaded`` what was not unloaded."""
+    """The driver. ``history`` is what the GPU did, in order, ``loaded`` what was not unloaded. ``networks``: kernels
+    are launched on the arguments of a network, and not on those that are drawn for their check."""
 
-    def __init__(self, scenario: Scenario | None = None) -> None:
+    def __init__(self, scenario: Scenario | None = None, networks: bool = False) -> None:
         self.scenario = scenario or Scenario()
+        self.networks = networks
+        self._capturing: FakeGraph | None = None
         self.history: list[Ran] = []
         self.loaded: list[FakeModule] = []
         self.host_s = 0.0
@@ -237,9 +252,9 @@ class FakeCuda:
         allowed = max(DEFAULT_SHARED_BYTES, function.dynamic_shared_bytes)
         if not 0 < threads <= 1024 or shared_bytes > allowed or max(grid[1:]) > 65535 or min(grid) < 1:
             raise DriverError(INVALID_VALUE, "cuLaunchKernel")
-        if self._spin is not None and not function.ran:
+        if self._spin is not None and not function.ran and self._capturing is None:
             raise Deadlock(f"'{function.name}' is launched for the first time behind a spinning kernel")
-        function.ran = True
+        function.ran |= self._capturing is None
         wanted = function.module.entries[function.name]
         given = tuple(arguments)
         if wanted is not None:
@@ -249,6 +264,30 @@ class FakeCuda:
             return
         launched = (tuple(grid), threads, shared_bytes)
         self._put("cuLaunchKernel", lambda: self._run(function.module, fault, launched, given))
+
+    def capture(self, put: Callable[[], None]) -> FakeGraph:
+        if not self.scenario.graphs:
+            raise DeviceError("there is no package for graphs here")
+        self._call("cuStreamBeginCapture")
+        self._capturing = FakeGraph()
+        try:
+            put()
+            graph = self._capturing
+        finally:
+            self._capturing = None
+        self._call("cuGraphInstantiate")
+        return graph
+
+    def launch_graph(self, graph: FakeGraph) -> None:
+        assert not graph.dropped
+        if self._spin is not None and not graph.ran:
+            raise Deadlock("a graph is launched for the first time behind a spinning kernel")
+        graph.ran = True
+        self._put("cuGraphLaunch", lambda: self.history.append(Ran("graph")), *graph.commands)
+
+    def drop_graph(self, graph: FakeGraph) -> None:
+        assert not graph.dropped
+        graph.dropped = True
 
     def event(self) -> FakeEvent:
         self._call("cuEventCreate")
@@ -289,12 +328,18 @@ class FakeCuda:
         if self._error or code:
             raise DriverError(self._error or code, name)
 
-    def _put(self, name: str, run: Callable[[], None]) -> None:
+    def _put(self, name: str, *commands: Callable[[], None]) -> None:
+        """Commands that the GPU gets at once. Whether a graph takes as much of the queue as its launches would is not
+        known of a real driver; here it does."""
         self._call(name)
+        if self._capturing is not None:
+            assert name == "cuLaunchKernel", f"{name} is no launch"
+            self._capturing.commands += commands
+            return
         self.host_s += self.scenario.call_s
-        if len(self._pending) >= QUEUE_COMMANDS:
+        if len(self._pending) + len(commands) > QUEUE_COMMANDS:
             raise Deadlock(f"{name}: the queue is full behind a spinning kernel")
-        self._pending.append((self.host_s, run))
+        self._pending += ((self.host_s, run) for run in commands)
         self._advance()
 
     def _synchronize(self, name: str) -> None:
@@ -422,6 +467,14 @@ class FakeCuda:
         assert launch is not None
         state = (launched, given, tuple(self._find(address, 1)[0].version for address in given))
         output = next(v for v, a in zip(views, artifact.args, strict=True) if a.role in (Role.OUTPUT, Role.INOUT))
+        if self.networks:
+            right = launched == (launch.grid, launch.threads, launch.shared_bytes)
+            found = computed(artifact, views) if right else None
+            output[:] = self._rng.integers(0, 256, output.size, np.uint8) if found is None else found
+            for view, arg in zip(views, artifact.args, strict=True):
+                if arg.role is Role.WORKSPACE:
+                    view[:] = self._rng.integers(0, 256, view.size, np.uint8)
+            return
         if module.launched_on == state:
             return  # once more on what it was launched on before: its output is there
         right = launched == (launch.grid, launch.threads, launch.shared_bytes)

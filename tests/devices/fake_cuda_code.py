@@ -30,6 +30,19 @@ def read_cubin(code: bytes) -> tuple[int, int, dict[str, int | None]]:
     return arch, abi, {title[len(".text.") :]: None for title in titles if title.startswith(".text.")}
 
 
+def write_cubin(entry: str, arch: int = 75, content: bytes = b"") -> bytes:
+    """The least that `read_cubin` reads: a kernel of that name. ``content`` tells it from others."""
+    title = f".text.{entry}\0".encode()
+    header = bytearray(64)
+    header[:9] = b"\x7fELF\2\1\1\0\7"
+    struct.pack_into("<H", header, 18, _EM_CUDA)
+    struct.pack_into("<Q", header, 40, 64)
+    struct.pack_into("<I", header, 48, arch)
+    struct.pack_into("<3H", header, 58, 64, 1, 0)
+    section = struct.pack("<I20xQQ24x", 0, 128, len(title))
+    return bytes(header) + section + title + content
+
+
 def read_ptx(text: str) -> dict[str, int | None]:
     """Kernels of a PTX text and how many parameters they take."""
     found: dict[str, int | None] = {}

@@ -37,7 +37,8 @@ class Scenario:
 
     gpu : key of `GPUS`. faults : by `Artifact.sha256`, or by config. start_code : the first call fails with it.
     kernel_s : what every kernel takes; by default what the performance model says. call_s : of the host, per command.
-    ramp_s : of work in a row, before the card has raised its clock from `IDLE_MHZ`.
+    ramp_s : of work in a row, before the card has raised its clock from `IDLE_MHZ`. graphs : whether there is a package
+    for them.
     """
 
     gpu: str = "t4"
@@ -51,6 +52,7 @@ class Scenario:
     kernel_s: float | None = None
     start_code: int = 0
     ramp_s: float = 0.0
+    graphs: bool = True
     faults: Mapping[str, Fault] = field(default_factory=dict)
 
     @property

@@ -25,12 +25,17 @@ def worker_command(scenario: Scenario, path: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.devices.fake_cuda_worker", str(path))
 
 
-def start(path: Path, *pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]]:
-    """A bench on the fake, which learns every artifact that is loaded."""
+def played(path: Path, *pci_bus_id: str) -> Scenario:
+    """The scenario of that file, on the GPU of that place if one is given."""
     scenario = Scenario.read(path)
     for given in pci_bus_id:
         scenario = replace(scenario, pci_bus_id=given)
-    driver = FakeCuda(scenario)
+    return scenario
+
+
+def start(path: Path, *pci_bus_id: str) -> tuple[Header, Mapping[str, Operation]]:
+    """A bench on the fake, which learns every artifact that is loaded."""
+    driver = FakeCuda(played(path, *pci_bus_id))
     bench = CudaBench(driver, lambda: driver.host_s)
     operations = bench.operations()
     load = operations["load"]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from profiler.devices import cuda_timing
+from profiler.devices.cuda_batches import ATTEMPTS, SPIN_LIMIT_S, WAKE_LIMIT_S
 from profiler.devices.cuda_driver import DriverError, GpuProperties
 from profiler.devices.cuda_probes import Probes
-from profiler.devices.cuda_timing import ATTEMPTS, BATCH_LAUNCHES, Timer
+from profiler.devices.cuda_timing import BATCH_LAUNCHES, Timer
 from profiler.devices.protocol import KernelFailure
 from profiler.errors import DeviceError
 from profiler.record import CacheMode, FailureKind
@@ -197,7 +197,7 @@ def test_a_clock_that_is_never_steady(driver: FakeCuda, monkeypatch: pytest.Monk
     monkeypatch.setattr(Probes, "clock_mhz", unsteady_mhz)
     begin_s = driver.host_s
     timer.wake()
-    assert driver.host_s - begin_s == pytest.approx(cuda_timing.WAKE_LIMIT_S, abs=10e-3)
+    assert driver.host_s - begin_s == pytest.approx(WAKE_LIMIT_S, abs=10e-3)
 
 
 def test_looks_at_the_clock_while_waking_are_no_batches(timer: Timer, driver: FakeCuda, kernel: Kernel) -> None:
@@ -233,7 +233,7 @@ def test_the_stream_is_released_whatever_happens(driver: FakeCuda, timer: Timer,
         timer.time(kernel, 1, CacheMode.HOT)
     begin_s = driver.gpu_s
     driver.wait()
-    assert driver.gpu_s - begin_s < cuda_timing.SPIN_LIMIT_S / 2
+    assert driver.gpu_s - begin_s < SPIN_LIMIT_S / 2
 
 
 def test_a_gpu_without_a_known_cache() -> None:

@@ -228,6 +228,25 @@ def test_refusals_are_noted() -> None:
     assert watch.state().unreadable == (), "a refusal is of its reading only"
 
 
+def test_energy_and_power_by_themselves() -> None:
+    """Asked often: nothing else is read, and what is refused is known by its latest answer."""
+    card = FakeGpu(power_w=31.25, energy_j=1234.567)
+    fake = FakeNvml(gpus=[card])
+    watch = monitor(fake)
+    fake.calls.clear()
+    assert (watch.read_j(), watch.power_w(), watch.refusals) == (1234.567, 31.25, ())
+    assert fake.calls == ["nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPowerUsage"]
+    card.refusals["nvmlDeviceGetTotalEnergyConsumption"] = fake_nvml.NOT_SUPPORTED
+    assert (watch.read_j(), watch.refusals) == (None, ("energy counter: Not Supported",))
+    card.refusals = {"nvmlDeviceGetPowerUsage": fake_nvml.NO_PERMISSION}
+    assert (watch.read_j(), watch.power_w()) == (1234.567, None)
+    assert watch.refusals == ("power: Insufficient Permissions",)
+    card.lost = True
+    for call in (watch.read_j, watch.power_w):
+        with pytest.raises(DeviceError, match="does not answer any more"):
+            call()
+
+
 @pytest.mark.parametrize(
     ("code", "advice"), [(fake_nvml.GPU_IS_LOST, "restart the machine"), (fake_nvml.RESET_REQUIRED, "--gpu-reset")]
 )

@@ -1,4 +1,5 @@
-"""Our use of PyCUDA, the real one, on a driver without a GPU; and what is said where PyCUDA cannot be used."""
+"""Our use of PyCUDA and cuda-bindings, the real ones, on a driver without a GPU; and what is said where they cannot be
+used."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from profiler.devices.cuda_driver import DriverError
+from profiler.devices.cuda_errors import failure
+from profiler.devices.cuda_graphs import Graphs
 from profiler.devices.pycuda_driver import driver_error, open_pycuda
 from profiler.errors import DeviceError
 from tests.devices.libcuda import build, scenarios
@@ -30,8 +34,8 @@ def libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.compile
 @pytest.mark.skipif(
-    find_spec("pycuda") is None,
-    reason="PyCUDA is not installed; `python -m profiler.environment.pycuda_wheel` builds it, which takes minutes",
+    find_spec("pycuda") is None or find_spec("cuda") is None,
+    reason="PyCUDA or cuda-bindings is not installed; `make test-pycuda` builds and installs them, which takes minutes",
 )
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_pycuda(name: str, libcuda: Path) -> None:
@@ -84,3 +88,51 @@ def test_what_keeps_pycuda_from_being_used_is_said(
     assert not recwarn.list
     for name in ("pycuda", "pycuda.driver"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "ModuleNotFoundError('no', name='cuda')",
+            r"takes cuda-bindings: python -m pip install 'cuda-bindings>=12\.9,<13'",
+        ),
+        ("ModuleNotFoundError('no', name='cuda.bindings')", r"takes cuda-bindings: python -m pip install"),
+        ("ModuleNotFoundError('no', name='numpy')", r"cuda-bindings lacks the Python package numpy"),
+        ("ImportError('libx.so: cannot open')", r"cannot be loaded \(libx\.so: cannot open\); .*--force-reinstall"),
+        ("RuntimeError('Failed to get cuGetProcAddress_v2')", r"cannot be loaded \(Failed to get cuGet"),
+    ],
+)
+def test_what_keeps_graphs_from_being_used_is_said(
+    error: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cuda" / "bindings").mkdir(parents=True)
+    for folder in ("cuda", "cuda/bindings"):
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "cuda" / "bindings" / "driver.py").write_text(f"raise {error}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("cuda", "cuda.bindings", "cuda.bindings.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(DeviceError, match=said) as caught:
+        Graphs.load()
+    assert "\n" not in str(caught.value)
+    for name in ("cuda", "cuda.bindings", "cuda.bindings.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_a_function_that_the_driver_does_not_have() -> None:
+    """cuda-bindings has no CUresult for that."""
+
+    class Old:
+        class CUstreamCaptureMode:
+            CU_STREAM_CAPTURE_MODE_RELAXED = 2
+
+        CUstream = staticmethod(int)
+
+        @staticmethod
+        def cuStreamBeginCapture(stream: int, mode: int) -> None:  # noqa: N802
+            raise RuntimeError("function cuStreamBeginCapture_v2 is not found")
+
+    with pytest.raises(DriverError, match="is not found") as caught:
+        Graphs(Old).begin(7)
+    assert isinstance(failure(caught.value), DeviceError)

@@ -55,6 +55,10 @@ DENSE = Network(
 QUICK = ("--trials", "2", "--precisions", "int8", "--no-mixed", "--device", "cpu")
 
 
+FILES_OF_A_RUN = {"lut/cpu.csv", "lut/.cpu.csv.lock", "tuning_logs/cpu/networks/small-n1.json"}
+"""Everything that a run of `NETWORK` leaves, but for journals."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command answered."""

@@ -180,7 +180,7 @@ def test_refusals(command: Command, tmp_path: Path, tiny_lut: Path) -> None:
         ([*base, "--pareto", "size", "--front", other], ("is not a front", "another file")),
         ([*base, "--keep", "nothing"], ("no convolution or dense layer of 'resnet18' is called 'nothing'",)),
         ([*base, "--forbid", "conv1"], ("write LAYER=PRECISION",)),
-        ([*base, "--precisions", "int3"], ("unknown precision 'int3'",)),
+        ([*base, "--precisions", "int9"], ("unknown precision 'int9'",)),
         ([*base, "--sensitivity", "nowhere.csv"], ("nowhere.csv",)),
         ([*base, "--predictor", other], ("mine.csv",)),
         ([*base, "--confidence", "95"], ("a confidence lies between 0 and 1",)),

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from profiler import campaign
+from profiler import campaign, targets
 from profiler.artifact import Artifact, Role
 from profiler.devices.discover import FoundDevice
 from profiler.devices.host import HostDevice
@@ -77,7 +77,7 @@ def test_broken_kernels(place: Place, command: Command, monkeypatch: pytest.Monk
             return "refused"
         return c_kernels.BODIES["exits"] if spec.epilogue is Epilogue.BIAS else ""
 
-    monkeypatch.setattr(campaign, "BuildPool", _pool(evil))
+    monkeypatch.setattr(targets, "BuildPool", _pool(evil))
     answer = command(place.profile())
     assert answer.code == 0, answer.err
     failed = {(f.spec.workload.op, f.kind) for f in place.failures()}
@@ -101,7 +101,7 @@ def test_broken_kernels(place: Place, command: Command, monkeypatch: pytest.Monk
     assert place.strays() == []
 
     before = place.journals()
-    monkeypatch.setattr(campaign, "BuildPool", BuildPool)
+    monkeypatch.setattr(targets, "BuildPool", BuildPool)
     monkeypatch.setenv("PATH", str(place.tmp))  # nothing can be built any more, and nothing need be
     again = command(place.profile("--json"))
     assert again.code == 0, again.err
@@ -112,7 +112,7 @@ def test_broken_kernels(place: Place, command: Command, monkeypatch: pytest.Monk
 
 
 def test_no_kernel_works(place: Place, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "BuildPool", _pool(lambda spec, number: c_kernels.BODIES["aborts"]))
+    monkeypatch.setattr(targets, "BuildPool", _pool(lambda spec, number: c_kernels.BODIES["aborts"]))
     answer = command(place.profile(model=place.dense))
     assert (answer.code, answer.out) == (2, "")
     last = answer.err.splitlines()[-1]
@@ -168,7 +168,7 @@ def test_a_compiler_that_hangs(place: Place, command: Command, monkeypatch: pyte
     marker = place.folder / "once"
     hang = f'case "$*" in *-shared*) if mkdir "{marker}" 2>/dev/null; then sleep 1000; fi;; esac'
     monkeypatch.setenv("PATH", _fake_compiler(place, hang))
-    monkeypatch.setattr(campaign, "BuildPool", partial(BuildPool, timeout_s=6.0))
+    monkeypatch.setattr(targets, "BuildPool", partial(BuildPool, timeout_s=6.0))
     begin = time.monotonic()
     answer = command(place.profile(model=place.dense))
     assert answer.code == 0, answer.err
@@ -188,7 +188,7 @@ def test_temporary_files_cannot_be_written(place: Place, command: Command, monke
                 folder.write_text("")
             return super().build(requests)
 
-    monkeypatch.setattr(campaign, "BuildPool", Cleaned)
+    monkeypatch.setattr(targets, "BuildPool", Cleaned)
     answer = command(place.profile(model=place.dense))
     assert answer.code == 2
     assert "temporary files cannot be written: Not a directory" in answer.err.splitlines()[-1]

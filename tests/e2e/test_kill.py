@@ -16,7 +16,7 @@ import pytest
 
 from profiler.lut.check import check
 from profiler.record import Journal
-from tests.e2e.command import KERNELS, Place
+from tests.e2e.command import FILES_OF_A_RUN, KERNELS, Place
 
 KILLS = 20
 
@@ -102,6 +102,6 @@ def _finished(place: Place) -> None:
     assert len(place.lut.read_text().splitlines()) == 1 + KERNELS
     assert place.measured_twice() == []
     assert place.failures() == []
-    assert place.files() == {"lut/cpu.csv", "lut/.cpu.csv.lock"}
+    assert place.files() == FILES_OF_A_RUN
     for name in place.journals():
         list(Journal(place.out / "tuning_logs" / "cpu" / name).read())

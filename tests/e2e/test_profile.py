@@ -15,7 +15,7 @@ import pytest
 from profiler.lut import store
 from profiler.lut.demand import demand
 from profiler.workload import INT8
-from tests.e2e.command import KERNELS, LINES, NETWORK, Outcome, Place
+from tests.e2e.command import FILES_OF_A_RUN, KERNELS, LINES, NETWORK, Outcome, Place
 
 Command = Callable[[list[str]], Outcome]
 
@@ -38,7 +38,7 @@ def test_a_network_is_measured(first_run: Outcome, profiled: Place) -> None:
     rows = store.read(profiled.lut)
     assert {row.spec for row in rows} == wanted
     assert all(row.source.value == "measured" and row.latency_median_s > 0 for row in rows)
-    assert profiled.files() == {"lut/cpu.csv", "lut/.cpu.csv.lock"}
+    assert profiled.files() == FILES_OF_A_RUN
     assert profiled.measured_twice() == []
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_lut_is_refused_before_anything_is_measured(profiled: Place, c
         profiled.lut.write_text(profiled.lut.read_text().replace(mine, "deadbeef"))
     damaged.write_bytes(damaged.read_bytes()[:-40])
     torn = damaged.read_bytes()
-    for path in (profiled.out / "tuning_logs" / "cpu").iterdir():
+    for path in (profiled.out / "tuning_logs" / "cpu").glob("*.jsonl"):
         path.unlink()
     answer = command(profiled.profile())
     assert answer.code == 2
@@ -135,7 +135,7 @@ def test_two_runs_at_once(place: Place) -> None:
     assert len(store.read(place.lut)) == KERNELS
     assert place.measured_twice() == []
     assert place.failures() == []
-    assert place.files() == {"lut/cpu.csv", "lut/.cpu.csv.lock"}
+    assert place.files() == FILES_OF_A_RUN
     assert (place.strays(), place.temporary_files()) == ([], [])
 
 

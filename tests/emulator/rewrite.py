@@ -12,7 +12,7 @@ import re
 from profiler.kernels.cuda.codegen import header_text
 from profiler.kernels.cuda.lower import CudaKernel
 
-_STOOD_IN_FOR = ("mma.h",)
+_STOOD_IN_FOR = ("mma.h", "bit_mma.h")
 """Headers of inline PTX; shim.h has functions of the same names."""
 _FOR_CUDA_ALONE = re.compile(r"(?<=#ifdef __CUDACC__\n).*?(?=#else\n|#endif\n)", re.DOTALL)
 

@@ -385,6 +385,36 @@ void multiply(int* c, const int* a, const int* b, int bits, bool a_signed, bool 
   }
 }
 
+static const char* const kCountBits[2][2] = {{"lb_mma_m8n8k128_xor", "lb_mma_m8n8k128_and"},
+                                             {"lb_mma_m16n8k256_xor", "lb_mma_m16n8k256_and"}};
+
+// Written apart from `multiply`, from the PTX ISA: "Matrix fragments for mma.m8n8k128" and "mma.m16n8k256".
+void count_bits(int* c, const int* a, const int* b, bool shared, bool tall, int line) {
+  Thread& self = launch->thread[launch->current];
+  self.to = c, self.a = a, self.b = b;
+  if (!last_to_arrive(~0u, kCountBits[tall][shared], line)) return;
+  const Thread* warp = warp_threads();
+  uint32_t rows[16][8] = {}, columns[8][8] = {};  // words of K
+  for (int i = 0; i < kLanes; ++i) {
+    int group = i >> 2, in_group = i & 3;
+    rows[group][in_group] = (uint32_t)warp[i].a[0];
+    columns[group][in_group] = (uint32_t)warp[i].b[0];
+    if (!tall) continue;
+    rows[group + 8][in_group] = (uint32_t)warp[i].a[1];
+    rows[group][in_group + 4] = (uint32_t)warp[i].a[2];
+    rows[group + 8][in_group + 4] = (uint32_t)warp[i].a[3];
+    columns[group][in_group + 4] = (uint32_t)warp[i].b[1];
+  }
+  for (int i = 0; i < kLanes; ++i) {
+    for (int j = 0; j < (tall ? 4 : 2); ++j) {
+      const uint32_t *row = rows[(i >> 2) + (j < 2 ? 0 : 8)], *column = columns[(i & 3) * 2 + (j & 1)];
+      unsigned count = 0;
+      for (int k = 0; k < 8; ++k) count += __builtin_popcount(shared ? row[k] & column[k] : row[k] ^ column[k]);
+      warp[i].to[j] = (int)((unsigned)warp[i].to[j] + count);
+    }
+  }
+}
+
 // Scheduling
 
 static void run_warp(int warp) {

@@ -26,6 +26,8 @@ int lane();
 void load_matrices(int* to, int words, Buffer* buffer, long offset, int line);
 // c (2 words, or 4 of a tall one) += a (1 word or 4) * b (1 word or 2); `bits` of an element, `tall` for m16.
 void multiply(int* c, const int* a, const int* b, int bits, bool a_signed, bool tall, int line);
+// c += bits that words of a and b share, or in which they differ; shapes as above.
+void count_bits(int* c, const int* a, const int* b, bool shared, bool tall, int line);
 [[noreturn]] void local_out_of_bounds(int index, int count);
 
 template <class T> struct Ptr;
@@ -164,3 +166,14 @@ MMA_M16(lb_mma_m16n8k32_s8, 8, true)
 MMA_M16(lb_mma_m16n8k32_u8, 8, false)
 MMA_M16(lb_mma_m16n8k64_s4, 4, true)
 MMA_M16(lb_mma_m16n8k64_u4, 4, false)
+
+inline void lb_mma_m8n8k128_xor(int* c, int a, int b, int line = __builtin_LINE()) {
+  emulator::count_bits(c, &a, &b, false, false, line);
+}
+#define BIT_MMA_M16(name, shared)                                                                                   \
+  inline void name(int* c, int a0, int a1, int a2, int a3, int b0, int b1, int line = __builtin_LINE()) {           \
+    const int a[] = {a0, a1, a2, a3}, b[] = {b0, b1};                                                               \
+    emulator::count_bits(c, a, b, shared, true, line);                                                              \
+  }
+BIT_MMA_M16(lb_mma_m16n8k256_xor, false)
+BIT_MMA_M16(lb_mma_m16n8k256_and, true)

@@ -283,6 +283,64 @@ def test_multiply_of_ampere(bits: int, signed: bool) -> None:
         assert (out.reshape(16, 8) == a @ b.T).all()
 
 
+def bit_rows(words_: np.ndarray) -> np.ndarray:
+    """Rows of words as rows of bits."""
+    return np.unpackbits(np.ascontiguousarray(words_).view(np.uint8), axis=-1, bitorder="little").astype(int)
+
+
+def counted(a: np.ndarray, b: np.ndarray, operation: str) -> np.ndarray:
+    """Of every row of a and of b: how many bits they share, or in how many they differ."""
+    rows, columns = bit_rows(a), bit_rows(b)
+    shared = rows @ columns.T
+    return shared if operation == "and" else rows.sum(1)[:, None] + columns.sum(1) - 2 * shared
+
+
+def test_counting_bits_of_turing() -> None:
+    """Two 8 x 4-word matrices through shared memory and ldmatrix.x2 to m8n8k128."""
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-(1 << 31), 1 << 31, (8, 4)).astype("<i4") for _ in range(2))
+    body = f"""
+      alignas(64) int _ptr_1[2];
+      alignas(64) int _ptr_2[2];
+      *(int2*)(_ptr_2 + 0) = make_int2({T}, 1);
+      *(int2*)(_ptr + ({T} * 2)) = *(int2*)(input + ({T} * 2));
+      __syncthreads();
+      lb_ldmatrix_x2((&(_ptr_1[0])), (&(_ptr[(({T} & 15) * 4)])));
+      lb_mma_m8n8k128_xor((&(_ptr_2[0])), _ptr_1[0], _ptr_1[1]);
+      *(int2*)(output + ({T} * 2)) = *(int2*)(_ptr_2 + 0);
+    """
+    start = np.stack([np.arange(32), np.ones(32, int)], -1).reshape(8, 8)
+    for out in outputs(kernel(body, threads=32), input=np.concatenate([a, b])):
+        assert (out.reshape(8, 8) == counted(a, b, "xor") + start).all()
+
+
+@pytest.mark.parametrize("operation", ["and", "xor"])
+def test_counting_bits_of_ampere(operation: str) -> None:
+    """A 16 x 8-word matrix through ldmatrix.x4, an 8 x 8-word one through two .x1, to m16n8k256."""
+    rng = np.random.default_rng(2)
+    a, b = (rng.integers(-(1 << 31), 1 << 31, (rows, 8)).astype("<i4") for rows in (16, 8))
+    body = f"""
+      alignas(64) int _ptr_1[4];
+      alignas(64) int _ptr_2[2];
+      alignas(64) int _ptr_3[4];
+      *(int4*)(_ptr_3 + 0) = make_int4(0, 0, 0, 0);
+      *(int4*)(_ptr + ({T} * 4)) = *(int4*)(input + ({T} * 4));
+      if ({T} < 16) {{
+        *(int4*)(_ptr + (({T} * 4) + 128)) = *(int4*)(input + (({T} * 4) + 128));
+      }}
+      __syncthreads();
+      lb_ldmatrix_x4((&(_ptr_1[0])), (&(_ptr[((({T} & 15) * 8) + (({T} >> 4) * 4))])));
+      lb_ldmatrix_x1((&(_ptr_2[0])), (&(_ptr[((({T} & 7) * 8) + 128)])));
+      lb_ldmatrix_x1((&(_ptr_2[1])), (&(_ptr[((({T} & 7) * 8) + 132)])));
+      lb_mma_m16n8k256_{operation}((&(_ptr_3[0])), _ptr_1[0], _ptr_1[1], _ptr_1[2], _ptr_1[3], _ptr_2[0], _ptr_2[1]);
+      *(int2*)(output + ({T} * 2)) = make_int2(_ptr_3[0], _ptr_3[1]);
+      *(int2*)(output + (({T} * 2) + 64)) = make_int2(_ptr_3[2], _ptr_3[3]);
+    """
+    built = kernel(body, threads=32, shared_bytes=768, inputs=(768,), output_bytes=512)
+    for out in outputs(built, input=np.concatenate([a.ravel(), b.ravel()])):
+        assert (out.reshape(16, 8) == counted(a, b, operation)).all()
+
+
 def test_shuffles_and_dot_products() -> None:
     body = f"""
       alignas(64) int _ptr_1[1];

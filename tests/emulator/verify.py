@@ -13,8 +13,9 @@ from profiler.artifact import Role
 from profiler.hardware import GpuSpec
 from profiler.kernels.cuda.lower import CudaKernel, lower
 from profiler.quantize.oracle import reference
-from profiler.quantize.packing import pack_arguments, pack_output, unpack_output
+from profiler.quantize.packed_arguments import pack_arguments
 from profiler.quantize.samples import sample_arguments
+from profiler.quantize.stored import pack_output, unpack_output
 from profiler.space.config import ScheduleConfig, to_text
 from profiler.workload import KernelSpec
 from tests.emulator.build import compile_kernels

@@ -1,11 +1,12 @@
-"""Bits by hand, for tests."""
+"""Bits of real networks, for tests."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from profiler.allocation.bits_file import Bits, LatencyParts, LayerBits, TensorBits, TensorConversion
+from profiler.allocation.bits_file import Bits, LayerBits, TensorBits, TensorConversion
 from profiler.workload import Network
+from tests.allocation.bits_examples import made_by_hand
 
 
 def _conversions(
@@ -27,26 +28,11 @@ def bits_of(
 ) -> Bits:
     """All of the network's layers in int8, those of ``narrow`` in int4; ``tensors`` are stored in these precisions."""
     layers = [LayerBits(x.name, "int4" if x.name in narrow else "int8") for x in network.weighted_layers]
-    return Bits(
-        network=network.name,
-        batch=network.batch,
-        layers=tuple(layers),
-        tensors=tuple(TensorBits(name, precision) for name, precision in (tensors or {}).items()),
+    return made_by_hand(
+        network.name,
+        tuple(layers),
+        tuple(TensorBits(name, precision) for name, precision in (tensors or {}).items()),
         conversions=tuple(_conversions(network, {layer.name: layer.precision for layer in layers}, tensors or {})),
         separate=separate,
-        limits=(),
-        sensitivity=0.0,
-        sensitivity_source="by hand",
-        bound=0.0,
-        gap=0.0,
-        status="optimal",
-        latency=LatencyParts(0.0, 0.0, 0.0, 0.0, 0.0),
-        size_bytes=0.0,
-        bops=0.0,
-        activation_bytes=0.0,
-        energy_j=None,
-        device="",
-        device_name="",
-        fingerprint="",
-        lut="",
+        batch=network.batch,
     )

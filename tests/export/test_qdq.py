@@ -18,6 +18,7 @@ from profiler.export.qdq import QdqModel, calibration, model_file, quantized_mod
 from profiler.export.qdq.quantizer import activation_scale, packed, quantize_weight
 from profiler.frontend import load_network
 from profiler.frontend.weights import load_weights
+from profiler.network.images import read_inputs
 from profiler.workload import DType, Network
 from tests.export.examples import bits_of
 
@@ -258,16 +259,17 @@ def test_an_addition_reads_what_is_stored(tmp_path: Path) -> None:
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Relu", ["c"], ["r"]),
         helper.make_node("Conv", ["r", "v"], ["d"]),
-        helper.make_node("Add", ["d", "r"], ["s"], name="sum"),
+        helper.make_node("Conv", ["d", "u"], ["e"]),
+        helper.make_node("Add", ["e", "r"], ["s"], name="sum"),
         helper.make_node("MaxPool", ["s"], ["m"], kernel_shape=[2, 2]),
         helper.make_node("ReduceMean", ["m"], ["y"], keepdims=0, axes=[2, 3]),
     ]
-    model = save(tmp_path / "m.onnx", nodes, {"w": eye, "v": eye}, {"x": (1, 3, 4, 4)}, opset=17)
+    model = save(tmp_path / "m.onnx", nodes, {"w": eye, "v": eye, "u": eye}, {"x": (1, 3, 4, 4)}, opset=17)
     x = images(1, 3, 4, 4)
     made = exported(model, inputs={"x": x}, c="int4", s="int4")
     makers = {node.output[0]: node for node in made.proto.graph.node}
     assert makers["d"].input[0] == "r.uint8_dequantized"
-    assert list(makers["s"].input) == ["d", "r.uint4_dequantized"], "what is fused into the sum is no choice"
+    assert list(makers["s"].input) == ["e", "r.uint4_dequantized"], "what is fused into the sum is no choice"
     assert makers["m"].input[0] == "s", "a max pool is left alone"
     assert makers["y"].input[0] == "m.int4_dequantized", "behind the max pool lies what lies ahead of it"
     only_layers = exported(model, inputs={"x": x})
@@ -420,14 +422,14 @@ def test_inputs_of_another_precision_are_converted(tmp_path: Path) -> None:
 def test_files_of_inputs(tmp_path: Path) -> None:
     path = tmp_path / "in.npz"
     np.savez(path, x=images(2))
-    assert list(calibration.read_inputs(path)) == ["x"]
-    _refused(lambda: calibration.read_inputs(tmp_path / "no.npz"), "cannot be read: No such file")
+    assert list(read_inputs(path)) == ["x"]
+    _refused(lambda: read_inputs(tmp_path / "no.npz"), "cannot be read: No such file")
     np.savez(path, x=np.asarray([{}], dtype=object))
-    _refused(lambda: calibration.read_inputs(path), "is not an .npz file")
+    _refused(lambda: read_inputs(path), "is not an .npz file")
     np.save(tmp_path / "in.npy", images(2))
-    _refused(lambda: calibration.read_inputs(tmp_path / "in.npy"), "save it with numpy.savez")
+    _refused(lambda: read_inputs(tmp_path / "in.npy"), "save it with numpy.savez")
     path.write_bytes(b"PK\x03\x04 torn")
-    _refused(lambda: calibration.read_inputs(path), "is not an .npz file")
+    _refused(lambda: read_inputs(path), "is not an .npz file")
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -155,6 +155,15 @@ def test_data_movement_and_pools_are_layers() -> None:
     assert ops.count(Op.CONCAT) == 3 * 4 + 3 + 4 * 4 + 3 + 2 * (4 + 2 + 2)
 
 
+def test_padding_counts_in_the_average_pools_of_the_inception_blocks() -> None:
+    # torchvision's inception.py: F.avg_pool2d(x, kernel_size=3, stride=1, padding=1) in the blocks of types A, C and E;
+    # count_include_pad is true by default.
+    layers = load_network("inceptionv3", 1).layers
+    counting = {layer.name: layer.counted_pads for layer in layers if any(layer.counted_pads)}
+    blocks = ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b", "7c")
+    assert counting == {f"Mixed_{block}.pool": (1, 1, 1, 1) for block in blocks}
+
+
 @pytest.mark.parametrize("batch", [0, -1, True])
 def test_a_batch_that_is_none_is_refused(batch: int) -> None:
     with pytest.raises(UnsupportedModel, match="batch must be an integer of at least 1"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from profiler.errors import UnsupportedModel
 from profiler.frontend import load_network
 from profiler.workload import Network, Op
+from tests.frontend.average_pools import averages_of_ones
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
@@ -163,6 +164,92 @@ def test_asymmetric_attributes_arrive(read: Callable[..., Network]) -> None:
     assert (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.dilation_h, w.dilation_w) == (3, 2, 2, 1, 1, 2)
     assert (w.pad_top, w.pad_left, w.pad_bottom, w.pad_right) == (1, 2, 3, 0)
     assert layer.parameters == 5 * 3 * 3 * 2 + 5
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_averages_are_those_of_onnx_runtime(read: Callable[..., Network], data: st.DataObject) -> None:
+    """Of an input of ones, which tells what each sum was divided by."""
+    runtime = pytest.importorskip("onnxruntime")
+    np = pytest.importorskip("numpy")
+    quantized = data.draw(st.booleans())
+    kernel, stride = (data.draw(st.tuples(st.integers(1, top), st.integers(1, top))) for top in (4, 3))
+    auto_pad = data.draw(st.sampled_from(["NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER"]))
+    attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": stride, "auto_pad": auto_pad}
+    attributes["ceil_mode"] = data.draw(st.integers(0, 1))
+    counting = data.draw(st.sampled_from([None, 0, 1]))
+    if counting is not None:
+        attributes["count_include_pad"] = counting
+    pads, dilation = [0, 0, 0, 0], (1, 1)
+    if auto_pad == "NOTSET":
+        pads = attributes["pads"] = [data.draw(st.integers(0, kernel[i % 2] - 1)) for i in range(4)]
+        if not quantized:
+            dilation = attributes["dilations"] = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    size = data.draw(st.tuples(st.integers(3, 9), st.integers(3, 9)))
+    for axis in range(2):
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        assume(auto_pad != "NOTSET" or span <= size[axis] + pads[axis] + pads[axis + 2])
+    proto = _average_pool(quantized, size, attributes)
+    runtime.set_default_logger_severity(4)
+    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    one = np.array(255, np.uint8) if quantized else np.array(1, np.float32)
+    (expected,) = session.run(None, {"x": np.broadcast_to(one, (1, 1, *size))})
+    (layer,) = read(proto).layers
+    found = averages_of_ones(layer) * float(one)
+    assert found == pytest.approx(expected[0, 0].astype(np.float64), abs=0.501 if quantized else 1e-6, nan_ok=True)
+
+
+def _average_pool(quantized: bool, size: tuple[int, int], attributes: dict[str, Any]) -> Any:
+    """One operator over one channel; the quantized one (uint8) changes no scale."""
+    kind = TensorProto.UINT8 if quantized else TensorProto.FLOAT
+    if quantized:
+        operator = node("QLinearAveragePool", "x s z s z", domain="com.microsoft", **attributes)
+    else:
+        operator = node("AveragePool", "x", **attributes)
+    graph = helper.make_graph(
+        [operator],
+        "g",
+        [helper.make_tensor_value_info("x", kind, (1, 1, *size))],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [weights("s", values=[1]), weights("z", kind=TensorProto.UINT8)] if quantized else [],
+    )
+    opsets = [helper.make_opsetid("", 19), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "padding", "counted"),
+    [
+        ("AveragePool", {}, (1, 2, 1, 0), (0, 0, 0, 0)),
+        ("AveragePool", {"count_include_pad": 0}, (1, 2, 1, 0), (0, 0, 0, 0)),
+        ("AveragePool", {"count_include_pad": 1}, (1, 2, 1, 0), (1, 2, 1, 0)),
+        ("AveragePool", {"count_include_pad": 1, "auto_pad": "SAME_UPPER"}, (0, 0, 1, 1), (0, 0, 1, 1)),
+        ("AveragePool", {"count_include_pad": 1, "auto_pad": "SAME_LOWER"}, (1, 1, 0, 0), (1, 1, 0, 0)),
+        ("AveragePool", {"count_include_pad": 0, "auto_pad": "SAME_LOWER"}, (1, 1, 0, 0), (0, 0, 0, 0)),
+        # Of 16 rows the last window holds one, one of the padding, and one that ceil_mode adds; of 16 columns two, and
+        # one that ceil_mode adds.
+        ("AveragePool", {"count_include_pad": 1, "ceil_mode": 1}, (1, 2, 2, 1), (1, 2, 1, 0)),
+        ("AveragePool", {"ceil_mode": 1}, (1, 2, 2, 1), (0, 0, 0, 0)),
+        # A window that would start in the padding below is dropped, and two rows of padding with it.
+        ("AveragePool", {"count_include_pad": 1, "ceil_mode": 1, "pads": [1, 2, 4, 0]}, (1, 2, 2, 1), (1, 2, 2, 0)),
+        ("QLinearAveragePool", {"count_include_pad": 1, "ceil_mode": 1}, (1, 2, 2, 1), (1, 2, 2, 1)),
+        ("QLinearAveragePool", {"ceil_mode": 1}, (1, 2, 2, 1), (0, 0, 0, 0)),
+        ("MaxPool", {"ceil_mode": 1}, (1, 2, 2, 1), (0, 0, 0, 0)),
+        ("MaxPool", {"count_include_pad": 1}, (1, 2, 1, 0), (0, 0, 0, 0)),  # which has no such attribute
+    ],
+)
+def test_padding_that_counts_by_hand(
+    read: Callable[..., Network], op: str, attributes: dict[str, Any], padding: Any, counted: Any
+) -> None:
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], **attributes}
+    if "auto_pad" not in attributes:
+        window.setdefault("pads", [1, 2, 1, 0])
+    inputs = "x s z s z" if op == "QLinearAveragePool" else "x"
+    constants = [weights("s", values=[1]), weights("z", kind=TensorProto.UINT8)]
+    (layer,) = read(model([node(op, inputs, **window)], constants)).layers
+    w = layer.workload
+    assert (w.pad_top, w.pad_left, w.pad_bottom, w.pad_right) == padding
+    assert layer.counted_pads == counted
 
 
 # -- folding and fusing --------------------------------------------------------------------------------------

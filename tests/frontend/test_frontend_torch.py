@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from profiler.errors import UnsupportedModel
 from profiler.frontend import load_network
 from profiler.workload import Network, Op
+from tests.frontend.average_pools import averages_of_ones
 from tests.frontend.torch_models import from_function, tiny_model
 
 DATA = Path(__file__).parents[1] / "data"
@@ -69,6 +71,40 @@ def test_shapes_are_those_that_torch_computes(torch: Any, tmp_path: Path) -> Non
         (layer,) = load(torch, tmp_path, case.eval(), 1, 6, 12, 10).layers
         _, height, width, channels = layer.workload.output_shape
         assert (1, channels, height, width) == expected, case
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize(
+    ("options", "padding", "counted"),
+    [
+        ({}, (1, 1, 1, 1), (1, 1, 1, 1)),
+        ({"count_include_pad": False}, (1, 1, 1, 1), (0, 0, 0, 0)),
+        ({"padding": (0, 1)}, (0, 1, 0, 1), (0, 1, 0, 1)),
+        # Windows start at -1, 1, ..., 11 over 12 rows: the last one has a row of the image, one of padding, one of
+        # neither.
+        ({"stride": 2, "ceil_mode": True}, (1, 1, 2, 2), (1, 1, 1, 1)),
+        ({"stride": 2, "ceil_mode": True, "count_include_pad": False}, (1, 1, 2, 2), (0, 0, 0, 0)),
+        ({"stride": 2, "ceil_mode": True, "divisor_override": 9}, (1, 1, 2, 2), (1, 1, 2, 2)),
+        ({"count_include_pad": False, "divisor_override": 9}, (1, 1, 1, 1), (1, 1, 1, 1)),
+    ],
+)
+def test_padding_counts_in_an_average_as_torch_has_it(
+    torch: Any, tmp_path: Path, decomposed: bool, options: dict[str, Any], padding: Any, counted: Any
+) -> None:
+    pool = torch.nn.AvgPool2d(3, **{"stride": 1, "padding": 1, **options})
+    (layer,) = load(torch, tmp_path, pool, 1, 6, 12, 10, decomposed=decomposed).layers
+    w = layer.workload
+    assert (w.pad_top, w.pad_left, w.pad_bottom, w.pad_right) == padding
+    assert layer.counted_pads == counted
+    assert averages_of_ones(layer) == pytest.approx(pool(torch.ones(1, 1, 12, 10))[0, 0].numpy())
+
+
+@pytest.mark.parametrize("override", [1, 8, 18])
+def test_a_divisor_that_is_no_count_of_elements_is_refused(torch: Any, tmp_path: Path, override: int) -> None:
+    pool = torch.nn.AvgPool2d(3, 1, 1, divisor_override=override)
+    with pytest.raises(UnsupportedModel, match=rf"divisor_override is {override}; only .* the 9 elements") as caught:
+        load(torch, tmp_path, pool, 1, 6, 12, 10)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_operator_in_place_is_what_later_readers_see(torch: Any, tmp_path: Path) -> None:
@@ -154,6 +190,21 @@ def test_files_that_are_something_else(torch: Any, tmp_path: Path, content: byte
     with pytest.raises(UnsupportedModel, match=r"broken\.pt2: torch\.export\.load cannot read it") as caught:
         load_network(str(path), 1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_file_is_told_of_once(torch: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.pt2"
+    program = torch.export.export(torch.nn.Conv2d(1, 8, 3).eval(), (torch.zeros(1, 1, 8, 8),))
+    torch.export.save(program, str(path))
+    content, logger = path.read_bytes(), logging.getLogger("torch.export")
+    for count in (100, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:count])
+        capfd.readouterr()
+        with pytest.raises(UnsupportedModel, match=r"model\.pt2: torch\.export\.load cannot read it") as caught:
+            load_network(str(path), 1)
+        assert "warnings above" not in str(caught.value)
+        assert capfd.readouterr() == ("", "")
+        assert logger.isEnabledFor(logging.WARNING)  # of others, later
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,13 @@ from tests.kernels.cuda.cases import (
     GROUPED,
     NARROW,
     TENSOR_CORES,
+    binary_specs,
+    bit_specs,
     depthwise_specs,
     direct_specs,
+    entry_specs,
     mma_specs,
+    plane_specs_without_tensor_cores,
     unweighted_specs,
     with_configs,
 )
@@ -58,6 +62,8 @@ def _small_requests(gpu: GpuSpec) -> Iterator[Request]:
         (mma_specs([*GROUPED, *DENSE], NARROW, 1), 2),
         (mma_specs(EPILOGUES, NARROW, len(Epilogue)), 1),
         ([*direct_specs(), *depthwise_specs(), *unweighted_specs()], 1),
+        ([*binary_specs(), *bit_specs(), *entry_specs()], 1),
+        (plane_specs_without_tensor_cores(), 1),
     ):
         for spec, config, _ in with_configs(specs, configs, [gpu.slug]):
             yield spec, config

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from profiler.artifact import Artifact, Role
 from profiler.errors import InvalidFile
-from profiler.quantize.packing import pack_arguments
+from profiler.quantize.packed_arguments import pack_arguments
 from profiler.quantize.samples import sample_arguments
 from tests.gpu.driver import LIBRARY, Driver, DriverError
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from profiler.artifact import ArgSpec, Artifact, Check, Launch, Resources, Role
-from profiler.quantize.packing import Packing, pack_arguments
+from profiler.quantize.packed_arguments import pack_arguments
+from profiler.quantize.packing import Packing
 from profiler.quantize.samples import sample_arguments
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 

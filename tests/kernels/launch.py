@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.artifact import Artifact
-from profiler.quantize.packing import pack_arguments
+from profiler.quantize.packed_arguments import pack_arguments
 from profiler.quantize.samples import sample_arguments
 
 CPUS = os.sched_getaffinity(0)

@@ -66,10 +66,10 @@ def test_the_key_tells_compilers_apart(other: str) -> None:
 @pytest.mark.parametrize("name", ["kernels/cuda/some.h", "kernels/cuda/some.py", "space/some.py", "artifact.py"])
 def test_the_key_follows_the_sources(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / "profiler"
-    for path in ("kernels/cuda/some.h", "kernels/cuda/some.py", "space/some.py", "quantize/a.py", "artifact.py"):
+    sources = ("kernels/cuda/some.h", "kernels/cuda/some.py", "space/some.py", "quantize/a.py", "artifact.py")
+    others = ("hardware.py", "workload/precisions.py", "workload/kernel_spec.py", "kernels/notes.txt")
+    for path in (*sources, *others):
         (package / path).parent.mkdir(parents=True, exist_ok=True)
-        (package / path).write_text(path)
-    for path in ("hardware.py", "workload.py", "kernels/notes.txt"):
         (package / path).write_text(path)
     monkeypatch.setattr(backend_file, "__file__", str(package / "kernels" / "backend.py"))
     digest = backend_file._sources_sha256.__wrapped__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from profiler.hardware import DotIsa
 from profiler.kernels.cpu.build import assembly, is_native
 from profiler.kernels.cpu.lower import lower
 from profiler.kernels.cpu.target import CpuTarget
-from profiler.space.config import DotConfig, LoopOrder, VectorConfig
+from profiler.space.config import DotConfig, LookupConfig, LoopOrder, VectorConfig
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 pytestmark = pytest.mark.compile
@@ -31,6 +32,7 @@ def spec(dtype: DType, workload: Workload = LAYER) -> KernelSpec:
         (DotIsa.AVX_VNNI, "x86_64", "vpdpbusd", "ymm"),
         (DotIsa.AVX2, "x86_64", "vpmaddwd", "ymm"),
         (DotIsa.NEON_DOT, "aarch64", "sdot", "v"),
+        (DotIsa.NEON, "aarch64", "smull2?", "v"),
     ],
 )
 @pytest.mark.parametrize("dtype", [DType.UINT8, DType.UINT4])
@@ -57,9 +59,18 @@ def test_sums_stay_in_registers(dtype: DType) -> None:
 
 
 def test_only_eight_bits_on_a_dot_instruction_are_native() -> None:
-    assert is_native(spec(DType.UINT8), DotIsa.AVX512_VNNI)
-    assert not is_native(spec(DType.UINT4), DotIsa.AVX512_VNNI)
-    assert not is_native(spec(DType.UINT8), DotIsa.AVX2)
+    assert is_native(spec(DType.UINT8), TILE, DotIsa.AVX512_VNNI)
+    assert not is_native(spec(DType.UINT4), TILE, DotIsa.AVX512_VNNI)
+    assert not is_native(spec(DType.UINT8), TILE, DotIsa.AVX2)
+    assert is_native(spec(DType.UINT8), TILE, DotIsa.NEON_DOT)
+    assert not is_native(spec(DType.UINT8), TILE, DotIsa.NEON)
+
+
+def test_bits_are_native_where_they_are_looked_up_and_not_where_they_are_unpacked() -> None:
+    one_bit = replace(spec(DType.UINT4), weight_dtype=DType.INT1)
+    assert is_native(one_bit, LookupConfig(1, 1, 1, LoopOrder.CHANNELS), DotIsa.AVX512_VNNI)
+    assert not is_native(one_bit, LookupConfig(1, 1, 1, LoopOrder.CHANNELS), DotIsa.GENERIC)
+    assert not is_native(one_bit, TILE, DotIsa.AVX512_VNNI)
 
 
 def test_a_reduction_that_can_overflow_is_refused() -> None:

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.compile
 MACHINE = platform.machine()
 ISAS = [
     isa
-    for isa in (DotIsa.AVX512_VNNI, DotIsa.AVX_VNNI, DotIsa.AVX2, DotIsa.NEON_DOT, DotIsa.GENERIC)
+    for isa in (DotIsa.AVX512_VNNI, DotIsa.AVX_VNNI, DotIsa.AVX2, DotIsa.NEON_DOT, DotIsa.NEON, DotIsa.GENERIC)
     if set(CpuTarget(isa, MACHINE).features) <= host_cpu().features
-    and (isa is DotIsa.NEON_DOT) <= (MACHINE == "aarch64")
-    and (isa in (DotIsa.NEON_DOT, DotIsa.GENERIC) or MACHINE == "x86_64")
+    and (isa in (DotIsa.NEON_DOT, DotIsa.NEON)) <= (MACHINE == "aarch64")
+    and (isa in (DotIsa.NEON_DOT, DotIsa.NEON, DotIsa.GENERIC) or MACHINE == "x86_64")
 ]
 FEW = settings(
     max_examples=120,
@@ -39,7 +39,7 @@ FEW = settings(
 
 
 def assert_exact(spec: KernelSpec, pick: float, isa: DotIsa, threads: int, toolchain: Toolchain) -> None:
-    space = config_space(spec, isa, threads)
+    space = config_space(spec, isa, threads, host_cpu().features)
     assert space, f"no config for {spec.key}"
     config = space[int(pick * len(space))]
     artifact = build(spec, config, CpuTarget(isa, MACHINE), threads, toolchain)

@@ -35,6 +35,38 @@ CASES = [
     (KernelSpec(Workload(Op.MAX_POOL, 1, 9, 9, 24, 24, 3, 3, 2, 2, 1, 1, 1, 1), S4, S4), "vector(vectors=2)"),
     (KernelSpec(Workload(Op.AVG_POOL, 1, 7, 7, 24, 24, 7, 7), U8, U4, epilogue=Epilogue.REQUANT), "vector(vectors=1)"),
     (KernelSpec(Workload(Op.CONCAT, 1, 3, 3, 7, 24), U8, S4, epilogue=Epilogue.REQUANT), "vector(vectors=1)"),
+    (
+        KernelSpec(LAYER, DType.INT2, DType.UINT2, DType.INT1, epilogue=Epilogue.REQUANT_RELU),
+        "lookup(tile_h=1,tile_w=4,vectors=1,order=channels,unroll=2)",
+    ),
+    (
+        KernelSpec(SHORTCUT, U4, U8, DType.INT2, DType.UINT2, Epilogue.ADD_REQUANT_RELU),
+        "lookup(tile_h=1,tile_w=2,vectors=1,order=pixels)",
+    ),
+    (
+        KernelSpec(LAYER, DType.UINT2, DType.UINT2, DType.INT1, epilogue=Epilogue.REQUANT_RELU),
+        "lookup(tile_h=2,tile_w=4,vectors=1,order=images,unroll=2,tables=sextets)",
+    ),
+    (
+        KernelSpec(LAYER, DType.UINT1, DType.UINT2, DType.INT2, epilogue=Epilogue.REQUANT_RELU),
+        "lookup(tile_h=1,tile_w=4,vectors=1,order=pixels,unroll=1,tables=indexed)",
+    ),
+    (
+        KernelSpec(LAYER, DType.UINT1, DType.UINT2, DType.INT1, epilogue=Epilogue.REQUANT),
+        "popcount(tile_h=1,tile_w=4,vectors=5,order=images)",
+    ),
+    (
+        KernelSpec(Workload(Op.MAX_POOL, 1, 9, 9, 70, 70, 3, 3, 2, 2, 1, 1, 1, 1), DType.INT2, DType.INT2),
+        "vector(vectors=1)",
+    ),
+    (
+        KernelSpec(Workload(Op.CONCAT, 1, 3, 3, 70, 118), U8, DType.UINT2, epilogue=Epilogue.REQUANT),
+        "vector(vectors=2)",
+    ),
+    (
+        KernelSpec(Workload(Op.CONVERT, 1, 3, 3, 70, 70), U4, DType.UINT2, epilogue=Epilogue.REQUANT),
+        "vector(vectors=2)",
+    ),
 ]
 
 
@@ -42,6 +74,7 @@ def emitted(isa: DotIsa) -> dict[str, str]:
     return {
         f"{isa.value} {spec.key} {config}": lower(spec, parse_config(config), isa).function.script()
         for spec, config in CASES
+        if isa is DotIsa.AVX512_VNNI or not ("popcount" in config or "tables" in config)
     }
 
 

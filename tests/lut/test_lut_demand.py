@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from profiler.errors import InvalidWorkload
+from profiler.frontend.builtin import BUILTINS
 from profiler.lut.demand import Role, Variant, conversions, demand, units
 from profiler.lut.schema import LutRow, Source
 from profiler.lut.table import network_table, prices
@@ -132,6 +134,16 @@ def test_an_addition_that_cannot_move() -> None:
     wrong = network(replace(net.layers[0], inputs=("x", "z", "x")))
     with pytest.raises(InvalidWorkload, match="two operands"):
         demand(wrong, BOTH, mixed=False)
+
+
+def test_the_table_of_kernel_counts_is_true() -> None:
+    """That of docs/below_four_bits.md: of two precisions and of five, without mixtures and with them."""
+    text = (Path(__file__).parents[2] / "docs" / "below_four_bits.md").read_text(encoding="utf-8")
+    five = tuple(map(Precision.parse, ("int8", "int4", "a2w2", "a2w1", "a1w1")))
+    for name in ("resnet18", "resnet50", "inceptionv3"):
+        network = BUILTINS[name](1)
+        counts = [len(demand(network, few, mixed=mixed)) for few in (five[:2], five) for mixed in (False, True)]
+        assert f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |" in text
 
 
 def test_pools_and_concats() -> None:

@@ -233,6 +233,16 @@ def test_rows_of_two_instruments_are_never_merged_and_it_says_why() -> None:
         ({"latency_ci95_low_s": 2.01e-5}, "latency_ci95_low_s"),
         ({"latency_ci95_high_s": float("inf")}, "latency_ci95_high_s"),
         ({"latency_ci95_low_s": None, "latency_ci95_high_s": None}, "latency_ci95_low_s"),
+        ({"latency_median_s": 1.01e9}, "latency_median_s"),
+        ({"latency_median_s": 9.9e-13}, "latency_median_s"),
+        ({"latency_q1_s": 1e-300}, "latency_q1_s"),
+        ({"latency_q3_s": 1e300}, "latency_q3_s"),
+        ({"latency_ci95_low_s": 9.9e-13}, "latency_ci95_low_s"),
+        ({"latency_ci95_high_s": 1.01e9}, "latency_ci95_high_s"),
+        ({"sm_clock_mhz_high": 1.01e12}, "sm_clock_mhz_high"),
+        ({"sm_clock_mhz_low": 1e300, "sm_clock_mhz_high": 1e300}, "sm_clock_mhz_low"),
+        ({"energy_j": 1.01e12}, "energy_j"),
+        ({"measured_at": 1e300}, "measured_at"),
         ({"samples": 0}, "samples"),
         ({"discarded": -1}, "discarded"),
         ({"sm_clock_mhz_low": 900.0, "sm_clock_mhz_high": 800.0}, "sm_clock_mhz_low"),
@@ -264,6 +274,16 @@ def test_a_row_checks_itself_and_check_finds_the_same_in_a_file(
     assert column in found[0].text
 
 
+def test_the_ends_of_what_is_a_number_are_in(tmp_path: Path) -> None:
+    """A picosecond, thirty years, and numbers of a million million are kept and read back as they are."""
+    wide = replace(
+        MEASURED, latency_ci95_low_s=1e-12, latency_q1_s=1e-12, latency_q3_s=1e9, latency_ci95_high_s=1e9,
+        sm_clock_mhz_low=1e12, sm_clock_mhz_high=1e12, energy_j=1e12, measured_at=1e12,
+    )  # fmt: skip
+    write(tmp_path / "wide.csv", [wide])
+    assert read(tmp_path / "wide.csv") == (wide,)
+
+
 def edited(folder: Path, changes: dict[str, str], table: tuple[LutRow, ...] = (MEASURED,), line: int = 2) -> Path:
     """A file of the table with some cells of one line replaced."""
     lines = list(csv.reader(io.StringIO(to_bytes(table).decode())))
@@ -279,8 +299,8 @@ def edited(folder: Path, changes: dict[str, str], table: tuple[LutRow, ...] = (M
     ("column", "text", "says"),
     [
         ("op", "conv3d", "known are conv2d, dense"),
-        ("input_dtype", "int5", "known are int4"),
-        ("input_dtype", "", "known are int4"),
+        ("input_dtype", "int5", "known are int1"),
+        ("input_dtype", "", "known are int1"),
         ("weight_dtype", "", "weight type is missing"),
         ("epilogue", "gelu", "known are none"),
         ("cache_mode", "warm", "known are network"),

@@ -9,15 +9,16 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from profiler.hardware import DotIsa, parse_cpuinfo
 from profiler.predictor.configs.analytic import AnalyticModel
 from profiler.predictor.configs.learned import MAX_ROWS, LearnedModel
 from profiler.predictor.configs.prediction import Prediction, one_each
 from profiler.record import Measurement
-from profiler.space.config import ScheduleConfig, parse_config, to_text
+from profiler.space.config import DotConfig, LookupConfig, PopcountConfig, ScheduleConfig, parse_config, to_text
 from profiler.space.cpu import config_space
 from profiler.space.model import analytic_latency_s
 from profiler.tuning.cost_model import CostModel
-from profiler.workload import Epilogue, KernelSpec, Op, Workload
+from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 from tests.tuning.simulation import CONDITIONS, CONV, CPU, DENSE, conv, hash_share, pool, skewed
 
 DEPTHWISE = Workload(Op.CONV2D, 1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, groups=64)
@@ -84,6 +85,42 @@ def test_the_level_is_learned(make: Make) -> None:
     configs = space_of(conv())
     ratio = model.predict(conv(), configs).median_s / [3 * skewed(conv(), c) for c in configs]
     assert math.exp(np.median(np.log(ratio))) == pytest.approx(1, abs=0.3)
+
+
+def test_each_of_a_kernels_templates_learns_from_its_own(make: Make) -> None:
+    """Of few bits: what is known of INT4's dot products moves the candidates that are unpacked alone, what is known of
+    counted bits those, and the lookups that are like them."""
+    if isinstance(make(), AnalyticModel):
+        return
+    few = KernelSpec(CONV, DType.UINT1, DType.UINT8, DType.INT1, epilogue=Epilogue.REQUANT)
+    space = config_space(few, DotIsa.AVX512_VNNI, 1)
+    cpu = parse_cpuinfo("processor : 0\nflags : avx2 avx512f avx512bw avx512vl avx512dq avx512_vnni\n", "x86_64")
+
+    def moved(*known: Measurement) -> dict[type, set[bool]]:
+        model = LearnedModel(cpu)
+        model.fit(known)
+        modelled_s = np.array([analytic_latency_s(few, config, cpu) for config in space])
+        found: dict[type, set[bool]] = {}
+        for config, ratio in zip(space, model.predict(few, space).median_s / modelled_s, strict=True):
+            found.setdefault(type(config), set()).add(bool(ratio > 1.5))
+        return found
+
+    def slow(spec: KernelSpec, kind: type) -> list[Measurement]:
+        configs = [config for config in config_space(spec, cpu.isa, 1) if isinstance(config, kind)]
+        step = len(configs) // 24
+        return [
+            Measurement(
+                spec, to_text(config), CONDITIONS, "f", "ab" * 32, (3 * analytic_latency_s(spec, config, cpu),) * 6,
+                1, 0, "screen", "r", 0.0, "0",
+            )
+            for config in configs[::step]
+        ]  # fmt: skip
+
+    assert moved() == {LookupConfig: {False}, PopcountConfig: {False}, DotConfig: {False}}
+    assert moved(*slow(conv(4), DotConfig)) == {LookupConfig: {False}, PopcountConfig: {False}, DotConfig: {True}}
+    counted = moved(*slow(few, PopcountConfig))
+    assert counted[PopcountConfig] == {True}
+    assert counted[DotConfig] == {False}
 
 
 def test_fitting_forgets(make: Make) -> None:

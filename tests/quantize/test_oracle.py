@@ -17,10 +17,17 @@ from profiler.quantize import oracle
 from profiler.quantize.dyadic import dyadic
 from profiler.quantize.oracle import accumulate_blas, accumulate_plain, reference
 from profiler.quantize.samples import sample_arguments
+from profiler.quantize.stored import pack_output, unpack_activation
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
-ACTIVATIONS = (DType.UINT8, DType.INT8, DType.UINT4, DType.INT4)
+NARROW = (DType.UINT1, DType.INT2, DType.UINT2, DType.INT3, DType.UINT3)
+ACTIVATIONS = (DType.UINT8, DType.INT8, DType.UINT4, DType.INT4, *NARROW)
 RANGES = {
+    DType.UINT1: (0, 1),
+    DType.INT2: (-2, 1),
+    DType.UINT2: (0, 3),
+    DType.INT3: (-4, 3),
+    DType.UINT3: (0, 7),
     DType.UINT8: (0, 255),
     DType.INT8: (-128, 127),
     DType.UINT4: (0, 15),
@@ -86,7 +93,7 @@ def naive_conv(spec: KernelSpec, a: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def assert_same(spec: KernelSpec, got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
-    held = {"int4": "int8", "uint4": "uint8"}.get(spec.output_dtype.value, spec.output_dtype.value)
+    held = {"32": "int32"}.get(spec.output_dtype.value[-2:], "uint8" if spec.output_dtype.value[0] == "u" else "int8")
     assert got.dtype == np.dtype(held)
     np.testing.assert_array_equal(got, expected)
 
@@ -123,7 +130,7 @@ def convolutions(draw: st.DrawFn) -> KernelSpec:
     return KernelSpec(
         workload,
         input_dtype=draw(st.sampled_from(ACTIVATIONS)),
-        weight_dtype=draw(st.sampled_from((DType.INT8, DType.INT4))),
+        weight_dtype=draw(st.sampled_from((DType.INT8, DType.INT4, DType.INT3, DType.INT2, DType.INT1))),
         output_dtype=draw(st.sampled_from((*ACTIVATIONS, DType.INT32))) if quantized else DType.INT32,
         input2_dtype=draw(st.sampled_from((*ACTIVATIONS, DType.INT32))) if epilogue.adds else None,
         epilogue=epilogue,
@@ -135,6 +142,13 @@ def convolutions(draw: st.DrawFn) -> KernelSpec:
 def test_conv2d_and_dense(spec: KernelSpec, seed: int) -> None:
     arguments = sample_arguments(spec, seed)
     assert_same(spec, reference(spec, arguments), naive_conv(spec, arguments))
+
+
+def test_zero_is_no_weight_of_one_bit() -> None:
+    spec = KernelSpec(Workload(Op.DENSE, 1, 1, 1, 2, 1), DType.UINT1, DType.INT32, DType.INT1)
+    arguments = {"input": np.ones((1, 1, 1, 2), np.uint8), "weight": np.array([[[[1, 0]]]], np.int8)}
+    with pytest.raises(ValueError, match="between those of int1"):
+        reference(spec, arguments)
 
 
 @pytest.mark.parametrize("outputs", [4, 12])
@@ -303,6 +317,34 @@ def test_concat_rewrites_its_slice_and_keeps_the_rest() -> None:
         assert got[index] == clamp(spec, rescale(a["input"][index], a["multiplier"][c], a["shift"][c]))
     np.testing.assert_array_equal(got[..., 3:], before[..., 3:])
     np.testing.assert_array_equal(a["output"], before)
+
+
+@pytest.mark.parametrize("parts", [(64, 64), (64, 64, 96, 64), (32, 8), (40, 5), (8, 16, 40, 3)])
+@pytest.mark.parametrize("dtype", NARROW)
+def test_slices_fill_the_bit_planes_of_a_concatenation(parts: tuple[int, ...], dtype: DType) -> None:
+    """One after the other, each on the pixels from its first byte on, in memory that held anything: then every byte is
+    what one kernel would have stored of all, the end of the last words too."""
+    rng, total, pixels = np.random.default_rng(sum(parts)), sum(parts), 6
+    words = -(-total // 64)
+    memory = rng.integers(0, 2, (pixels, dtype.bits, 64 * words), dtype=np.uint8)  # a bit each
+    wanted = np.zeros_like(memory)
+    first = 0
+    for channels in parts:
+        spec = KernelSpec(Workload(Op.CONCAT, 1, 2, 3, channels, total), DType.INT8, dtype, epilogue=Epilogue.REQUANT)
+        a = sample_arguments(spec, first)
+        given = memory[:, :, first : first + total]
+        given = np.pad(given, ((0, 0), (0, 0), (0, total - given.shape[-1])))
+        stored = np.packbits(np.pad(given, ((0, 0), (0, 0), (0, 64 * words - total))), axis=-1, bitorder="little")
+        a["output"] = unpack_activation(stored.tobytes(), (1, 2, 3, total), dtype)
+        after = np.frombuffer(pack_output(spec, reference(spec, a)), np.uint8).reshape(pixels, dtype.bits, -1)
+        bits = np.unpackbits(after, axis=-1, bitorder="little")
+        memory[:, :, first : first + total] = bits[:, :, : min(total, 64 * words - first)]
+        for pixel, c in np.ndindex(pixels, channels):
+            x = a["input"].reshape(pixels, channels)[pixel, c]
+            value = clamp(spec, rescale(x, a["multiplier"][c], a["shift"][c]))
+            wanted[pixel, :, first + c] = [value >> plane & 1 for plane in range(dtype.bits)]
+        first += channels
+    np.testing.assert_array_equal(memory, wanted)
 
 
 def small() -> tuple[KernelSpec, dict[str, Any]]:

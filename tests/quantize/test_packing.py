@@ -10,24 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.quantize.oracle import reference
-from profiler.quantize.packing import (
-    Packing,
-    argument_nbytes,
+from profiler.quantize.packed_arguments import argument_nbytes, pack_arguments
+from profiler.quantize.packing import Packing
+from profiler.quantize.samples import sample_arguments
+from profiler.quantize.stored import (
     numpy_dtype,
     output_nbytes,
     pack_activation,
-    pack_arguments,
     pack_nibbles,
     pack_output,
     unpack_activation,
     unpack_nibbles,
     unpack_output,
 )
-from profiler.quantize.samples import sample_arguments
+from profiler.quantize.whole_bytes import activation_nbytes
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 PLAIN = Packing("plain")
-STORED = (DType.INT4, DType.UINT4, DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
+STORED = (
+    DType.UINT1, DType.INT2, DType.UINT2, DType.INT3, DType.UINT3,
+    DType.INT4, DType.UINT4, DType.INT8, DType.UINT8, DType.INT16, DType.INT32,
+)  # fmt: skip
 
 
 def signed_nibble(value: int) -> int:
@@ -78,10 +81,34 @@ def test_activations_round_trip(dtype: DType, shape: tuple[int, ...], seed: int)
                 assert stored[channel // 2] >> (4 * (channel % 2)) & 15 == value % 16
             if shape[-1] % 2:
                 assert stored[-1] >> 4 == 0
-    else:
+
+    elif not dtype.in_planes:
         size = dtype.bits // 8
         for number, value in enumerate(values.ravel()):
             assert int.from_bytes(raw[number * size : (number + 1) * size].tobytes(), "little") == value % 2**dtype.bits
+
+
+@settings(max_examples=60)
+@given(
+    dtype=st.sampled_from((DType.UINT1, DType.INT2, DType.UINT2, DType.INT3, DType.UINT3)),
+    pixels=st.integers(1, 3),
+    channels=st.sampled_from([1, 7, 8, 63, 64, 65, 130]),
+    seed=st.integers(0, 9),
+)
+def test_bit_planes(dtype: DType, pixels: int, channels: int, seed: int) -> None:
+    """Bit by bit: word c // 64 of a plane has channel c at bit c % 64, and nothing else is set."""
+    values = np.random.default_rng(seed).integers(dtype.low, dtype.high, size=(pixels, channels), endpoint=True)
+    words = pack_activation(values, dtype).view("<u8").reshape(pixels, dtype.bits, -1)
+    assert words.shape[-1] == -(-channels // 64)
+    for pixel, plane, bit in np.ndindex(pixels, dtype.bits, 64 * words.shape[-1]):
+        expected = values[pixel, bit] % (1 << dtype.bits) >> plane & 1 if bit < channels else 0
+        assert int(words[pixel, plane, bit // 64]) >> (bit % 64) & 1 == expected
+    assert words.nbytes == activation_nbytes((pixels, channels), dtype)
+
+
+def test_weights_of_one_bit_are_set_for_plus_one() -> None:
+    assert pack_activation(np.array([1, -1, -1, 1]), DType.INT1).tolist() == [0b1001, *[0] * 7]
+    assert unpack_activation(bytes([0b1001, *[0] * 7]), (4,), DType.INT1).tolist() == [1, -1, -1, 1]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from profiler.quantize.operands import operands
 from profiler.quantize.oracle import reference
-from profiler.quantize.packing import numpy_dtype, output_nbytes, unpack_output
 from profiler.quantize.samples import expected_output, expected_sha256, sample_arguments
+from profiler.quantize.stored import numpy_dtype, output_nbytes, unpack_output
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 
 CONV = Workload(Op.CONV2D, 1, 12, 12, 24, 32, 3, 3, 1, 1, 1, 1, 1, 1)
@@ -30,6 +30,9 @@ SPECS = [
             (DType.INT8, DType.INT8, DType.UINT8),
             (DType.UINT4, DType.INT4, DType.UINT4),
             (DType.INT4, DType.INT4, DType.INT4),
+            (DType.UINT2, DType.INT2, DType.UINT2),
+            (DType.INT2, DType.INT1, DType.UINT8),
+            (DType.UINT3, DType.INT3, DType.INT3),
         )
     ),
     KernelSpec(Workload(Op.ADD, *PLANE), DType.INT32, DType.UINT8, None, DType.UINT8, Epilogue.REQUANT_RELU),
@@ -78,7 +81,7 @@ def test_outputs_spread_over_the_range_and_some_saturate(spec: KernelSpec) -> No
     output = unpack_output(spec, expected_output(spec, 0))[..., : spec.workload.in_channels]
     dtype = spec.output_dtype
     if dtype is DType.INT32:
-        assert np.unique(output).size > 1000
+        assert np.unique(output).size > (1000 if spec.input_dtype.bits >= 4 else 100)
         return
     low = max(dtype.low, 0) if spec.epilogue.relu else dtype.low
     values, counts = np.unique(output, return_counts=True)
@@ -86,7 +89,7 @@ def test_outputs_spread_over_the_range_and_some_saturate(spec: KernelSpec) -> No
         return
     assert values.size >= 0.8 * min(dtype.high - low + 1, 2**spec.input_dtype.bits)
     assert values[-1] == dtype.high
-    assert 0.005 < counts[-1] / output.size < 0.6
+    assert 0.005 < counts[-1] / output.size < (0.6 if dtype.bits >= 4 else 0.7)  # of 4 values one is a large part
     assert counts.max() / output.size < 0.7
 
 

@@ -7,10 +7,12 @@ Everything is real but NVIDIA's two libraries: NVML is `tests.devices.fake_nvml`
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profiler import campaign
 from profiler.cli import main
@@ -19,9 +21,14 @@ from profiler.devices.discover import Vendor
 from profiler.devices.nvml import Nvml
 from profiler.environment import doctor
 from profiler.measure import Rules, StoppingRule
+from profiler.network_stages import bench, run
 from tests.devices.fake_cuda import Scenario
+from tests.devices.fake_cuda_network_worker import network_worker_command
 from tests.devices.fake_cuda_worker import worker_command
 from tests.devices.fake_nvml import FakeGpu, FakeNvml
+
+if TYPE_CHECKING:
+    from tests.e2e.command import Place
 
 PRESENT = "json"
 """In place of PyCUDA: a package that is there."""
@@ -31,8 +38,8 @@ PRESENT = "json"
 class Machine:
     """GPUs as NVML shows them (arguments of `FakeGpu`), and how the driver behaves on each of them.
 
-    ``quick``: kernels are sampled less than on a real card. The pretended one is slow, being Python, and its times are
-    only modelled.
+    ``quick``: kernels and networks are sampled less than on a real card. The pretended one is slow, being Python, and
+    its times are only modelled.
     """
 
     gpus: tuple[dict[str, Any], ...] = ({"name": "Tesla T4"},)
@@ -42,27 +49,41 @@ class Machine:
     def command(self, folder: Path, *arguments: str) -> list[str]:
         """Runs the profiler there; the description is written into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        worker = worker_command(self.scenario, folder / "scenario.json")
-        path = folder / "machine.json"
-        path.write_text(json.dumps({"gpus": self.gpus, "worker": worker, "quick": self.quick}))
+        scenario, path = folder / "scenario.json", folder / "machine.json"
+        workers = {
+            "worker": worker_command(self.scenario, scenario),
+            "network_worker": network_worker_command(self.scenario, scenario),
+        }
+        path.write_text(json.dumps({"gpus": self.gpus, **workers, "quick": self.quick}))
         return [sys.executable, "-m", "tests.rehearsal.machine", str(path), *arguments]
+
+    def start(self, place: Place, *arguments: str) -> subprocess.Popen[str]:
+        """The same, running in that place, in a process group of its own."""
+        command, pipe = self.command(place.folder / "machine", *arguments), subprocess.PIPE
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=place.environment,
+            start_new_session=True,
+        )  # fmt: skip
 
 
 _SCREEN = StoppingRule(sample_s=1e-4, min_samples=6, max_samples=6, target=0.1, budget_s=0.02)
 _FINAL = StoppingRule(sample_s=1e-4, min_samples=8, max_samples=12, target=0.02, budget_s=0.1, least_samples=7)
 QUICK = Rules(_SCREEN, _FINAL)
+QUICK_NETWORK = StoppingRule(sample_s=1e-4, min_samples=4, max_samples=8, target=0.1, budget_s=0.1)
 
 
-def _vendor(described: Any) -> Vendor:
+def vendor_of(described: Any) -> Vendor:
     fake = FakeNvml(gpus=[FakeGpu(**gpu) for gpu in described["gpus"]])
-    return Vendor(Nvml(load=lambda: fake), tuple(described["worker"]), PRESENT)
+    workers = (tuple(described[name]) for name in ("worker", "network_worker"))
+    return Vendor(Nvml(load=lambda: fake), *workers, PRESENT)
 
 
 if __name__ == "__main__":
     described = json.loads(Path(sys.argv.pop(1)).read_text())
-    vendor = _vendor(described)
+    vendor = vendor_of(described)
     if described["quick"]:
         campaign.rules_of = lambda gpu: QUICK
-    for module in (campaign, doctor, discover):
+        run.run = partial(run.run, rule=QUICK_NETWORK)
+    for module in (campaign, doctor, discover, bench):
         module.Vendor = lambda: vendor  # type: ignore[attr-defined]
     main()

@@ -27,7 +27,7 @@ from profiler.workload import DType, Epilogue, KernelSpec
 from tests.devices.fake_cuda import Fault, Scenario
 from tests.devices.fake_nvml import HW_SLOWDOWN, NOT_SUPPORTED, SW_POWER_CAP
 from tests.e2e.command import DENSE, KERNELS, LINES, Outcome, Place
-from tests.rehearsal.machine import Machine
+from tests.rehearsal.machine import QUICK, Machine
 
 pytestmark = pytest.mark.compile
 
@@ -47,13 +47,7 @@ class Box:
         self.machine = machine or Machine()
 
     def start(self, *options: str, device: str = "t4", model: Path | None = None) -> subprocess.Popen[str]:
-        arguments = self.place.profile("--device", device, *options, model=model)
-        command = self.machine.command(self.place.folder / "machine", *arguments)
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=self.place.environment,
-            start_new_session=True,
-        )  # fmt: skip
+        return self.machine.start(self.place, *self.place.profile("--device", device, *options, model=model))
 
     def profile(self, *options: str, device: str = "t4", model: Path | None = None) -> Outcome:
         return Place.answer(self.start(*options, device=device, model=model), limit_s=300)
@@ -114,7 +108,7 @@ def test_sampled_as_on_a_real_card(built: Place) -> None:
     outcome = Box(built, Machine(quick=False)).profile("--trials", "1", model=built.dense)
     assert outcome.code == 0, outcome.err
     (row,) = read(built.out / "lut" / "t4.csv")
-    assert row.samples >= 30
+    assert row.samples > QUICK.final.max_samples, "by the rule of a real card, however slow this machine is"
 
 
 def test_killed_and_started_again(built: Place) -> None:

@@ -95,6 +95,20 @@ def test_it_scales_with_the_weights_and_has_no_sign(
     assert squared_perturbation(-weight[:, ::-1], bits, clipping) == pytest.approx(error, rel=1e-9, abs=1e-20)
 
 
+@given(WEIGHTS, st.sampled_from(Clipping), st.floats(0.0, 3.0))
+@unhurried
+def test_one_bit_is_the_sign_and_the_best_scale(
+    weight: np.ndarray[Any, Any], clipping: Clipping, factor: float
+) -> None:
+    scales, levels = channel_scales(weight, 1, clipping), quantized(weight, np.ones(len(weight)), 1)
+    assert ((levels == 1) == (weight >= 0)).all()
+    assert ((levels == -1) == (weight < 0)).all()
+    error = float(np.square(levels * scales[:, None] - weight).sum())
+    assert squared_perturbation(weight, 1, clipping) == pytest.approx(error, rel=1e-9, abs=1e-18)
+    other = float(np.square(levels * (factor * scales)[:, None] - weight).sum())
+    assert error <= other * (1 + 1e-9) + 1e-18
+
+
 def test_channels_are_quantized_apart() -> None:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((5, 3, 3, 4)) * np.array([1e-3, 1, 10, 1e3, 0])[:, None, None, None]
@@ -111,7 +125,7 @@ def test_zeros_and_single_weights_are_kept(clipping: Clipping) -> None:
     assert quantized(np.zeros((1, 2)), [0.0], 4).tolist() == [[0, 0]]
 
 
-@pytest.mark.parametrize(("bits", "text"), [(1, "one bit has no level but zero"), (0, "2 to 8$"), (9, "2 to 8$")])
+@pytest.mark.parametrize(("bits", "text"), [(0, "1 to 8$"), (9, "1 to 8$")])
 def test_other_widths_are_refused(bits: int, text: str) -> None:
     for clipping in Clipping:
         with pytest.raises(ProfilerError, match=text):

@@ -198,6 +198,6 @@ def test_the_command_shows_traces(model: str, hook: Path) -> None:
 
 
 def test_precisions_are_checked(model: str) -> None:
-    done = command(model, "-o", "s.csv", "--precisions", "int3")
+    done = command(model, "-o", "s.csv", "--precisions", "int5")
     assert isinstance(done.exception, ProfilerError)
     assert Precision.parse("int4") is INT4

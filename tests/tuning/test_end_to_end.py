@@ -39,7 +39,7 @@ def test_tune_on_this_machine(tmp_path: Path) -> None:
     with BuildPool(backend, workers=1) as pool, HostDevice(cpu) as device:
         tuner = Tuner(
             Workbench(device, pool, conditions, run, MachineTurns(tmp_path / "lock")),
-            lambda spec: config_space(spec, cpu.isa, conditions.threads),
+            lambda spec: config_space(spec, cpu.isa, conditions.threads, cpu.features),
             LearnedModel(cpu, conditions.threads),
             TuningDatabase(tmp_path / "logs", device.fingerprint(run.compiler), conditions),
             Budget(trials=3, finalists=1),

@@ -4,12 +4,15 @@
 - `start`     the command line, and how errors end it
 - `archive`   the zip from inside
 - `manifest`  what is to be measured, under which conditions
+- `packed`    a whole network as it lies in the zip
 - `wheels`    NumPy and the like out of the zip, where the box has none
 - `machine`   the device that the bundle is for, opened; another one refused
 - `draws`     whether this NumPy draws the arguments that the bundle was made with
 - `selftest`  ``--check``: what can be found wrong before anything is measured
 - `plan`      what to measure next, given what is known and the time that is left
 - `session`   the loop: plan, measure, journal
-- `results`   the file that comes back; `chain`: its lines, linked by digests
+- `network_run`  a network on the device: verified by digests, timed
+- `results`   the file that comes back; `chain`: its lines, linked by digests; `network_record`: those of networks
+- `end_to_end`   what such a file says of networks: their latencies, beside the sums of their kernels
 - `bar`       progress
 """

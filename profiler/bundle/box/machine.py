@@ -6,15 +6,19 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 from profiler.bundle.box.manifest import Manifest
 from profiler.bundle.box.wheels import PYCUDA_ADVICE
 from profiler.devices.discover import FoundDevice, Inventory, Vendor, open_device
 from profiler.devices.gpu_monitor import GpuMonitor
+from profiler.devices.host import HostDevice
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, host_cpu
+
+_FOR_ARM = "with --device aarch64, or aarch64-neon for one without asimddp"
 
 
 def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> FoundDevice:
@@ -26,7 +30,7 @@ def find(manifest: Manifest, selector: str | None, inventory: Inventory) -> Foun
         if platform.machine() != manifest.machine:
             raise DeviceError(
                 f"this bundle is for a CPU of {manifest.machine}, this is {platform.machine()}; "
-                "bundle the model on a machine of this kind"
+                f"bundle the model {_FOR_ARM if platform.machine() == 'aarch64' else 'on a machine of this kind'}"
             )
         threads, cpus = manifest.conditions.threads, len(os.sched_getaffinity(0))
         if threads > cpus:
@@ -67,7 +71,10 @@ def open_found(manifest: Manifest, found: FoundDevice, vendor: Vendor, sustained
     if found.obstacle:
         obstacle = found.obstacle if find_spec(vendor.package) else PYCUDA_ADVICE
         raise DeviceError(f"{found.text} cannot be measured: {obstacle}")
-    device = open_device(found, vendor, sustained=sustained)
+    if manifest.is_gpu:
+        device: Device = open_device(found, vendor, sustained=sustained)
+    else:  # what it measures is named after what the kernels were built for
+        device = HostDevice(replace(host_cpu(), slug=manifest.device))
     try:
         arch = device.fingerprint(manifest.compiler).arch
         if manifest.is_gpu and arch != manifest.arch:
@@ -97,7 +104,15 @@ def require_features(features: Sequence[str], cpu: CpuSpec | None = None) -> Non
     """Raises `DeviceError` if this CPU lacks any of them."""
     missing = sorted(set(features) - (cpu or host_cpu()).features)
     if missing:
-        raise DeviceError(f"this CPU lacks {', '.join(missing)}, which the kernels use; bundle the model on such a CPU")
+        how = "with --device aarch64-neon" if "asimddp" in missing else "on such a CPU"
+        raise DeviceError(f"this CPU lacks {', '.join(missing)}, which the kernels use; bundle the model {how}")
+
+
+def require_real(cpu: CpuSpec | None = None) -> None:
+    """Raises `DeviceError` for a CPU that is emulated: how long its kernels take says nothing about a real one."""
+    cpu = cpu or host_cpu()
+    if cpu.emulated_on:
+        raise DeviceError(f"this CPU is {cpu.model}: nothing is timed here; --check verifies, measure on a real one")
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -20,7 +20,13 @@ from profiler.record import (
 )
 from profiler.workload import KernelSpec
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+"""1: first version. 2: networks. A manifest travels with the code that reads it, so that there is no other to read."""
+
+
+def artifact_path(sha256: str) -> str:
+    """In the zip."""
+    return f"artifacts/{sha256}.lbk"
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,12 @@ class Candidate:
     @property
     def path(self) -> str:
         """Of the artifact in the zip."""
-        return f"artifacts/{self.sha256}.lbk"
+        return artifact_path(self.sha256)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel, the layers that need it, and its candidates, the best modelled first.
+    """A kernel, the layers that need it, and its candidates: the one that networks run, then the best modelled first.
 
     ``mixed``: only networks of mixed precision need it.
     """
@@ -70,6 +76,38 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Configuration:
+    """The network with chosen bits, to be run end to end.
+
+    ``narrow_layers`` of its layers have weights of less than 8 bits. ``steps`` : of each step the digest of its
+    artifact, which is a candidate of one of the kernels. ``description``, ``parameters`` and ``inputs`` are digests of
+    files in the zip (`packed`).
+    """
+
+    name: str
+    narrow_layers: int
+    steps: tuple[str, ...]
+    description: str
+    parameters: str
+    inputs: str
+
+    def __post_init__(self) -> None:
+        require_text("the name of a network", self.name)
+        require_count("narrow_layers", self.narrow_layers)
+        for name in ("description", "parameters", "inputs"):
+            require_digest(name, getattr(self, name))
+        for artifact in self.steps:
+            require_digest("the kernel of a step", artifact)
+        if not self.steps:
+            raise ValueError(f"network {self.name} has no step")
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Digests of the distinct ones, in the order of their first use, which is that of `Plan.kernels`."""
+        return tuple(dict.fromkeys(self.steps))
+
+
+@dataclass(frozen=True)
 class Draw:
     """The digest of the arguments that `quantize.samples` draws for a kernel from a seed."""
 
@@ -88,7 +126,8 @@ class Manifest:
 
     device : slug, e.g. ``h200``. arch : as in the device's fingerprint. machine : of the CPU (``x86_64``), empty for a
     GPU. features : of the CPU, that the kernels use. least_driver : the oldest driver that loads all cubins, empty for
-    a CPU. draws : for a test of the random generator; the first one is of a small kernel.
+    a CPU. draws : for a test of the random generator; the first one is of a small kernel. configurations : of the
+    network, to be run end to end.
     """
 
     tool_version: str
@@ -104,6 +143,7 @@ class Manifest:
     batch: int
     kernels: tuple[Kernel, ...]
     draws: tuple[Draw, ...]
+    configurations: tuple[Configuration, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("tool_version", "device", "device_name", "arch", "machine", "least_driver", "compiler", "network"):
@@ -113,6 +153,12 @@ class Manifest:
         require_count("batch", self.batch, least=1)
         if not self.draws or not {draw.spec for draw in self.draws} <= {kernel.spec for kernel in self.kernels}:
             raise ValueError("there is no draw, or one is of no kernel")
+        if len({configuration.name for configuration in self.configurations}) < len(self.configurations):
+            raise ValueError("two networks have one name")
+        known = {candidate.sha256 for kernel in self.kernels for candidate in kernel.candidates}
+        for configuration in self.configurations:
+            if not known.issuperset(configuration.steps):
+                raise ValueError(f"network {configuration.name} runs a kernel that is no candidate")
 
     @property
     def is_gpu(self) -> bool:
@@ -120,7 +166,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """sha256 of the file, in hex. The artifacts are in it by their own digests."""
+        """sha256 of the file, in hex. Artifacts and networks are in it by their own digests."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
@@ -142,6 +188,9 @@ class Manifest:
             body["conditions"] = Conditions(**body["conditions"])
             body["kernels"] = tuple(_kernel(kernel) for kernel in body["kernels"])
             body["draws"] = tuple(Draw(**{**d, "spec": KernelSpec.from_dict(d["spec"])}) for d in body["draws"])
+            body["configurations"] = tuple(
+                Configuration(**{**c, "steps": tuple(c["steps"])}) for c in body["configurations"]
+            )
             return Manifest(**body)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidWorkload) as error:
             raise InvalidFile(

@@ -1,10 +1,17 @@
 """What to measure next: a function of what is known and of the time that is left.
 
-    first     FINAL of every kernel's best modelled candidate (its next one where that failed): the LUT is complete
+    first     FINAL of the first candidate of every kernel that a network runs (of the next one where that failed)
+    network   each network once, verified and timed
+    first     the same of all other kernels: the LUT is complete
+    network   each network again, until it has all of its rounds
     screen    SCREEN of the second candidates, of the third, ...
     last      FINAL of each kernel's fastest three, beside the best so far
 
-Each phase goes through groups of kernels that are measured in turn: of one workload, in all precisions. Heavy groups
+So a short budget gives what a bundle with networks is made for: their latencies, each beside the sum of its kernels. In
+a bundle without networks all kernels come first. Rounds of several networks alternate, in reverse order each time, so
+that drift favours none.
+
+Each phase of kernels goes through groups that are measured in turn: of one workload, in all precisions. Heavy groups
 come first, so that a short budget covers what matters, and those that only mixed precision needs come last. Of a
 limited time a quarter is kept for the last phase.
 """
@@ -12,11 +19,12 @@ limited time a quarter is kept for the last phase.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Tuple
 
-from profiler.bundle.box.manifest import Candidate, Kernel
+from profiler.bundle.box.manifest import Candidate, Configuration, Kernel
+from profiler.bundle.box.network_record import NetworkFault, NetworkRecord
 from profiler.record import FINAL_STAGE, SCREEN_STAGE, Failure, Measurement
 from profiler.workload import KernelSpec, Workload
 
@@ -27,6 +35,12 @@ LAST_SIDE_BY_SIDE = 4
 """Kernels whose finalists are measured in turn."""
 RESERVE = 0.25
 """Share of the budget that is kept for the last phase, if it can take that long."""
+ROUNDS = 5
+"""Each network is timed so often."""
+_ROUND_S = 3.0
+"""Wall time of a round of a small network, loading and verifying it included."""
+_ROUND_RUNS = 40
+"""Runs that a round of a large network takes, which fills more time than a rule's budget."""
 
 Group = Tuple[Kernel, ...]
 
@@ -44,10 +58,12 @@ class Phase(str, Enum):
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of wall time that a candidate takes, in a final measurement and in a screening."""
+    """Seconds of wall time that a candidate takes, in a final measurement and in a screening. ``network`` : by how much
+    a round of a network takes longer than it was reckoned with (`round_s`)."""
 
     final_s: float = 2.0
     screen_s: float = 0.5
+    network: float = 1.0
 
     def of(self, phase: Phase) -> float:
         return self.screen_s if phase is Phase.SCREEN else self.final_s
@@ -59,6 +75,14 @@ class Step:
 
     phase: Phase
     candidates: tuple[tuple[Kernel, Candidate], ...]
+
+
+@dataclass(frozen=True)
+class NetworkStep:
+    """A round of a network. ``reckoned_s`` is what it was reckoned with, in seconds of wall time."""
+
+    configuration: Configuration
+    reckoned_s: float
 
 
 @dataclass
@@ -98,15 +122,29 @@ class Known:
 
 
 class Ledger:
-    """What is known of each kernel."""
+    """What is known of each kernel, and of each network."""
 
-    def __init__(self, records: Iterable[Measurement | Failure] = ()) -> None:
+    def __init__(self, records: Iterable[Measurement | Failure] = (), networks: Iterable[NetworkRecord] = ()) -> None:
         self._known: dict[KernelSpec, Known] = {}
+        self._rounds: dict[str, int] = {}
+        self._faulty: set[str] = set()
         self.add(records)
+        for record in networks:
+            self.add_network(record)
 
     def add(self, records: Iterable[Measurement | Failure]) -> None:
         for record in records:
             self.of(record.spec).add(record)
+
+    def add_network(self, record: NetworkRecord) -> None:
+        if isinstance(record, NetworkFault):
+            self._faulty.add(record.configuration)
+        else:
+            self._rounds[record.configuration] = self.rounds(record.configuration) + 1
+
+    def rounds(self, configuration: str) -> int:
+        """How often it was timed; as often as it shall be if it failed."""
+        return ROUNDS if configuration in self._faulty else self._rounds.get(configuration, 0)
 
     def of(self, spec: KernelSpec) -> Known:
         return self._known.setdefault(spec, Known())
@@ -122,20 +160,51 @@ class Ledger:
 @dataclass(frozen=True)
 class Progress:
     """Kernels that have a final, or never will; candidates that were tried; kernels whose fastest candidates of those
-    have finals. Each of all."""
+    have finals; rounds of networks. Each of all."""
 
     first: tuple[int, int]
     tried: tuple[int, int]
     settled: tuple[int, int]
+    rounds: tuple[int, int] = (0, 0)
 
 
-def progress(kernels: Sequence[Kernel], ledger: Ledger) -> Progress:
+def progress(kernels: Sequence[Kernel], ledger: Ledger, configurations: Sequence[Configuration] = ()) -> Progress:
     """How far a run has come."""
     first = sum(ledger.first_of(kernel) is None for kernel in kernels)
     tried = sum(sum(map(ledger.of(kernel.spec).tried, kernel.candidates)) for kernel in kernels)
     settled = sum(not ledger.of(kernel.spec).missing_finals for kernel in kernels)
     total = len(kernels)
-    return Progress((first, total), (tried, sum(len(kernel.candidates) for kernel in kernels)), (settled, total))
+    rounds = (sum(ledger.rounds(c.name) for c in configurations), ROUNDS * len(configurations))
+    tries = (tried, sum(len(kernel.candidates) for kernel in kernels))
+    return Progress((first, total), tries, (settled, total), rounds)
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """All that a run has to do. ``ahead`` are the groups with kernels that networks run, ``others`` the rest."""
+
+    ahead: tuple[Group, ...]
+    others: tuple[Group, ...]
+    configurations: tuple[Configuration, ...] = ()
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return (*self.ahead, *self.others)
+
+
+def agenda(kernels: Sequence[Kernel], configurations: Sequence[Configuration] = ()) -> Agenda:
+    """The kernels by workload, the heaviest first; those that only mixed precision needs behind all others, unless a
+    network runs them."""
+    run = {artifact for configuration in configurations for artifact in configuration.steps}
+    needed = {kernel.spec for kernel in kernels if any(c.sha256 in run for c in kernel.candidates)}
+    beside = {spec.workload for spec in needed}
+    ahead = [k for k in kernels if k.spec in needed or (not k.mixed and k.spec.workload in beside)]
+    chosen = {kernel.spec for kernel in ahead}
+    return Agenda(
+        ahead=groups(replace(kernel, mixed=False) for kernel in ahead),
+        others=groups(kernel for kernel in kernels if kernel.spec not in chosen),
+        configurations=tuple(configurations),
+    )
 
 
 def groups(kernels: Iterable[Kernel]) -> tuple[Group, ...]:
@@ -147,27 +216,62 @@ def groups(kernels: Iterable[Kernel]) -> tuple[Group, ...]:
     return tuple(sorted(cut, key=lambda group: (group[0].mixed, -sum(kernel.weight_s for kernel in group))))
 
 
-def next_step(groups: Sequence[Group], ledger: Ledger, pace: Pace, left_s: float, budget_s: float) -> Step | None:
+def next_step(agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float, budget_s: float) -> Step | NetworkStep | None:
     """What to measure now; None if nothing is left to do, or no time for it.
 
     left_s : until the run must have ended, ``budget_s`` at its beginning; infinite where there is no budget.
     """
-    for group in groups:
-        wanted = [(kernel, first) for kernel in group for first in [ledger.first_of(kernel)] if first is not None]
-        if wanted:
+    for some, rounds in ((agenda.ahead, 1), (agenda.others, ROUNDS)):
+        wanted = next(_firsts(some, ledger), None)
+        if wanted is not None:
             return _affordable(Phase.FIRST, wanted, pace, left_s)
-    screen_s = left_s - min(RESERVE * budget_s, _last_phase_s(groups, pace))
-    step = _affordable(Phase.SCREEN, next(_screenings(groups, ledger), ()), pace, screen_s)
+        network = _round(agenda, ledger, pace, left_s, rounds)
+        if network is not None:
+            return network
+    screen_s = left_s - min(RESERVE * budget_s, _last_phase_s(agenda.groups, pace))
+    step = _affordable(Phase.SCREEN, next(_screenings(agenda.groups, ledger), ()), pace, screen_s)
     if step is not None:
         return step
-    lasts = (_last(group, ledger, pace, left_s) for group in groups)
+    lasts = (_last(group, ledger, pace, left_s) for group in agenda.groups)
     return next((last for last in lasts if last is not None), None)
 
 
-def finished(kernels: Iterable[Kernel], ledger: Ledger) -> bool:
+def round_s(configuration: Configuration, kernels: Iterable[Kernel], ledger: Ledger) -> float:
+    """Seconds of wall time that a round of a network takes, as its kernels were measured, or modelled."""
+    seconds = {}
+    for kernel in kernels:
+        finals = ledger.of(kernel.spec).finals
+        seconds.update({c.sha256: finals.get(c.config, c.modelled_s) for c in kernel.candidates})
+    return _ROUND_S + _ROUND_RUNS * sum(seconds[artifact] for artifact in configuration.steps)
+
+
+def finished(kernels: Iterable[Kernel], ledger: Ledger, configurations: Iterable[Configuration] = ()) -> bool:
     """Whether nothing is left to do, however much time there were."""
+    if any(ledger.rounds(configuration.name) < ROUNDS for configuration in configurations):
+        return False
     known = ((kernel, ledger.of(kernel.spec)) for kernel in kernels)
     return all(not k.missing_finals and all(map(k.tried, kernel.candidates)) for kernel, k in known)
+
+
+def _firsts(groups: Iterable[Group], ledger: Ledger) -> Iterator[Sequence[tuple[Kernel, Candidate]]]:
+    """By group, what lacks a first final."""
+    for group in groups:
+        wanted = [(kernel, first) for kernel in group for first in [ledger.first_of(kernel)] if first is not None]
+        if wanted:
+            yield wanted
+
+
+def _round(agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float, rounds: int) -> NetworkStep | None:
+    """Of the network that has the fewest, up to so many, if there is time for it."""
+    waiting = [c for c in agenda.configurations if ledger.rounds(c.name) < rounds]
+    if not waiting:
+        return None
+    fewest = min(ledger.rounds(configuration.name) for configuration in waiting)
+    own_round = [configuration for configuration in waiting if ledger.rounds(configuration.name) == fewest]
+    chosen = own_round[-1] if fewest % 2 else own_round[0]
+    kernels = [kernel for group in agenda.ahead for kernel in group]
+    reckoned_s = round_s(chosen, kernels, ledger)
+    return NetworkStep(chosen, reckoned_s) if reckoned_s * pace.network <= left_s else None
 
 
 def _screenings(groups: Sequence[Group], ledger: Ledger) -> Iterator[Sequence[tuple[Kernel, Candidate]]]:

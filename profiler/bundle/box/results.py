@@ -1,7 +1,8 @@
 """The file that comes back from the box: ``results.jsonl``.
 
-Its lines are linked (`chain`). First a header: what was measured, and on which instrument; then records, in the codec
-of `record`; last, of every session that was not killed, an end. A later session goes on behind it.
+Its lines are linked (`chain`). First a header: what was measured, and on which instrument; then records, those of
+kernels in the codec of `record`, those of networks in that of `network_record`; last, of every session that was not
+killed, an end. A later session goes on behind it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from profiler.bundle.box import chain
+from profiler.bundle.box import chain, network_record
+from profiler.bundle.box.network_record import NetworkRecord
 from profiler.errors import InvalidFile, OutputError
 from profiler.record import (
     Conditions,
@@ -33,7 +35,8 @@ from profiler.record import (
     require_text,
 )
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
+"""1: first version. 2: networks; what knows version 1 alone refuses the header."""
 
 
 class Reason(str, Enum):
@@ -47,8 +50,9 @@ class Reason(str, Enum):
 
 @dataclass(frozen=True)
 class Header:
-    """What the records have in common. ``manifest`` is the digest of the bundle's, ``kernels`` how many it has;
-    ``host`` says what the box is, for people; ``started_at`` is Unix time in seconds."""
+    """What the records have in common. ``manifest`` is the digest of the bundle's; it has ``kernels``, and
+    ``configurations`` of the network to be run end to end. ``host`` says what the box is, for people; ``started_at`` is
+    Unix time in seconds."""
 
     manifest: str
     tool_version: str
@@ -59,6 +63,7 @@ class Header:
     kernels: int
     host: Mapping[str, str]
     started_at: float
+    configurations: int = 0
 
     def __post_init__(self) -> None:
         require_digest("manifest", self.manifest)
@@ -66,6 +71,7 @@ class Header:
             require_text(name, getattr(self, name))
         for name in ("batch", "kernels"):
             require_count(name, getattr(self, name), least=1)
+        require_count("configurations", self.configurations)
         for name, text in self.host.items():
             require_text("what the host is", name)
             require_text(name, text)
@@ -74,7 +80,8 @@ class Header:
 
 @dataclass(frozen=True)
 class End:
-    """The last line of a session. The counts are of the whole file; ``ended_at`` is Unix time in seconds."""
+    """The last line of a session. The counts are of the whole file, rounds and failures of networks among them;
+    ``ended_at`` is Unix time in seconds."""
 
     reason: Reason
     measurements: int
@@ -93,7 +100,7 @@ class Results:
     """What the sound lines of a file say.
 
     end : None if the last of them is no end. chain, size_bytes, lines : of those lines. torn : a line without its
-    newline, a write that was cut short, comes behind them.
+    newline, a write that was cut short, comes behind them. networks : what was recorded of networks.
     """
 
     header: Header | None = None
@@ -103,6 +110,7 @@ class Results:
     size_bytes: int = 0
     lines: int = 0
     torn: bool = False
+    networks: tuple[NetworkRecord, ...] = ()
 
 
 def parse(data: bytes, origin: str | Path) -> Results:
@@ -114,6 +122,7 @@ def parse(data: bytes, origin: str | Path) -> Results:
     header: Header | None = None
     end: End | None = None
     records: list[Measurement | Failure] = []
+    networks: list[NetworkRecord] = []
     link = chain.START
     for number, line in enumerate(lines, start=1):
         try:
@@ -124,13 +133,16 @@ def parse(data: bytes, origin: str | Path) -> Results:
                 header = _header(content)
             elif kind == "end":
                 end = End(**content)
+            elif kind in (network_record.ROUND, network_record.FAULT):
+                end = None
+                networks.append(_network(kind, content, header))
             else:
                 end = None
                 records.append(_record(content, header))
         except (ValueError, KeyError, TypeError, AttributeError, InvalidFile) as error:
             raise InvalidFile(f"{origin}, line {number}: {escaped(str(error))}") from None
     size = len(data) - len(rest)
-    return Results(header, tuple(records), end, link, size, len(lines), bool(rest))
+    return Results(header, tuple(records), end, link, size, len(lines), bool(rest), tuple(networks))
 
 
 class ResultsFile:
@@ -171,6 +183,10 @@ class ResultsFile:
     def append(self, records: Iterable[Measurement | Failure]) -> None:
         """They are on disk when this returns."""
         self._write([("record", _plain(record)) for record in records])
+
+    def append_network(self, record: NetworkRecord) -> None:
+        """It is on disk when this returns."""
+        self._write([(network_record.kind_of(record), network_record.to_dict(record))])
 
     def end(self, end: End) -> None:
         self._write([("end", asdict(end))])
@@ -217,7 +233,7 @@ def _plain(record: Record) -> Mapping[str, Any]:
 def _header(content: Mapping[str, Any]) -> Header:
     body = dict(content)
     version = body.pop("version")
-    if isinstance(version, bool) or version != RESULTS_VERSION:
+    if isinstance(version, bool) or version not in range(1, RESULTS_VERSION + 1):
         raise ValueError(f"version {version!r} is not supported (this is version {RESULTS_VERSION})")
     fingerprint = decode(json.dumps(body["fingerprint"]))
     if not isinstance(fingerprint, Fingerprint):
@@ -231,4 +247,11 @@ def _record(content: Mapping[str, Any], header: Header | None) -> Measurement | 
         raise ValueError("neither a measurement nor a failure")
     if (record.fingerprint, record.conditions) != (header.fingerprint.digest, header.conditions):
         raise ValueError("a record of another instrument, or of other conditions, than the header says")
+    return record
+
+
+def _network(kind: str, content: Mapping[str, Any], header: Header | None) -> NetworkRecord:
+    record = network_record.from_dict(kind, content)
+    if header is None or record.fingerprint != header.fingerprint.digest:
+        raise ValueError("a network on another instrument than the header says")
     return record

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -13,6 +14,8 @@ from profiler.artifact import Artifact
 from profiler.bundle.box import machine
 from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.draws import require_draws
+from profiler.bundle.box.manifest import Configuration
+from profiler.bundle.box.network_run import NetworkRunner, opened_network_device
 from profiler.devices.discover import FoundDevice, Vendor, discover
 from profiler.devices.protocol import Device, KernelFailure
 from profiler.errors import ProfilerError
@@ -27,11 +30,14 @@ class Point:
     text: str
 
 
-def selftest(archive: Archive, selector: str | None, vendor: Vendor, sustained: bool) -> Iterator[Point]:
-    """All points, each as it is decided. ``selector`` is a GPU's index or UUID, by default the first that fits."""
+def selftest(
+    archive: Archive, selector: str | None, vendor: Vendor, sustained: bool, networks: bool = True
+) -> Iterator[Point]:
+    """All points, each as it is decided. ``selector`` is a GPU's index or UUID, by default the first that fits.
+    ``networks`` : verify those of the bundle too."""
     yield Point("python", True, platform.python_version())
     yield Point("numpy", True, np.__version__)
-    tests = _Tests(archive, selector, vendor, sustained)
+    tests = _Tests(archive, selector, vendor, sustained, archive.manifest.configurations if networks else ())
     try:
         stopped = False
         for name, test, decisive in tests.all:
@@ -50,12 +56,20 @@ def selftest(archive: Archive, selector: str | None, vendor: Vendor, sustained: 
 class _Tests:
     """Tests that build on each other: each returns what it found, or raises."""
 
-    def __init__(self, archive: Archive, selector: str | None, vendor: Vendor, sustained: bool) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        selector: str | None,
+        vendor: Vendor,
+        sustained: bool,
+        configurations: Sequence[Configuration],
+    ) -> None:
         self._archive = archive
         self._manifest = archive.manifest
         self._selector = selector
         self._vendor = vendor
         self._sustained = sustained
+        self._configurations = configurations
         self._found: FoundDevice | None = None
         self._device: Device | None = None
         self._handle: int | None = None
@@ -67,10 +81,12 @@ class _Tests:
         return (
             ("generator", self._generator, False),
             ("artifacts", self._artifacts, True),
+            *((("networks", self._networks, True),) if self._configurations else ()),
             ("device", self._find, True),
             (*fit, True),
             ("worker", self._load, True),
             ("kernel", self._verify, True),
+            *(("network", partial(self._run, configuration), False) for configuration in self._configurations),
         )
 
     def close(self) -> None:
@@ -88,6 +104,11 @@ class _Tests:
                 self._archive.artifact(candidate)
                 count += 1
         return f"{count} kernels are sound"
+
+    def _networks(self) -> str:
+        for configuration in self._configurations:
+            self._archive.network(configuration)
+        return f"{len(self._configurations)} are sound"
 
     def _find(self) -> str:
         self._found = machine.find(self._manifest, self._selector, discover(self._vendor))
@@ -114,6 +135,13 @@ class _Tests:
         assert self._handle is not None
         self._device.verify(self._handle)
         return f"{self._manifest.draws[0].spec.key}: every byte of the output is right"
+
+    def _run(self, configuration: Configuration) -> str:
+        assert self._device is not None
+        assert self._found is not None
+        with opened_network_device(self._found, self._device, self._vendor, self._sustained) as place:
+            steps, nbytes = NetworkRunner(self._archive, place).verify(configuration)
+        return f"{configuration.name}: all {nbytes:,} bytes of {steps} steps are right, and so are all steps in a row"
 
     def _small(self) -> Artifact:
         spec = self._manifest.draws[0].spec

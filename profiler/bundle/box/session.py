@@ -5,30 +5,39 @@ from __future__ import annotations
 import math
 import os
 import platform
+import statistics
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Callable
+from typing import Callable, Protocol
 
 import numpy as np
 
 from profiler.bundle.box import plan
 from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.bar import Bar
-from profiler.bundle.box.manifest import Manifest
-from profiler.bundle.box.plan import Ledger, Pace, Phase, Step
+from profiler.bundle.box.manifest import Configuration, Manifest
+from profiler.bundle.box.network_record import NetworkFault, NetworkRecord
+from profiler.bundle.box.plan import Agenda, Ledger, NetworkStep, Pace, Phase, Step
 from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile
 from profiler.devices.protocol import Device
-from profiler.errors import FingerprintMismatch, InvalidFile
+from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
 from profiler.measure import Run, measure, rules_of
 from profiler.measure.stability import require_stable
 from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import FINAL_STAGE, SCREEN_STAGE, STAGES, Failure, Fingerprint, Measurement, escaped, of_the_device
+from profiler.units import format_duration
 
 _LABELS = {Phase.FIRST: "first measurements", Phase.SCREEN: "candidates", Phase.LAST: "the fastest once more"}
 
 Clock = Callable[[], float]
+
+
+class Networks(Protocol):
+    """What runs the bundle's networks on the device: `network_run.NetworkRunner`."""
+
+    def round(self, configuration: Configuration, run: Run, fingerprint: str) -> NetworkRecord: ...
 
 
 @dataclass(frozen=True)
@@ -50,28 +59,46 @@ class Budget:
 
 
 class _Pacer:
-    """Learns how long a candidate takes."""
+    """Learns how long a candidate takes, and a round of a network beside what it was reckoned with."""
 
     def __init__(self) -> None:
         self._spent_s = dict.fromkeys(STAGES, 0.0)
         self._candidates = dict.fromkeys(STAGES, 0)
+        self._network_s = self._reckoned_s = 0.0
 
-    def learn(self, step: Step, spent_s: float) -> None:
+    def learn(self, step: Step | NetworkStep, spent_s: float) -> None:
+        if isinstance(step, NetworkStep):
+            self._network_s += spent_s
+            self._reckoned_s += step.reckoned_s
+            return
         self._spent_s[step.phase.stage] += spent_s
         self._candidates[step.phase.stage] += len(step.candidates)
 
     @property
     def pace(self) -> Pace:
         usual = Pace()
-        return Pace(self._mean_s(FINAL_STAGE, usual.final_s), self._mean_s(SCREEN_STAGE, usual.screen_s))
+        return Pace(
+            final_s=self._mean_s(FINAL_STAGE, usual.final_s),
+            screen_s=self._mean_s(SCREEN_STAGE, usual.screen_s),
+            network=self._network_s / self._reckoned_s if self._reckoned_s else usual.network,
+        )
 
     def _mean_s(self, stage: str, usual_s: float) -> float:
         count = self._candidates[stage]
         return self._spent_s[stage] / count if count else usual_s
 
 
-def run(archive: Archive, device: Device, turns: MachineTurns, file: ResultsFile, budget: Budget, bar: Bar) -> End:
-    """Measure what the file does not hold yet, in turns with other runs, and say how it ended.
+def run(
+    archive: Archive,
+    device: Device,
+    networks: Networks | None,
+    turns: MachineTurns,
+    file: ResultsFile,
+    budget: Budget,
+    bar: Bar,
+) -> End:
+    """Measure what the file does not hold yet, in turns with other runs, and say how it ended. ``networks`` None leaves
+    those of the bundle out.
 
     Whatever ends it, the file is closed by its last line. Raises `InvalidFile` and `FingerprintMismatch` for a file of
     another bundle or instrument, which is left as it is, and whatever the device raises when it cannot work at all.
@@ -82,10 +109,12 @@ def run(archive: Archive, device: Device, turns: MachineTurns, file: ResultsFile
         file.begin(_header(manifest, fingerprint))
     else:
         _require_same(results.header, manifest, fingerprint, str(file.path))
-    ledger = Ledger(record for record in results.records if not of_the_device(record))
-    if results.end is not None and plan.finished(manifest.kernels, ledger):
+    known = [record for record in results.records if not of_the_device(record)]
+    ledger = Ledger(known, [record for record in results.networks if not record.of_the_device])
+    agenda = plan.agenda(manifest.kernels, manifest.configurations if networks is not None else ())
+    if results.end is not None and plan.finished(manifest.kernels, ledger, agenda.configurations):
         return results.end
-    session = _Session(archive, device, turns, file, budget, bar, ledger, results)
+    session = _Session(archive, device, networks, turns, file, budget, bar, agenda, ledger, results)
     try:
         reason = session.measure_all()
     except KeyboardInterrupt:
@@ -104,26 +133,31 @@ class _Session:
         self,
         archive: Archive,
         device: Device,
+        networks: Networks | None,
         turns: MachineTurns,
         file: ResultsFile,
         budget: Budget,
         bar: Bar,
+        agenda: Agenda,
         ledger: Ledger,
         before: Results,
     ) -> None:
         self._archive = archive
         self._device = device
+        self._networks = networks
         self._turns = turns
         self._file = file
         self._budget = budget
         self._bar = bar
         self._ledger = ledger
-        self._failures = sum(isinstance(record, Failure) for record in before.records)
-        self._measurements = len(before.records) - self._failures
+        found = (*before.records, *before.networks)
+        self._failures = sum(isinstance(record, (Failure, NetworkFault)) for record in found)
+        self._measurements = len(found) - self._failures
         manifest = archive.manifest
         run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
         self._run = Run(run_id, manifest.tool_version, manifest.compiler)
-        self._groups = plan.groups(manifest.kernels)
+        self._fingerprint = device.fingerprint(manifest.compiler).digest
+        self._agenda = agenda
         self._pacer = _Pacer()
 
     def end(self, reason: Reason) -> End:
@@ -132,30 +166,45 @@ class _Session:
     def measure_all(self) -> Reason:
         kernels = self._archive.manifest.kernels
         while True:
-            records = self._take_turn()
-            if records is None:
-                return Reason.COMPLETE if plan.finished(kernels, self._ledger) else Reason.BUDGET
-            self._file.append(records)
-            self._keep(records)
-            require_stable(records)
+            found = self._take_turn()
+            if found is None:
+                done = plan.finished(kernels, self._ledger, self._agenda.configurations)
+                return Reason.COMPLETE if done else Reason.BUDGET
+            if isinstance(found, tuple):
+                self._file.append(found)
+                self._keep(found)
+                require_stable(found)
+            else:
+                self._file.append_network(found)
+                self._keep_network(found)
 
-    def _take_turn(self) -> tuple[Measurement | Failure, ...] | None:
+    def _take_turn(self) -> tuple[Measurement | Failure, ...] | NetworkRecord | None:
         """What a step has given, planned when the wait for the turn was over. None if there is nothing left to do, or
         no time for it."""
         budget = self._budget
         try:
             with self._turns.measuring(max(0.0, budget.left_s)):
-                step = plan.next_step(self._groups, self._ledger, self._pacer.pace, budget.left_s, budget.seconds)
+                step = plan.next_step(self._agenda, self._ledger, self._pacer.pace, budget.left_s, budget.seconds)
                 if step is None:
                     return None
                 self._show(step)
                 begin = budget.clock()
-                records = self._measure(step)
+                found = self._carry_out(step)
         except NoTurn:
             return None
         self._pacer.learn(step, budget.clock() - begin)
-        cut_short = budget.left_s <= 0  # so were the waits for a stable device: that it was none is not said
-        return tuple(record for record in records if not (cut_short and of_the_device(record)))
+        if budget.left_s > 0:
+            return found
+        # The waits for a stable device were cut short: that it was none is not said.
+        if isinstance(found, tuple):
+            return tuple(record for record in found if not of_the_device(record))
+        return () if found.of_the_device else found
+
+    def _carry_out(self, step: Step | NetworkStep) -> tuple[Measurement | Failure, ...] | NetworkRecord:
+        if isinstance(step, NetworkStep):
+            assert self._networks is not None
+            return self._networks.round(step.configuration, self._run, self._fingerprint)
+        return self._measure(step)
 
     def _measure(self, step: Step) -> tuple[Measurement | Failure, ...]:
         artifacts = [self._archive.artifact(candidate) for _, candidate in step.candidates]
@@ -175,8 +224,31 @@ class _Session:
             else:
                 self._measurements += 1
 
-    def _show(self, step: Step) -> None:
-        progress = plan.progress(self._archive.manifest.kernels, self._ledger)
+    def _keep_network(self, record: NetworkRecord) -> None:
+        """And say how long it takes. Raises `DeviceError` where it is the device that cannot be measured."""
+        self._ledger.add_network(record)
+        name = f"network {record.configuration}"
+        if not isinstance(record, NetworkFault):
+            self._measurements += 1
+            median_s = statistics.median(record.samples_s)
+            self._bar.line(
+                f"{name}: {format_duration(median_s)} end to end, round {self._ledger.rounds(record.configuration)} of "
+                f"{plan.ROUNDS}, {len(record.steps)} steps as the integer oracle says"
+            )
+            return
+        self._failures += 1
+        self._bar.line(f"failed ({record.kind.value}): {name}: {escaped(record.message)}")
+        if record.of_the_device:
+            raise DeviceError(
+                f"the device cannot be measured now: {record.message}; what was measured is kept, the same command "
+                "goes on from there"
+            )
+
+    def _show(self, step: Step | NetworkStep) -> None:
+        progress = plan.progress(self._archive.manifest.kernels, self._ledger, self._agenda.configurations)
+        if isinstance(step, NetworkStep):
+            self._bar.show(*progress.rounds, f"networks: {step.configuration.name}")
+            return
         counts = {Phase.FIRST: progress.first, Phase.SCREEN: progress.tried, Phase.LAST: progress.settled}
         done, total = counts[step.phase]
         kernel, _ = step.candidates[0]
@@ -194,6 +266,7 @@ def _header(manifest: Manifest, fingerprint: Fingerprint) -> Header:
         kernels=len(manifest.kernels),
         host=_host(),
         started_at=time.time(),
+        configurations=len(manifest.configurations),
     )
 
 

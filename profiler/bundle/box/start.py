@@ -7,7 +7,8 @@ import math
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -66,6 +67,9 @@ class _Parser(argparse.ArgumentParser):
         parser.add_argument("--budget", metavar="TIME", help="end within this time: 300s, 5m, 1h")
         parser.add_argument("--gpu", metavar="GPU", help="index or UUID, where several cards are of the bundle's model")
         parser.add_argument("--sustained", action="store_true", help="measure without rests, under the power cap")
+        parser.add_argument(
+            "--no-networks", action="store_true", help="leave out whole networks, measure kernels alone"
+        )
         only = parser.add_mutually_exclusive_group()
         only.add_argument("--check", action="store_true", help="test machine, device and bundle, measure nothing")
         only.add_argument("--list", action="store_true", help="say what is in the bundle, measure nothing")
@@ -85,7 +89,7 @@ def _run(options: argparse.Namespace, bundle: Path, vendor: Vendor | None, begin
         raise ProfilerError("say where the results go: -o results.jsonl (or --check to test first)")
     if not archive.manifest.is_gpu and (options.gpu is not None or options.sustained):
         raise ProfilerError("this bundle is for a CPU: --gpu and --sustained are for GPUs")
-    require_packages(archive)
+    require_packages(archive, networks=not options.no_networks)
     if options.check:
         return _check(archive, options, vendor)
     return _measure(archive, options, vendor, limit_s, begin_s)
@@ -94,6 +98,13 @@ def _run(options: argparse.Namespace, bundle: Path, vendor: Vendor | None, begin
 def _list(archive: Archive) -> None:
     manifest = archive.manifest
     print(_headline(archive))
+    for configuration in manifest.configurations:
+        network = archive.description(configuration)
+        print(
+            f"network {configuration.name}: {len(network.steps)} steps, {len(configuration.artifacts)} kernels, "
+            f"{network.plan.parameter_nbytes / 1e6:.1f} MB of parameters, {network.plan.arena_nbytes / 1e6:.1f} MB of "
+            "activations and scratch memory"
+        )
     for kernel in manifest.kernels:
         count = len(kernel.candidates)
         print(
@@ -107,7 +118,8 @@ def _check(archive: Archive, options: argparse.Namespace, vendor: Vendor | None)
 
     signs = {True: "ok", False: "NO", None: "--"}
     passed = True
-    for point in selftest(archive, options.gpu, vendor or Vendor(), options.sustained):
+    networks = not options.no_networks
+    for point in selftest(archive, options.gpu, vendor or Vendor(), options.sustained, networks):
         print(f"{signs[point.passed]}  {point.name:10}{point.text}", flush=True)
         passed = passed and point.passed is True
     return 0 if passed else 2
@@ -118,6 +130,7 @@ def _measure(
 ) -> int:
     from profiler.bundle.box import machine, session  # late: they need NumPy
     from profiler.bundle.box.draws import require_draws
+    from profiler.bundle.box.network_run import NetworkRunner, opened_network_device
     from profiler.bundle.box.results import ResultsFile
     from profiler.devices.discover import Vendor, discover
     from profiler.measure.turns import MachineTurns
@@ -129,15 +142,22 @@ def _measure(
         machine.require_driver(manifest, machine.driver_of(found, vendor))
     else:
         machine.require_features(manifest.features)
+        machine.require_real()
+    configurations = () if options.no_networks else manifest.configurations
+    for configuration in configurations:
+        archive.network(configuration)  # what is damaged is found ahead of the work
     bar = Bar(sys.stderr)
     bar.line(f"{_headline(archive)}, on {found.text}")
     budget = session.Budget(limit_s, begin_s)
-    results = ResultsFile(options.out.absolute())
-    with results as file, machine.open_found(manifest, found, vendor, options.sustained) as device:
-        try:
-            end = session.run(archive, device, MachineTurns.of_device(found), file, budget, bar)
-        finally:
-            bar.clear()
+    with ExitStack() as stack:
+        file = stack.enter_context(ResultsFile(options.out.absolute()))
+        device = stack.enter_context(machine.open_found(manifest, found, vendor, options.sustained))
+        stack.callback(bar.clear)
+        networks = None
+        if configurations:
+            place = opened_network_device(found, device, vendor, options.sustained, budget.wait)
+            networks = NetworkRunner(archive, stack.enter_context(place))
+        end = session.run(archive, device, networks, MachineTurns.of_device(found), file, budget, bar)
     _report(options.out, end)
     return 0
 
@@ -145,13 +165,17 @@ def _measure(
 def _headline(archive: Archive) -> str:
     manifest = archive.manifest
     candidates = sum(len(kernel.candidates) for kernel in manifest.kernels)
+    count = len(manifest.configurations)
+    networks = f", {count} network{'s' if count > 1 else ''}" if count else ""
     return (
         f"{manifest.network}, batch {manifest.batch}, for {manifest.device_name}: "
-        f"{len(manifest.kernels)} kernels, {candidates} candidates"
+        f"{len(manifest.kernels)} kernels, {candidates} candidates{networks}"
     )
 
 
 def _report(path: Path, end: End) -> None:
+    for line in _network_lines(path):
+        print(line)
     reasons = {
         Reason.COMPLETE: "nothing else is left to measure" if end.failures else "all is measured",
         Reason.BUDGET: "the time is spent; the same command goes on from there",
@@ -159,3 +183,12 @@ def _report(path: Path, end: End) -> None:
     failed = f", {end.failures} failed" if end.failures else ""
     print(f"{path}: {end.measurements} measurements{failed}; {reasons.get(end.reason, end.reason.value)}")
     print(f"at home: make ingest FILE={path.name}")
+
+
+def _network_lines(path: Path) -> Iterator[str]:
+    """What the file holds of networks."""
+    from profiler.bundle.box.end_to_end import end_to_end, line_of
+    from profiler.bundle.box.results import parse
+
+    results = parse(path.read_bytes(), path)
+    return map(line_of, end_to_end(results.records, results.networks))

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from profiler.bundle.box.archive import Archive
+from profiler.devices.graphs_package import MODULE as GRAPHS
+from profiler.devices.graphs_package import PACKAGE as GRAPHS_PACKAGE
 from profiler.errors import DeviceError, InvalidFile, OutputError
 
 PYCUDA_ADVICE = (
@@ -24,13 +26,14 @@ PYCUDA_ADVICE = (
 )
 
 
-def require_packages(archive: Archive) -> None:
-    """Make the packages that measuring needs importable, here and in the worker process.
+def require_packages(archive: Archive, networks: bool = True) -> None:
+    """Make the packages that measuring needs importable, here and in the worker process. ``networks`` : also those that
+    the bundle's networks need.
 
     What is installed is taken. Else the zip's wheels are unpacked, once, into ``<zip>.packages/`` beside it. Raises
     `DeviceError` if there are none for this interpreter and `OutputError` if they cannot be unpacked.
     """
-    missing = _missing(archive.manifest.is_gpu)
+    missing = _missing(_wanted(archive, networks))
     if missing:
         _bring(archive, missing)
     try:
@@ -62,7 +65,7 @@ def _bring(archive: Archive, missing: Sequence[str]) -> None:
     sys.path.insert(1, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     importlib.invalidate_caches()
-    missing = _missing(archive.manifest.is_gpu)
+    missing = _missing(missing)
     if missing:
         raise DeviceError(f"{_listed(missing)} cannot be imported, and is not in the bundle: {install}")
 
@@ -82,9 +85,23 @@ def fits(wheel: str, python: tuple[int, ...], machine: str) -> bool:
     return "abi3" in abis and any(int(tag[len("cp3") :]) <= python[1] for tag in older)
 
 
-def _missing(gpu: bool) -> list[str]:
-    wanted = ("numpy", "pynvml", "pycuda") if gpu else ("numpy",)
-    return [name for name in wanted if importlib.util.find_spec(name) is None]
+def _wanted(archive: Archive, networks: bool) -> Sequence[str]:
+    """Modules."""
+    if not archive.manifest.is_gpu:
+        return ("numpy",)
+    graphs = (GRAPHS,) if networks and archive.manifest.configurations else ()
+    return ("numpy", "pynvml", "pycuda", *graphs)
+
+
+def _missing(modules: Sequence[str]) -> list[str]:
+    return [name for name in modules if not _is_there(name)]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def _listed(modules: Sequence[str]) -> str:
@@ -93,10 +110,14 @@ def _listed(modules: Sequence[str]) -> str:
 
 def _advice(modules: Sequence[str]) -> str:
     """How to have them here."""
-    names = {"pynvml": "nvidia-ml-py"}
+    names = {"pynvml": "nvidia-ml-py", GRAPHS: f"'{GRAPHS_PACKAGE}'"}
     plain = [names.get(module, module) for module in modules if module != "pycuda"]
     steps = [f"install {' and '.join(plain)} for {sys.executable} (pip install {' '.join(plain)})"] if plain else []
-    return "; ".join([*steps, PYCUDA_ADVICE] if "pycuda" in modules else steps)
+    if "pycuda" in modules:
+        steps.append(PYCUDA_ADVICE)
+    if GRAPHS in modules:
+        steps.append("--no-networks measures the kernels alone")
+    return "; ".join(steps)
 
 
 def _unpacked(archive: Archive) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,20 +22,6 @@ AT_ONCE = 16
 """Images run at once, where the model leaves the batch open."""
 
 _LARGEST_IN_MEMORY = 1_000_000_000
-
-
-def read_inputs(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file by name. Raises `InvalidFile`."""
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("one array without a name; save it with numpy.savez")
-        with file:
-            return {name: file[name] for name in file.files}
-    except OSError as error:
-        raise InvalidFile(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidFile(f"{path}: is not an .npz file of arrays by input name ({first_line(error)})") from None
 
 
 def ranges_of(proto: Any, path: Path, values: Sequence[str], inputs: Mapping[str, Array]) -> tuple[Ranges, str]:

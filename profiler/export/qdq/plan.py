@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from profiler.allocation.bits_file import Bits
+from profiler.errors import UnsupportedModel
 from profiler.frontend.lowering import Origin
 from profiler.workload import DType, Layer, Network, Op, Precision
 
+_LEAST_BITS = 4
+"""That ONNX's QuantizeLinear has types of."""
 _READERS = (Op.CONV2D, Op.DENSE, Op.ADD, Op.AVG_POOL, Op.CONCAT)
 """What reads quantized activations. Not a max pool, which commutes with their quantization."""
 
@@ -40,7 +43,17 @@ class QdqPlan:
 
 
 def planned(network: Network, origins: Sequence[Origin], bits: Bits) -> QdqPlan:
-    """``origins`` are those of the network's layers, in their order."""
+    """``origins`` are those of the network's layers, in their order. Raises `UnsupportedModel` for bits that ONNX has
+    no types for."""
+    named = [*((x.name, x.precision) for x in bits.layers), *((x.name, x.precision) for x in bits.tensors)]
+    narrow = {name: precision for name, precision in named if _below(precision)}
+    if narrow:
+        name, precision = next(iter(narrow.items()))
+        more = f", and {len(narrow) - 1} more are as narrow" if len(narrow) > 1 else ""
+        raise UnsupportedModel(
+            f"'{name}' is {precision}{more}: ONNX's QuantizeLinear has types of 4 "
+            "bits and more only; allocate with --precisions int8,int4, or export another format"
+        )
     layers = tuple(
         FoldedLayer(
             name=layer.name,
@@ -59,6 +72,12 @@ def planned(network: Network, origins: Sequence[Origin], bits: Bits) -> QdqPlan:
         for read in _reads(network, layer, origin, bits)
     ]
     return QdqPlan(layers, tuple(dict.fromkeys(reads)))
+
+
+def _below(precision: str) -> bool:
+    """Whether weights or activations take fewer than four bits."""
+    found = Precision.parse(precision)
+    return min(found.weight_bits, found.activation_bits) < _LEAST_BITS
 
 
 def _reads(network: Network, layer: Layer, origin: Origin, bits: Bits) -> Iterator[Read]:

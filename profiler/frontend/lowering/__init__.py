@@ -63,7 +63,7 @@ def lower(graph: Graph, batch: int, *, skip_unsupported: bool = False) -> Lowere
             _lower(draft, node)
         except (RefusedError, InvalidWorkload) as refusal:
             if not skip_unsupported:
-                hint = "--skip-unsupported profiles the rest"
+                hint = "--skip-unsupported of profile, kernels and allocate leaves it out"
                 raise UnsupportedModel(f"{graph.where}: {node.text}: {refusal} ({hint})") from None
             skipped.append(node.text)
             _define_outputs(draft, node)

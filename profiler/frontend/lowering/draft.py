@@ -75,9 +75,10 @@ class Draft:
         flat: bool = False,
         name: str | None = None,
         reads: tuple[str, ...] | None = None,
+        counted_pads: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> None:
         """Add a layer, and its output, of which ``signed`` tells whether the operator can make it negative. ``reads``:
-        the inputs of the node that belong to the layer, if not all."""
+        the inputs of the node that belong to the layer, if not all. ``counted_pads`` as in `Layer`."""
         output = node.outputs[0]
         if max(workload.weights, prod(workload.input_shape), prod(workload.output_shape)) > MAX_ELEMENTS:
             raise RefusedError(f"a tensor of it is larger than {MAX_ELEMENTS} elements")
@@ -94,6 +95,7 @@ class Draft:
                 output=output,
                 relu=relu,
                 parameters=node.parameters,
+                counted_pads=counted_pads,
             )
         )
         self.origins.append(Origin(self.layers[-1].name, node, node.inputs if reads is None else reads))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from profiler.frontend.graph import Adaptive, Window
+from profiler.frontend.graph import Adaptive, Divisor, Window
 from profiler.frontend.refusal import RefusedError
+from profiler.workload import Workload
 
 
 def window_fields(window: Window, height: int, width: int) -> dict[str, int]:
@@ -22,6 +23,20 @@ def window_fields(window: Window, height: int, width: int) -> dict[str, int]:
         "pad_bottom": bottom,
         "pad_right": right,
     }
+
+
+def counted_pads(window: Window, workload: Workload) -> tuple[int, int, int, int]:
+    """The padding that counts in the divisor of an average pool (`Layer.counted_pads`); ``workload`` is that of the
+    window, with all of its padding."""
+    there = (workload.pad_top, workload.pad_left, workload.pad_bottom, workload.pad_right)
+    if window.divisor is Divisor.IMAGE:
+        return (0, 0, 0, 0)
+    if window.divisor is Divisor.KERNEL or window.same:
+        return there
+    # Behind the input the workload has more than the model asks for where ceil_mode adds a window that reaches further,
+    # and less where it drops one that would start in the padding.
+    top, left, bottom, right = (min(pads) for pads in zip(window.pads, there, strict=True))
+    return (top, left, bottom, right)
 
 
 def _padding(window: Window, axis: int, size: int) -> tuple[int, int]:

@@ -56,32 +56,56 @@ def _relu(draft: Draft, node: Node, values: Sequence[Value]) -> None:
     """Fuse into the layer ahead; behind a max pool, into the layer ahead of that, since the two commute."""
     value = values[0]
     hint = node.kind is Kind.CLAMP
-    fused = not draft.tensors[value.tensor].signed or _clamp_at_zero(draft, value, input_too=hint)
+    fused = _is_clamped(draft, value, node.limit) or _clamp(draft, node, value, input_too=hint)
     if not fused and not hint:
         raise RefusedError("it can be fused only into a convolution, dense, add, concat or pool that it alone reads")
     draft.values[node.outputs[0]] = replace(value, source=node.outputs[0]) if fused else value
 
 
-def _clamp_at_zero(draft: Draft, value: Value, *, input_too: bool) -> bool:
-    """Whether what writes the value can clamp it, and then it does; ``input_too``: or it is an input of the model."""
-    if any(r is None or r.kind not in (Kind.RELU, Kind.CLAMP) for r in draft.readers_of(value.source)):
+def _is_clamped(draft: Draft, value: Value, limit: float | None) -> bool:
+    """Whether nothing of the value is below zero, or above the limit, anyway."""
+    if draft.tensors[value.tensor].signed:
         return False
-    unsigned = [value.tensor]
+    while value.tensor in draft.pooled_from:
+        _, value = draft.pooled_from[value.tensor]
+    ends = [draft.layers[index].relu_limit for index in draft.writers.get(value.tensor, [])]
+    return limit is None or (bool(ends) and all(end is not None and end <= limit for end in ends))
+
+
+def _clamp(draft: Draft, node: Node, value: Value, *, input_too: bool) -> bool:
+    """Whether what writes the value can clamp it as the node does, and then it does; ``input_too``: or it is an input
+    of the model."""
+    same = (Kind.RELU, Kind.CLAMP)
+    if any(r is None or r.kind not in same or r.limit != node.limit for r in draft.readers_of(value.source)):
+        return False
+    clamped = [value]
     while value.tensor in draft.pooled_from:
         pool, value = draft.pooled_from[value.tensor]
         if draft.readers_of(value.source) != [pool]:
             return False
-        unsigned.append(value.tensor)
+        clamped.append(value)
+    # A tensor that is clamped at zero already may have gone its ways from there, some without the upper end.
+    if node.limit is not None and any(_is_forked(draft, entry) for entry in clamped):
+        return False
     writers = draft.writers.get(value.tensor, [])
     if not writers and not (input_too and value.tensor in {entry.name for entry in draft.graph.inputs}):
         return False
     for index in writers:
-        # A pool or concat that stores an unsigned type clamps at zero by doing so.
-        op = draft.layers[index].workload.op
-        draft.layers[index] = replace(draft.layers[index], relu=op.has_weights or op is Op.ADD)
-    for name in unsigned:
-        draft.tensors[name] = replace(draft.tensors[name], signed=False)
+        layer = draft.layers[index]
+        # A pool or concat that stores an unsigned type clamps at zero by doing so, and a sum of such ones has no need.
+        at_zero = layer.workload.op.has_weights or layer.workload.op is Op.ADD
+        relu = layer.relu or (at_zero and draft.tensors[value.tensor].signed)
+        limits = [limit for limit in (layer.relu_limit, node.limit) if limit is not None]
+        draft.layers[index] = replace(layer, relu=relu, relu_limit=min(limits, default=None))
+    for entry in clamped:
+        draft.tensors[entry.tensor] = replace(draft.tensors[entry.tensor], signed=False)
     return True
+
+
+def _is_forked(draft: Draft, value: Value) -> bool:
+    """Whether several read its tensor under a name that it had before it got this source."""
+    names = {entry.source for entry in draft.values.values() if entry is not None and entry.tensor == value.tensor}
+    return any(len(draft.readers_of(name)) > 1 for name in names - {value.source})
 
 
 RULES: Mapping[Kind, Rule] = {

@@ -7,7 +7,7 @@ from math import prod
 
 from profiler.frontend.graph import Adaptive, Kind, Node, Window
 from profiler.frontend.lowering.draft import Draft, Rule, Value
-from profiler.frontend.lowering.extents import adaptive_window, window_fields
+from profiler.frontend.lowering.extents import adaptive_window, counted_pads, window_fields
 from profiler.frontend.refusal import RefusedError
 from profiler.workload import Op, Tensor, Workload
 
@@ -66,7 +66,8 @@ def _pool(draft: Draft, node: Node, values: Sequence[Value]) -> None:
         out_channels=tensor.channels,
         **window_fields(window, tensor.height, tensor.width),
     )
-    draft.emit(node, workload, (tensor,), signed=tensor.signed)
+    counted = (0, 0, 0, 0) if node.kind is Kind.MAX_POOL else counted_pads(window, workload)
+    draft.emit(node, workload, (tensor,), signed=tensor.signed, counted_pads=counted)
     if node.kind is Kind.MAX_POOL:
         draft.pooled_from[node.outputs[0]] = (node, values[0])
 

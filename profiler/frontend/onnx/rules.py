@@ -7,10 +7,11 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from profiler.frontend.graph import Adaptive, Kind, Node, Window
+from profiler.frontend.graph import Adaptive, Divisor, Kind, Node, Window
 from profiler.frontend.onnx.model import Model, clamps
 from profiler.frontend.onnx.protobuf import Constant, Operator
 from profiler.frontend.refusal import RefusedError, quoted
+from profiler.frontend.relu_limit import relu_limit
 
 Rule = Callable[[Model, Operator], list[Node]]
 """Raises `RefusedError`; other errors are those of malformed attributes and inputs."""
@@ -159,14 +160,22 @@ def _concatenate(model: Model, operator: Operator, inputs: Sequence[str], zero_p
     return _node(model, operator, Kind.CONCAT, *inputs, clamped_by=zero_point)
 
 
-def _pool(kind: Kind, zero_point: int | None = None, *, whole: bool = False) -> Rule:
-    """``whole``: over all of the input, as the operators called Global do."""
+def _pool(
+    kind: Kind, zero_point: int | None = None, *, whole: bool = False, counting: Divisor = Divisor.PADDED
+) -> Rule:
+    """``whole``: over all of the input, as the operators called Global do. ``counting``: what an average pool divides
+    by where its count_include_pad is set."""
 
     def rule(model: Model, operator: Operator) -> list[Node]:
         if operator.get("channels_last", 0):
             raise RefusedError("it has its channels last; only NCHW is supported")
         clamped_by = None if zero_point is None else operator.input(zero_point)
-        window = Adaptive((1, 1)) if whole else _window(operator, operator.get("kernel_shape", ()))
+        window: Adaptive | Window
+        if whole:
+            window = Adaptive((1, 1))
+        else:
+            divisor = counting if operator.get("count_include_pad", 0) else Divisor.IMAGE
+            window = replace(_window(operator, operator.get("kernel_shape", ())), divisor=divisor)
         return _node(model, operator, kind, operator.input(0), clamped_by=clamped_by, window=window)
 
     return rule
@@ -191,14 +200,19 @@ def _relu(model: Model, operator: Operator) -> list[Node]:
 
 
 def _clip(model: Model, operator: Operator) -> list[Node]:
-    """Clip from 0 to anything above: the upper end is the upper end of the quantized range."""
-    low = operator.attributes.get("min")
-    if low is None and operator.input(1):
-        constant = model.constants.get(operator.input(1))
-        low = constant.values[0] if constant is not None and constant.values else None
-    if low != 0:
-        raise RefusedError("it clips from another value than 0")
-    return _node(model, operator, Kind.RELU, operator.input(0))
+    low, high = (_clip_end(model, operator, name, index) for name, index in (("min", 1), ("max", 2)))
+    return _node(model, operator, Kind.RELU, operator.input(0), limit=relu_limit(low, high))
+
+
+def _clip_end(model: Model, operator: Operator, name: str, index: int) -> float | None:
+    """An attribute in old opsets, an input in new ones; None where left out."""
+    if name in operator.attributes or not operator.input(index):
+        end: float | None = operator.get(name, None)
+        return end
+    constant = model.constants.get(operator.input(index))
+    if constant is None or not constant.values:
+        raise RefusedError(f"its {name} is not a constant")
+    return constant.values[0]
 
 
 def _quantize(model: Model, operator: Operator) -> list[Node]:
@@ -275,7 +289,9 @@ RULES: Mapping[str, Rule] = {
     "QLinearConcat": _quantized_concat,
     "MaxPool": _pool(Kind.MAX_POOL),
     "AveragePool": _pool(Kind.AVG_POOL),
-    "QLinearAveragePool": _pool(Kind.AVG_POOL, 4),
+    # ONNX Runtime, whose operator it is, then divides by the size of the kernel, also where ceil_mode lets a window
+    # reach beyond the padding; its AveragePool does not, nor does ONNX's.
+    "QLinearAveragePool": _pool(Kind.AVG_POOL, 4, counting=Divisor.KERNEL),
     "GlobalMaxPool": _pool(Kind.MAX_POOL, whole=True),
     "GlobalAveragePool": _pool(Kind.AVG_POOL, whole=True),
     "QLinearGlobalAveragePool": _pool(Kind.AVG_POOL, 4, whole=True),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,23 @@ def read(path: Path) -> Any:
             f"{path}: reading exported programs needs PyTorch: pip install 'lowbit-profiler[torch]'"
         ) from None
     try:
-        return torch.export.load(str(path))
+        with _silence():
+            return torch.export.load(str(path))
     except Exception as error:  # torch's loader has no common base for what a broken file can raise
-        raise UnsupportedModel(f"{path}: torch.export.load cannot read it ({first_line(error)})") from None
+        reason = first_line(error)
+        if "warnings above" in reason:  # which nobody sees
+            reason = "it is damaged, or of a version of PyTorch that this one does not know"
+        raise UnsupportedModel(f"{path}: torch.export.load cannot read it ({reason})") from None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """torch warns and logs, with tracebacks, of what it then raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from profiler.frontend.graph import Adaptive, Kind, Node, Window
+from profiler.frontend.graph import Adaptive, Divisor, Kind, Node, Window
 from profiler.frontend.refusal import RefusedError
+from profiler.frontend.relu_limit import relu_limit
 from profiler.frontend.torch.fx import dims_of, extent_of, operator_name
 from profiler.frontend.torch.values import Values
 
@@ -120,24 +121,34 @@ def _arithmetic(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
 
 
 def _max_pool(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
-    return _pool(values, fx, a, Kind.MAX_POOL)
+    return _node(values, fx, Kind.MAX_POOL, a["self"], window=_window(a))
 
 
 def _avg_pool(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
-    return _pool(values, fx, a, Kind.AVG_POOL)
+    window, override = _window(a), a["divisor_override"]
+    size = prod(window.kernel)
+    if override is None:
+        divisor = Divisor.PADDED if a["count_include_pad"] else Divisor.IMAGE
+    elif override == size:
+        divisor = Divisor.KERNEL
+    else:
+        raise RefusedError(
+            f"its divisor_override is {override}; only none, or the {size} elements of its kernel, is supported"
+        )
+    return _node(values, fx, Kind.AVG_POOL, a["self"], window=replace(window, divisor=divisor))
 
 
-def _pool(values: Values, fx: Any, a: Mapping[str, Any], kind: Kind) -> list[Node]:
+def _window(a: Mapping[str, Any]) -> Window:
+    """Of a pool."""
     kernel = _pair(a["kernel_size"], "kernel")
     pad = _pair(a["padding"], "padding")
-    window = Window(
+    return Window(
         kernel=kernel,
         stride=_pair(a["stride"], "stride") if a["stride"] else kernel,
         pads=(*pad, *pad),
         dilation=_pair(a.get("dilation", 1), "dilation"),
         ceil_mode=bool(a["ceil_mode"]),
     )
-    return _node(values, fx, kind, a["self"], window=window)
 
 
 def _adaptive(kind: Kind) -> Rule:
@@ -163,13 +174,18 @@ def _relu(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
     return _node(values, fx, Kind.RELU, a["self"])
 
 
-def _clamp(lower: str) -> Rule:
-    """Clamps from 0 to anything above: the upper end is the upper end of the quantized range."""
+def _relu6(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
+    return _node(values, fx, Kind.RELU, a["self"], limit=6.0)
+
+
+def _clamp(lower: str, upper: str) -> Rule:
+    """The names of its ends; `clamp_min` has no upper one."""
 
     def rule(values: Values, fx: Any, a: Mapping[str, Any]) -> list[Node]:
-        if a[lower] != 0:
-            raise RefusedError("it clamps from another value than 0")
-        return _node(values, fx, Kind.RELU, a["self"])
+        ends = a[lower], a.get(upper)
+        if any(hasattr(end, "name") for end in ends):
+            raise RefusedError("it clips to what a tensor holds; only numbers are supported")
+        return _node(values, fx, Kind.RELU, a["self"], limit=relu_limit(*ends))
 
     return rule
 
@@ -222,9 +238,10 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("aten.adaptive_avg_pool2d", "aten._adaptive_avg_pool2d"), _adaptive(Kind.AVG_POOL)),
     "aten.adaptive_max_pool2d": _adaptive(Kind.MAX_POOL),
     "aten.mean": _mean,
-    **dict.fromkeys(("aten.relu", "aten.relu_", "aten.relu6", "aten.relu6_"), _relu),
-    **dict.fromkeys(("aten.hardtanh", "aten.hardtanh_"), _clamp("min_val")),
-    **dict.fromkeys(("aten.clamp", "aten.clamp_", "aten.clamp_min", "aten.clamp_min_"), _clamp("min")),
+    **dict.fromkeys(("aten.relu", "aten.relu_"), _relu),
+    **dict.fromkeys(("aten.relu6", "aten.relu6_"), _relu6),
+    **dict.fromkeys(("aten.hardtanh", "aten.hardtanh_"), _clamp("min_val", "max_val")),
+    **dict.fromkeys(("aten.clamp", "aten.clamp_", "aten.clamp_min", "aten.clamp_min_"), _clamp("min", "max")),
     **dict.fromkeys(("aten.cat", "aten.concat"), _cat),
     **dict.fromkeys(
         (

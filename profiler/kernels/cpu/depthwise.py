@@ -11,6 +11,7 @@ from profiler.errors import CompilerError
 from profiler.kernels.cpu.emit import Activation, Requantization, clamp, clipped_start, loop, vector
 from profiler.kernels.cpu.stage import Stage
 from profiler.kernels.tir import Buffer, Expr, const, load, store
+from profiler.quantize.packed_weights import weights_in_nibbles
 from profiler.quantize.packing import Packing
 from profiler.space.config import DepthwiseConfig, ParallelAxis
 from profiler.space.dot_plan import SLACK_BYTES
@@ -81,11 +82,14 @@ class _DepthwiseKernel:
         for v in range(vectors):
             totals = [load(sums, (dx * vectors + v) * lanes, lanes) for dx in range(tile_w)]
             self._finish(channel + v * lanes, min(lanes, channels - v * lanes), places, totals)
+        output = Activation(self.buffers["output"], self.spec.output_dtype, w.out_channels)
+        for place in places:
+            output.clear_behind(place, -(-w.out_channels // lanes) * lanes)
 
     def _weight(self, tap: Expr, channel: Expr) -> Expr:
         block = self.config.vectors * self.lanes
         padded = -(-self.spec.workload.out_channels // block) * block
-        dtype = DType.INT4 if self.spec.weight_dtype is DType.INT4 else DType.INT8
+        dtype = DType.INT4 if weights_in_nibbles(self.spec.weight_dtype) else DType.INT8
         return Activation(self.buffers["weight"], dtype, padded).load(tap, channel, self.lanes)
 
     def _finish(self, channel: Expr, used: int, places: list[Expr], totals: list[Expr]) -> None:

@@ -18,10 +18,11 @@ from tvm.tirx.script.builder import ir as T
 
 from profiler.errors import CompilerError
 from profiler.kernels.cpu.dot_product import dot_product
-from profiler.kernels.cpu.emit import Activation, Requantization, clamp, clipped_start, loop
+from profiler.kernels.cpu.emit import clipped_start, loop
+from profiler.kernels.cpu.finish import Finish
 from profiler.kernels.cpu.stage import Stage
 from profiler.kernels.tir import Buffer, Expr, const, load, store
-from profiler.quantize.packing import DOT_WIDTH
+from profiler.quantize.packed_weights import DOT_WIDTH
 from profiler.space.config import DotConfig, LoopOrder, ParallelAxis
 from profiler.space.dot_plan import DotPlan
 
@@ -85,7 +86,7 @@ class _DotKernel:
         self.block = config.vectors * plan.lanes
         self.blocks = -(-plan.spec.workload.group_outputs // self.block)
         self.stages = Stage(plan.spec, plan.lanes, plan.gathered, plan.activation_offset)
-        self.output = Activation(buffers.output, plan.spec.output_dtype, w.out_channels)
+        self.finish = Finish(plan.spec, plan.lanes, vars(buffers))
         pixel_axis = next((a for a, n in (("image", plan.images), ("row", self.rows)) if n > 1), "column")
         self.parallel_axis = {ParallelAxis.CHANNELS: "block", ParallelAxis.PIXELS: pixel_axis}.get(config.parallel)
         self.stage_axis = None if config.parallel is ParallelAxis.NONE else "image" if w.batch > 1 else "row"
@@ -131,6 +132,9 @@ class _DotKernel:
             places = [((tile.image * plan.out_height + y0 + dy) * plan.out_width + x0 + dx) for dy, dx in pixels]
             totals = [load(sums, (i * vectors + v) * lanes, lanes) for i in range(len(pixels))]
             self._finish(tile, v, used, places, totals)
+        for dy, dx in pixels:
+            place = (tile.image * plan.out_height + y0 + dy) * plan.out_width + x0 + dx
+            self.finish.output.clear_behind(place, plan.spec.workload.out_channels)
 
     def _accumulate(
         self, tile: _Tile, sums: Buffer, vectors: int, pixels: list[tuple[int, int]], y0: Expr, x0: Expr
@@ -183,34 +187,9 @@ class _DotKernel:
 
     def _finish(self, tile: _Tile, v: int, used: int, places: list[Expr], totals: list[Expr]) -> None:
         """Epilogue of one vector of channels for all pixels of the tile."""
-        spec, lanes, buffers = self.plan.spec, self.lanes, self.buffers
+        lanes, w = self.lanes, self.plan.spec.workload
         padded = (tile.group * self.blocks + tile.block) * self.block + v * lanes
-        channel = tile.group * self.plan.spec.workload.group_outputs + tile.block * self.block + v * lanes
-        aligned = spec.workload.groups == 1 or self.plan.spec.workload.group_outputs % 2 == 0
-        bias = load(buffers.bias, padded, lanes) if buffers.bias is not None else None
-        requantization = self._requantization(buffers.multiplier, buffers.shift, padded)
-        rescale = self._requantization(buffers.residual_multiplier, buffers.residual_shift, padded)
-        low, high = spec.output_range
-        for place, total in zip(places, totals, strict=True):
-            value = tirx.shift_right(total, const(4, lanes=lanes)) if self.plan.nibble_weights else total
-            if bias is not None:
-                value = value + bias
-            if requantization is not None:
-                wide = requantization.apply(value, negative=low < 0 or rescale is not None)
-                if rescale is not None:
-                    residual = self._residual(place, channel, used, aligned)
-                    wide = wide + rescale.apply(
-                        residual, negative=spec.input2_dtype is not None and spec.input2_dtype.signed
-                    )
-                value = clamp(wide, low, high, lanes)
-            self.output.store_used(place, channel, lanes, used, value, aligned)
-
-    def _requantization(self, multiplier: Buffer | None, shift: Buffer | None, offset: Expr) -> Requantization | None:
-        if multiplier is None:
-            return None
-        return Requantization.of(load(multiplier, offset, self.lanes), load(shift, offset, self.lanes), self.lanes)
-
-    def _residual(self, place: Expr, channel: Expr, used: int, aligned: bool) -> Expr:
-        assert self.plan.spec.input2_dtype is not None
-        residual = Activation(self.buffers.residual, self.plan.spec.input2_dtype, self.output.channels)
-        return residual.load_some(place, channel, self.lanes, used, aligned)
+        channel = tile.group * w.group_outputs + tile.block * self.block + v * lanes
+        if self.plan.nibble_weights:
+            totals = [tirx.shift_right(total, const(4, lanes=lanes)) for total in totals]
+        self.finish.vector(padded, channel, used, places, totals, w.group_outputs if w.groups > 1 else 0)

@@ -14,7 +14,7 @@ from profiler.errors import CompilerError
 from profiler.hardware import DotIsa
 from profiler.kernels.cpu.emit import vector
 from profiler.kernels.tir import Expr, const
-from profiler.quantize.packing import DOT_WIDTH
+from profiler.quantize.packed_weights import DOT_WIDTH
 
 
 class DotProduct(Protocol):
@@ -101,6 +101,28 @@ class WideningPairs:
 
 
 @dataclass(frozen=True)
+class PairwiseSums:
+    """Arm without ``sdot``: products of bytes in 16 bits (``smull``), added up in pairs twice, exactly."""
+
+    lanes: int = 4
+
+    def activation(self, word: Expr, signed: bool) -> Expr:
+        return tirx.reinterpret("int8x8", tirx.Broadcast(word, 2))
+
+    def weights(self, words: Expr) -> tuple[Expr, Expr]:
+        halves = (tirx.Shuffle([words], [const(i), const(i + 1)]) for i in (0, 2))
+        low, high = (tirx.reinterpret("int8x8", half) for half in halves)
+        return low, high
+
+    def step(self, total: Expr, activation: Expr, weights: Expr) -> Expr:
+        pairs = []
+        for half in weights:
+            products = tirx.call_llvm_pure_intrin("int16x8", "llvm.aarch64.neon.smull.v8i16", activation, half)
+            pairs.append(tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", products))
+        return total + tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.addp.v4i32", *pairs)
+
+
+@dataclass(frozen=True)
 class Multiplying:
     """Any CPU: four 32-bit multiplications a step."""
 
@@ -134,6 +156,8 @@ def dot_product(isa: DotIsa) -> DotProduct:
         return WideningPairs()
     if isa is DotIsa.NEON_DOT:
         return Sdot()
+    if isa is DotIsa.NEON:
+        return PairwiseSums()
     if isa is DotIsa.GENERIC:
         return Multiplying()
     raise CompilerError(f"no dot product is known for instruction set '{isa}'")

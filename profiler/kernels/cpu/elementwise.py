@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from profiler.kernels.cpu.emit import Activation, Requantization, clamp, loop
+from profiler.kernels.cpu.planes import PLANE_LANES
 from profiler.kernels.tir import Buffer, Expr, const, load
+from profiler.quantize.whole_bytes import begins_on_byte, cleared_behind
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import KernelSpec, Op
 
@@ -11,8 +13,11 @@ from profiler.workload import KernelSpec, Op
 def emit_elementwise(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: dict[str, Buffer]) -> None:
     """Rescale one input, or two and add them, clamp, store; ``concat`` stores into the first channels of a pixel."""
     w = spec.workload
+    if any(dtype is not None and dtype.in_planes for dtype in (spec.input_dtype, spec.input2_dtype, spec.output_dtype)):
+        lanes = max(lanes, PLANE_LANES)
     block = config.vectors * lanes
     full, tail = divmod(w.in_channels, block)
+    cleared = cleared_behind(w.in_channels, w.out_channels, spec.output_dtype)
     with loop(w.batch * w.in_height * w.in_width, config.parallel is ParallelAxis.PIXELS) as pixel:
         if full:
             with loop(full) as b:
@@ -20,6 +25,7 @@ def emit_elementwise(spec: KernelSpec, config: VectorConfig, lanes: int, buffers
                     _vector(spec, lanes, buffers, pixel, b * block + v * lanes, lanes)
         for start in range(0, tail, lanes):
             _vector(spec, lanes, buffers, pixel, const(full * block + start), min(lanes, tail - start))
+        Activation(buffers["output"], spec.output_dtype, w.out_channels).clear(pixel, w.in_channels, cleared)
 
 
 def _vector(spec: KernelSpec, lanes: int, buffers: dict[str, Buffer], pixel: Expr, channel: Expr, used: int) -> None:
@@ -49,7 +55,10 @@ def _channel(spec: KernelSpec, buffers: dict[str, Buffer], pixel: Expr, channel:
         second = _second(spec, buffers).load_one(pixel, channel)
         total = total + _rescale(buffers, "2", channel, 1).apply(second, negative=True)
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
-    output.store_one(pixel, channel, clamp(total, low, high, 1), keep=w.in_channels < w.out_channels)
+    # A slice leaves what shares its last byte. Of bit planes that is nothing where it can be the pixel's last one.
+    behind = w.out_channels - w.in_channels
+    keep = behind > 0 and not (spec.output_dtype.in_planes and begins_on_byte(behind, spec.output_dtype))
+    output.store_one(pixel, channel, clamp(total, low, high, 1), keep)
 
 
 def _second(spec: KernelSpec, buffers: dict[str, Buffer]) -> Activation:

@@ -12,6 +12,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
+from profiler.kernels.cpu.planes import PlanePixels
 from profiler.kernels.tir import Buffer, Expr, const, load, store
 from profiler.workload import DType
 
@@ -71,8 +72,8 @@ def clamp(value: Expr, low: int, high: int, lanes: int) -> Expr:
 class Activation:
     """A view on an activation tensor in memory: pixels (batch, rows and columns flattened) x channels, NHWC.
 
-    ``buffer`` holds bytes for 8- and 4-bit types and int32 elements for int32. 4-bit channels lie two to a byte, the
-    even one in the low nibble; every pixel starts at a whole byte.
+    ``buffer`` holds bytes for types of up to 8 bits and int32 elements for int32. 4-bit channels lie two to a byte, the
+    even one in the low nibble; every pixel starts at a whole byte. Narrower types are bit planes (`PlanePixels`).
     """
 
     buffer: Buffer
@@ -82,10 +83,19 @@ class Activation:
     @property
     def pitch(self) -> int:
         """Buffer elements from one pixel to the next."""
+        if self.planes is not None:
+            return self.planes.pitch
         return (self.channels + 1) // 2 if self.dtype.bits == 4 else self.channels
+
+    @property
+    def planes(self) -> PlanePixels | None:
+        """The view on its bit planes, if it lies in such."""
+        return PlanePixels(self.buffer, self.dtype, self.channels) if self.dtype.in_planes else None
 
     def load(self, pixel: Expr, channel: Expr, lanes: int) -> Expr:
         """int32 vector of ``lanes`` channels; for 4-bit types ``channel`` and ``lanes`` must be even."""
+        if self.planes is not None:
+            return self.planes.load(pixel, channel, lanes)
         if self.dtype.bits != 4:
             value = load(self.buffer, pixel * self.pitch + channel, lanes)
             return value if self.dtype is DType.INT32 else tirx.Cast(vector("int32", lanes), value)
@@ -99,6 +109,8 @@ class Activation:
 
     def load_one(self, pixel: Expr, channel: Expr) -> Expr:
         """int32 scalar of any channel."""
+        if self.planes is not None:
+            return self.planes.load_one(pixel, channel)
         if self.dtype.bits != 4:
             return tirx.Cast("int32", self.buffer[pixel * self.pitch + channel])
         byte = tirx.Cast("int32", self.buffer[pixel * self.pitch + tirx.floordiv(channel, 2)])
@@ -112,6 +124,9 @@ class Activation:
 
     def store(self, pixel: Expr, channel: Expr, lanes: int, value: Expr) -> None:
         """Store an int32 vector that was clamped to the type; conditions as for `load`."""
+        if self.planes is not None:
+            self.planes.store(pixel, channel, lanes, value)
+            return
         if self.dtype.bits != 4:
             store(self.buffer, pixel * self.pitch + channel, self._narrowed(value, lanes), lanes)
             return
@@ -125,8 +140,12 @@ class Activation:
         """Store an int32 scalar.
 
         Of two 4-bit channels that share a byte the even one must be stored first: it clears the other, but for
-        ``keep``, with which a slice leaves the channel behind its last one as it was.
+        ``keep``, with which a slice leaves the channel behind its last one as it was. Likewise the first channel of a
+        byte of a bit plane.
         """
+        if self.planes is not None:
+            self.planes.store_one(pixel, channel, value, keep)
+            return
         if self.dtype.bits != 4:
             T.buffer_store(self.buffer, self._narrowed(value, 1), [pixel * self.pitch + channel])
             return
@@ -138,9 +157,13 @@ class Activation:
         byte = tirx.Select(tirx.floormod(channel, 2) == 0, even, odd)
         T.buffer_store(self.buffer, tirx.Cast("uint8", byte), [offset])
 
-    def load_some(self, pixel: Expr, channel: Expr, lanes: int, used: int, aligned: bool = True) -> Expr:
-        """Like `load`, but only ``used`` lanes are read, the others are zero; ``aligned``: ``channel`` is even."""
-        if used == lanes and (aligned or self.dtype.bits != 4):
+    def load_some(self, pixel: Expr, channel: Expr, lanes: int, used: int, group: int = 0) -> Expr:
+        """Like `load`, but only ``used`` lanes are wanted.
+
+        group : channels of each group, if there are several; the vector lies in one of them, and need not begin where
+        `load` can.
+        """
+        if self._at_once(lanes, used, group):
             return self.load(pixel, channel, lanes)
         values = T.alloc_buffer((lanes,), "int32", scope="local")
         store(values, 0, const(0, lanes=lanes), lanes)
@@ -148,18 +171,28 @@ class Activation:
             T.buffer_store(values, self.load_one(pixel, channel + i), [i])
         return load(values, 0, lanes)
 
-    def store_used(self, pixel: Expr, channel: Expr, lanes: int, used: int, value: Expr, aligned: bool = True) -> None:
-        """Like `store`, but only the first ``used`` lanes are written; ``aligned``: ``channel`` is even."""
-        if used == lanes and (aligned or self.dtype.bits != 4):
+    def store_used(self, pixel: Expr, channel: Expr, lanes: int, used: int, value: Expr, group: int = 0) -> None:
+        """Like `store`, but only the first ``used`` lanes are written; ``group`` as of `load_some`, of bit planes whole
+        bytes."""
+        if self.planes is not None:
+            self.planes.store(pixel, channel, lanes, value, used, inside=group > 0)
+            return
+        if self._at_once(lanes, used, group):
             self.store(pixel, channel, lanes, value)
             return
         values = T.alloc_buffer((lanes,), "int32", scope="local")
         store(values, 0, value, lanes)
-        if aligned:
+        if group % 2 == 0:
             self._store_pairs(pixel, channel, [values[i] for i in range(used)])
             return
         for i in range(used):
             self.store_one(pixel, channel + i, values[i])
+
+    def _at_once(self, lanes: int, used: int, group: int) -> bool:
+        """Whether one access will do. Planes without groups have whole words behind the last channel."""
+        if self.planes is not None:
+            return group % min(lanes, 8) == 0 and (used == lanes or not group)
+        return used == lanes and (group % 2 == 0 or self.dtype.bits != 4)
 
     def _store_pairs(self, pixel: Expr, channel: Expr, values: list[Expr]) -> None:
         """Scalars of consecutive channels, the first of them even; a last odd nibble is zero."""
@@ -174,6 +207,16 @@ class Activation:
             offset = pixel * self.pitch + tirx.floordiv(channel, 2) + i // 2
             T.buffer_store(self.buffer, tirx.Cast("uint8", byte), [offset])
 
+    def clear_behind(self, pixel: Expr, channels: int) -> None:
+        """Zero what the first ``channels`` channels leave of the words of bit planes."""
+        if self.planes is not None:
+            self.planes.clear_behind(pixel, channels)
+
+    def clear(self, pixel: Expr, channels: int, count: int) -> None:
+        """Zero ``count`` channels behind the first ones, which bit planes alone have (`PlanePixels.clear`)."""
+        if self.planes is not None:
+            self.planes.clear(pixel, channels, count)
+
     def _narrowed(self, value: Expr, lanes: int) -> Expr:
         return value if self.dtype is DType.INT32 else tirx.Cast(vector(self.dtype.value, lanes), value)
 
@@ -185,5 +228,5 @@ def argument(name: str, dtype: str) -> Expr:
 
 def flat_buffer(pointer: Expr, dtype: str, nbytes: int) -> Buffer:
     """A flat buffer of ``dtype`` over the ``nbytes`` bytes that a pointer argument points to."""
-    size = {"int32": 4, "int16": 2}.get(dtype, 1)
+    size = {"uint64": 8, "int32": 4, "int16": 2}.get(dtype, 1)
     return T.decl_buffer((max(1, nbytes // size),), dtype, data=pointer)

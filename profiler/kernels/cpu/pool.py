@@ -8,7 +8,9 @@ from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.kernels.cpu.emit import Activation, Requantization, clamp, loop, vector
+from profiler.kernels.cpu.planes import PLANE_LANES, PlanePixels
 from profiler.kernels.tir import Buffer, Expr, const, load, store
+from profiler.quantize.planes import WORD_BITS
 from profiler.space.config import ParallelAxis, VectorConfig
 from profiler.workload import DType, KernelSpec, Workload
 
@@ -18,6 +20,8 @@ def emit_avg_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
     w, (low, high) = spec.workload, spec.output_range
     source = Activation(buffers["input"], spec.input_dtype, w.in_channels)
     output = Activation(buffers["output"], spec.output_dtype, w.out_channels)
+    if source.planes is not None or output.planes is not None:
+        lanes = max(lanes, PLANE_LANES)
 
     def pixel(image: Expr, y: Expr, x: Expr) -> None:
         place = (image * w.out_height + y) * w.out_width + x
@@ -45,6 +49,7 @@ def emit_avg_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
                     output.store_one(place, channel + v, value)
 
         _blocks(w.in_channels, config.vectors, lanes, block)
+        output.clear_behind(place, w.out_channels)
 
     _pixels(w, config, pixel)
 
@@ -52,6 +57,9 @@ def emit_avg_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
 def emit_max_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: dict[str, Buffer]) -> None:
     """Maxima of bytes; nibbles are compared where they lie, as the high and the low half of a byte."""
     w, dtype = spec.workload, spec.input_dtype
+    if dtype.in_planes:
+        _emit_max_pool_of_planes(spec, config, buffers)
+        return
     row = Activation(buffers["input"], dtype, w.in_channels).pitch
     wide = 4 * lanes
     # Signed values are compared as unsigned ones with the sign turned; 0 is then the lowest.
@@ -87,6 +95,59 @@ def emit_max_pool(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: d
             T.buffer_store(buffers["output"], kept, [last])
 
     _pixels(w, config, pixel)
+
+
+def _emit_max_pool_of_planes(spec: KernelSpec, config: VectorConfig, buffers: dict[str, Buffer]) -> None:
+    """Maxima of 64 channels at once, from the highest plane down: where two values differ first decides.
+
+    Signed values are compared as unsigned ones with the sign turned. 0 is then the lowest.
+    """
+    w, dtype = spec.workload, spec.input_dtype
+    source, output = (PlanePixels(buffers[name], dtype, w.in_channels) for name in ("input", "output"))
+    top = dtype.bits - 1
+
+    def read(position: Expr, plane: int, word: Expr) -> Expr:
+        value = tirx.reinterpret("uint64", load(source.buffer, source.byte(position, plane, word * WORD_BITS), 8))
+        return tirx.bitwise_not(value) if dtype.signed and plane == top else value
+
+    def pixel(image: Expr, y: Expr, x: Expr) -> None:
+        place = (image * w.out_height + y) * w.out_width + x
+        with loop(source.plane_bytes * 8 // WORD_BITS) as word:
+            best = T.alloc_buffer((dtype.bits,), "uint64", scope="local")
+            for plane in range(dtype.bits):
+                store(best, plane, const(0, "uint64"))
+
+            def tap(position: Expr) -> None:
+                values = [read(position, plane, word) for plane in range(dtype.bits)]
+                greater, equal = const(0, "uint64"), tirx.bitwise_not(const(0, "uint64"))
+                for plane in range(top, -1, -1):
+                    differs = tirx.bitwise_and(tirx.bitwise_xor(values[plane], best[plane]), equal)
+                    greater = tirx.bitwise_or(greater, tirx.bitwise_and(differs, values[plane]))
+                    equal = tirx.bitwise_and(equal, tirx.bitwise_not(differs))
+                chosen = T.alloc_buffer((1,), "uint64", scope="local")
+                store(chosen, 0, greater)
+                for plane in range(dtype.bits):
+                    differs = tirx.bitwise_xor(values[plane], best[plane])
+                    store(best, plane, tirx.bitwise_xor(best[plane], tirx.bitwise_and(differs, chosen[0])))
+
+            _window(w, image, y, x, tap)
+            for plane in range(dtype.bits):
+                value = best[plane]
+                if dtype.signed and plane == top:
+                    value = tirx.bitwise_and(tirx.bitwise_not(value), _valid_bits(w.in_channels, word))
+                at = output.byte(place, plane, word * WORD_BITS)
+                store(output.buffer, at, tirx.reinterpret("uint8x8", value), 8)
+
+    _pixels(w, config, pixel)
+
+
+def _valid_bits(channels: int, word: Expr) -> Expr:
+    """Those of a word that are channels."""
+    full, rest = divmod(channels, WORD_BITS)
+    everything = tirx.bitwise_not(const(0, "uint64"))
+    if not rest:
+        return everything
+    return tirx.Select(word < full, everything, tirx.shift_right(everything, const(WORD_BITS - rest, "uint64")))
 
 
 def _has_empty_windows(w: Workload) -> bool:

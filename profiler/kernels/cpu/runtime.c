@@ -1,6 +1,7 @@
 /*
- * What every CPU artifact carries next to its kernel: the timing loop, the preparation of the caches, and the pool of
- * threads behind TVM's parallel loops. C11, libc and pthreads only, Linux on x86-64 and aarch64.
+ * What every CPU artifact carries next to its kernel: the timing loop, the preparation of the caches, the pool of
+ * threads behind TVM's parallel loops, and the loop that runs the kernels of a network. C11, libc and pthreads only,
+ * Linux on x86-64 and aarch64.
  *
  * One launch in lowbit_time:
  *
@@ -60,6 +61,8 @@ EXPORT int lowbit_prepare(int threads);
 EXPORT int64_t lowbit_clock_hz(void);
 EXPORT int lowbit_time(void (*entry)(void**), void** args, int64_t launches, int mode, const lowbit_region* regions,
                        int n_regions, int64_t* out_ns);
+EXPORT int lowbit_chain(void (*const* entries)(void**), void** const* args, int64_t steps, int64_t runs,
+                        int64_t* marks_ns, int64_t* total_ns);
 HIDDEN int TVMBackendParallelLaunch(parallel_lambda lambda, void* data, int num_task);
 HIDDEN int TVMBackendParallelBarrier(int task_id, TVMParallelGroupEnv* env);
 
@@ -340,6 +343,32 @@ int lowbit_time(void (*entry)(void**), void** args, int64_t launches, int mode, 
         const int64_t start = now_ns();
         entry(args);
         out_ns[i] = now_ns() - start;
+    }
+    return 0;
+}
+
+/* ---- A network ---------------------------------------------------------------------------------------------------
+ * The kernels of a network are those of many artifacts; the chain of any one of them runs them all, on one thread (each
+ * artifact has a pool of its own). Caches are as the run before left them. */
+
+/* Calls entries[0](args[0]), ..., entries[steps - 1](args[steps - 1]), `runs` times. total_ns[r] is what the clock said
+ * of run r. Unless `marks_ns` is null, marks_ns[r * steps + i] is when step i of run r had ended, since the start of
+ * that run: one reading of the clock per step, which `total_ns` then holds too. Returns 0, or EINVAL. */
+int lowbit_chain(void (*const* entries)(void**), void** const* args, int64_t steps, int64_t runs, int64_t* marks_ns,
+                 int64_t* total_ns) {
+    if (steps < 0 || runs < 0) return EINVAL;
+    for (int64_t r = 0; r < runs; ++r) {
+        full_fence();
+        const int64_t start = now_ns();
+        if (marks_ns == NULL) {
+            for (int64_t i = 0; i < steps; ++i) entries[i](args[i]);
+        } else {
+            for (int64_t i = 0; i < steps; ++i) {
+                entries[i](args[i]);
+                marks_ns[r * steps + i] = now_ns() - start;
+            }
+        }
+        total_ns[r] = now_ns() - start;
     }
     return 0;
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
 
 from profiler.kernels.cpu.emit import Activation, loop, vector
+from profiler.kernels.cpu.planes import spread_bits
 from profiler.kernels.tir import Buffer, Expr, const, load, store
-from profiler.workload import KernelSpec
+from profiler.workload import KernelSpec, Workload
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,41 @@ class Stage:
         w = self.spec.workload
         copy = _Copy(self, Activation(source, self.spec.input_dtype, w.in_channels), workspace)
         first = slot * self.image_bytes
-        with loop(self.rows, parallel) as y:
-            row = first + y * self.row_pitch
-            if self.gathered:
+        if self.gathered:
+            with loop(self.rows, parallel) as y:
+                row = first + y * self.row_pitch
                 copy.pixels((image * w.in_height + y * w.stride_h) * w.in_width, w.out_width, w.stride_w, row)
-            elif self.rows == w.in_height:
-                copy.padded_row(image * w.in_height + y, row)
-            else:
-                with T.If(tirx.all(y >= w.pad_top, y < w.pad_top + w.in_height)):
-                    with T.Then():
-                        copy.padded_row(image * w.in_height + y - w.pad_top, row)
-                    with T.Else():
-                        copy.fill(row, self.row_pitch)
+            return
+        emit_padded_rows(
+            w,
+            parallel,
+            lambda y, above: copy.padded_row(image * w.in_height + y - above, first + y * self.row_pitch),
+            lambda y: copy.fill(first + y * self.row_pitch, self.row_pitch),
+        )
+
+
+def emit_padded_rows(
+    w: Workload, parallel: bool, real: Callable[[Expr, int], None], padding: Callable[[Expr], None]
+) -> None:
+    """A loop over the rows of an image and those of padding above and below it.
+
+    real, padding : emit row y of all; ``real`` is told as well how many are above the image. parallel : split among
+    threads.
+    """
+    with loop(w.in_height + w.pad_top + w.pad_bottom, parallel) as y:
+        emit_padded_row(w, y, real, padding)
+
+
+def emit_padded_row(w: Workload, y: Expr, real: Callable[[Expr, int], None], padding: Callable[[Expr], None]) -> None:
+    """One row of those; arguments as of `emit_padded_rows`."""
+    if w.pad_top + w.pad_bottom == 0:
+        real(y, 0)
+        return
+    with T.If(tirx.all(y >= w.pad_top, y < w.pad_top + w.in_height)):
+        with T.Then():
+            real(y, w.pad_top)
+        with T.Else():
+            padding(y)
 
 
 @dataclass(frozen=True)
@@ -81,7 +106,8 @@ class _Copy:
     def pixels(self, first: Expr, count: int, step: int, target: Expr) -> None:
         """``count`` pixels, each ``step``-th one, side by side from byte ``target`` on."""
         channels, pitch = self.source.channels, self.source.pitch
-        if step == 1 and pitch * 8 == channels * self.source.dtype.bits:
+        in_planes = self.source.dtype.in_planes
+        if step == 1 and pitch * 8 == channels * self.source.dtype.bits and not in_planes:
             self._run(first * pitch, target, count * channels)
             return
         with loop(count) as x:
@@ -90,31 +116,55 @@ class _Copy:
     def _run(self, source: Expr, target: Expr, elements: int) -> None:
         """``elements`` values that lie side by side, from byte ``source`` of the input."""
         done = 0
-        for width in (4 * self.stage.lanes, 8, 2):
+        for width in (4 * self.stage.lanes, 8) if self.source.dtype.in_planes else (4 * self.stage.lanes, 8, 2):
             count = (elements - done) // width
             if count:
                 with loop(count) as i:
                     self._vector(source, target, done + i * width, width)
                 done += count * width
-        if done < elements:
-            self._vector(source, target, const(done), 1)
+        for element in range(done, elements):
+            self._vector(source, target, const(element), 1)
 
     def _vector(self, source: Expr, target: Expr, element: Expr, width: int) -> None:
         offset, dtype = self.stage.offset, self.source.dtype
-        if dtype.bits == 8:
+        if dtype.in_planes:
+            value = self._from_planes(source, element, width)
+        elif dtype.bits == 8:
             value = tirx.reinterpret(vector("uint8", width), load(self.source.buffer, source + element, width))
             if offset:  # adding 128 or -128 turns the highest bit
                 value = tirx.bitwise_xor(value, const(128, "uint8", width))
         else:
             packed = load(self.source.buffer, source + tirx.floordiv(element, 2), max(1, width // 2))
-            value = _nibbles_to_bytes(packed, width)
+            value = nibbles_to_bytes(packed, width)
             if dtype.signed:  # x ^ 8 is x + 8 as an unsigned nibble; without an offset the 8 goes again: sign extension
                 value = tirx.bitwise_xor(value, const(8, "uint8", width))
                 value = value if offset else value - const(8, "uint8", width)
         store(self.workspace, target + element, value, width)
 
+    def _from_planes(self, source: Expr, element: Expr, width: int) -> Expr:
+        """``width`` channels, 1 or a multiple of 8, of the pixel at byte ``source``, as bytes."""
+        dtype, offset = self.source.dtype, self.stage.offset
+        planes = self.source.planes
+        assert planes is not None
+        value = const(0, "uint8", width)
+        for plane in range(dtype.bits):
+            at = source + plane * planes.plane_bytes + tirx.floordiv(element, 8)
+            one = const(1 << plane, "uint8", width)
+            if width == 1:
+                bit = tirx.shift_right(self.source.buffer[at], tirx.Cast("uint8", tirx.floormod(element, 8)))
+                value = value + tirx.bitwise_and(bit, const(1, "uint8")) * one
+                continue
+            raw = load(self.source.buffer, at, width // 8)
+            bits = raw if width == 8 else tirx.reinterpret(f"uint{width}", raw)
+            value = tirx.bitwise_or(value, tirx.Select(spread_bits(bits, width), one, const(0, "uint8", width)))
+        if dtype.signed:
+            sign = const(1 << (dtype.bits - 1), "uint8", width)
+            value = tirx.bitwise_xor(value, sign)
+            value = value if offset else value - sign
+        return value
 
-def _nibbles_to_bytes(packed: Expr, width: int) -> Expr:
+
+def nibbles_to_bytes(packed: Expr, width: int) -> Expr:
     """``width`` nibbles, low one first, as unsigned bytes; of a single one the low nibble."""
     if width == 1:
         return tirx.bitwise_and(packed, const(15, "uint8"))

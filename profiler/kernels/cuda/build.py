@@ -12,6 +12,7 @@ from profiler.kernels.cuda.lower import CudaKernel, lower
 from profiler.kernels.cuda.sass import Counts, Listing, multiplies
 from profiler.kernels.cuda.tools import Tools
 from profiler.space.config import MmaConfig, ScheduleConfig, to_text
+from profiler.space.mma_plan import mma_bits
 from profiler.space.occupancy import blocks_per_sm
 from profiler.workload import KernelSpec
 
@@ -21,9 +22,9 @@ def build(spec: KernelSpec, config: ScheduleConfig, gpu: GpuSpec, tools: Tools) 
     kernel = lower(spec, config, gpu)
     cubin = _compile(kernel, spec, config, gpu, tools)
     resources = _resources(gpu, kernel.entry, kernel.launch, cubin, tools.disassembler.listing(cubin.code))
-    native = is_native(spec, resources.main_loop)
-    if isinstance(config, MmaConfig) and not native and (gpu.native_int4 or not _is_int4(spec)):
-        width = "INT4" if _is_int4(spec) else "INT8"
+    native = is_native(spec, config, resources.main_loop)
+    if isinstance(config, MmaConfig) and not native and gpu.has_native(mma_bits(spec)):
+        width = {1: "binary", 4: "INT4", 8: "INT8"}[mma_bits(spec)]
         raise CompilerError(f"{spec.key}: {tools.compiler.identity} emulates {width} on {gpu.arch}, which has it")
     return Artifact(
         spec=spec,
@@ -52,13 +53,12 @@ def _compile(kernel: CudaKernel, spec: KernelSpec, config: ScheduleConfig, gpu: 
     return min(cubin, roomy, key=lambda c: c.usage(kernel.entry).spill_bytes)
 
 
-def is_native(spec: KernelSpec, main_loop: Counts) -> bool:
-    """Whether the machine code multiplies in the width of the weights; true where nothing is multiplied."""
-    return spec.weight_dtype is None or multiplies(main_loop, spec.weight_dtype.bits)
-
-
-def _is_int4(spec: KernelSpec) -> bool:
-    return spec.weight_dtype is not None and spec.weight_dtype.bits == 4
+def is_native(spec: KernelSpec, config: ScheduleConfig, main_loop: Counts) -> bool:
+    """Whether the machine code multiplies in the width that the kernel is made for: of tensor cores that of their
+    operands (bit planes: single bits), otherwise that of the weights. True where nothing is multiplied."""
+    if spec.weight_dtype is None:
+        return True
+    return multiplies(main_loop, mma_bits(spec) if isinstance(config, MmaConfig) else spec.weight_dtype.bits)
 
 
 def _resources(gpu: GpuSpec, entry: str, launch: Launch, cubin: Cubin, listing: Listing) -> Resources:

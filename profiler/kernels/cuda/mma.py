@@ -6,7 +6,7 @@
     registers -> shared memory, block_k words a row, one or two stages
         |  ldmatrix
         v
-    mma: sums of warp_m x warp_n in registers  ->  [sums of the other splits]  ->  epilogue  ->  NHWC
+    mma: sums of warp_m x warp_n in registers  ->  [planes joined]  ->  [other splits' sums]  ->  epilogue  ->  NHWC
 
 While a step is computed the next one is on its way from global memory to registers. With two stages there is one
 barrier a step, with one stage there are two.
@@ -24,11 +24,12 @@ from profiler.hardware import GpuSpec
 from profiler.kernels.cuda.mma_epilogue import emit_epilogue, output_dtype, residual_dtype
 from profiler.kernels.cuda.mma_fragments import Fragments
 from profiler.kernels.cuda.mma_load import ActivationLoader, WeightLoader, input_dtype
+from profiler.kernels.cuda.mma_planes import emit_finished, emit_joined
 from profiler.kernels.cuda.mma_split import emit_reduction
 from profiler.kernels.cuda.mma_tile import Tile, WarpIndex
 from profiler.kernels.cuda.template import Index, KernelPlan
 from profiler.kernels.tir import Buffer, Expr, barrier, const, value
-from profiler.quantize.packing import WORD_BYTES
+from profiler.quantize.packed_weights import WORD_BYTES
 from profiler.space.config import MmaConfig
 from profiler.space.mma_plan import MmaPlan
 from profiler.workload import KernelSpec
@@ -50,10 +51,18 @@ def plan_mma(spec: KernelSpec, config: MmaConfig, gpu: GpuSpec) -> KernelPlan:
         launch=Launch(plan.grid, config.threads, plan.shared_bytes),
         packing=plan.packing,
         emit=lambda buffers, index: _emit(plan, buffers, index),
-        headers=("integer.h", "mma.h", "split.h") if config.split_k > 1 else ("integer.h", "mma.h"),
+        headers=_headers(plan),
         scratch=scratch,
         dtypes=dtypes,
     )
+
+
+def _headers(plan: MmaPlan) -> tuple[str, ...]:
+    stored = (plan.spec.output_dtype, plan.spec.input2_dtype)
+    found = ["integer.h", "mma.h"]
+    found += ["bit_mma.h"] if plan.in_planes else []
+    found += ["bits.h"] if any(dtype is not None and dtype.in_planes for dtype in stored) else []
+    return (*found, "split.h") if plan.config.split_k > 1 else tuple(found)
 
 
 def _emit(plan: MmaPlan, buffers: Mapping[str, Buffer], index: Index) -> None:
@@ -71,7 +80,7 @@ def _emit(plan: MmaPlan, buffers: Mapping[str, Buffer], index: Index) -> None:
     def stage(step: Expr) -> tuple[Tile, Tile]:
         """The tiles of activations and weights that hold a step."""
         start = const(0) if config.stages == 1 else tirx.floormod(step, 2) * (plan.stage_bytes // WORD_BYTES)
-        return Tile(plan, shared, start), Tile(plan, shared, start + config.block_m * plan.row_words)
+        return Tile(plan, shared, start), Tile(plan, shared, start + plan.block_rows * plan.row_words)
 
     def fill(step: Expr) -> None:
         tile_a, tile_b = stage(step)
@@ -94,12 +103,15 @@ def _emit(plan: MmaPlan, buffers: Mapping[str, Buffer], index: Index) -> None:
         with T.If(more), T.Then():
             fill(step + 1)
         barrier()
+    sums = emit_joined(plan, fragments)
     if config.split_k == 1:
-        emit_epilogue(plan, buffers, shared, fragments.sums, warp, index, group)
+        emit_finished(plan, sums)
+        emit_epilogue(plan, buffers, shared, sums, warp, index, group)
         return
-    last = emit_reduction(plan, buffers, shared, fragments.sums, index, group, part)
+    last = emit_reduction(plan, buffers, shared, sums, index, group, part)
     with T.If(last), T.Then():
-        emit_epilogue(plan, buffers, shared, fragments.sums, warp, index, group)
+        emit_finished(plan, sums)
+        emit_epilogue(plan, buffers, shared, sums, warp, index, group)
 
 
 def _steps_of(plan: MmaPlan, part: Expr) -> Expr:

@@ -148,7 +148,7 @@ class _Columns:
         spec, registers = self.plan.spec, self.sums.registers
         sums = [registers[first + i] for i in range(2)]
         if not spec.epilogue.requantizes:
-            biased = spec.epilogue is not Epilogue.NONE
+            biased = "bias" in parameters
             self._emit_wide(row, channel, [s + parameters["bias"][i] if biased else s for i, s in enumerate(sums)])
             return
         residuals = self._residuals(row, column, channel) if spec.epilogue.adds else [None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 from tvm import tirx
 from tvm.tirx.script.builder import ir as T
@@ -11,7 +12,7 @@ from profiler.kernels.cuda.codegen import do
 from profiler.kernels.cuda.mma_tile import Tile, WarpIndex
 from profiler.kernels.tir import Buffer, Expr, const, local, store, value
 from profiler.space.config import Unroll
-from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan
+from profiler.space.mma_plan import CHUNK_WORDS, Counted, MmaPlan
 
 _MATRIX_ROWS = 8
 
@@ -36,13 +37,13 @@ class Operand:
     @property
     def at_once(self) -> int:
         """Matrices of one `ldmatrix`."""
-        return min(4, self.blocks * self.units)
+        return gcd(4, self.blocks * self.units)
 
     @staticmethod
     def emit_setup(plan: MmaPlan, rows: int, first_row: Expr, lane: Expr, blocks_first: bool) -> Operand:
         units = plan.mma.k_words // CHUNK_WORDS
         blocks = rows // _MATRIX_ROWS
-        at_once = min(4, blocks * units)
+        at_once = gcd(4, blocks * units)
         matrix = tirx.floormod(tirx.floordiv(lane, _MATRIX_ROWS), at_once)
         if units == 1:
             block, unit = matrix, const(0)
@@ -72,20 +73,23 @@ class Operand:
 
 @dataclass(frozen=True)
 class Sums:
-    """The sums of a warp: 8 x 8 tiles of two neighbouring columns per lane."""
+    """The sums of a warp: ``rows`` x ``columns`` tiles of 8 x 8, two neighbouring columns per lane.
 
-    plan: MmaPlan
+    ``paired``: tiles come in pairs along the rows, as an instruction of 16 rows has them.
+    """
+
     registers: Buffer
+    rows: int
+    columns: int
+    paired: bool
 
-    @property
-    def rows(self) -> int:
-        """Tiles along the pixels."""
-        return self.plan.config.warp_m // 8
-
-    @property
-    def columns(self) -> int:
-        """Tiles along the channels."""
-        return self.plan.config.warp_n // 8
+    @staticmethod
+    def emit_setup(rows: int, columns: int, paired: bool) -> Sums:
+        """Registers for them, all zero."""
+        sums = Sums(local(2 * rows * columns), rows, columns, paired)
+        with T.unroll(sums.count) as i:
+            store(sums.registers, i, const(0))
+        return sums
 
     @property
     def count(self) -> int:
@@ -93,31 +97,33 @@ class Sums:
 
     def at(self, row: int, column: int) -> int:
         """Index of the first of the two sums of a tile."""
-        if self.plan.mma.m == 8:
+        if not self.paired:
             return 2 * (row * self.columns + column)
         return 4 * (row // 2 * self.columns + column) + 2 * (row % 2)
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """Operands and sums of a warp."""
+    """Operands and sums of a warp; ``activations``: bits set in each row, where those are asked for."""
 
     plan: MmaPlan
     a: Operand
     b: Operand
     sums: Sums
+    activations: Sums | None
 
     @staticmethod
     def emit_setup(plan: MmaPlan, warp: WarpIndex) -> Fragments:
-        config = plan.config
-        sums = Sums(plan, local(config.warp_m * config.warp_n // 32))
-        with T.unroll(sums.count) as i:
-            store(sums.registers, i, const(0))
+        rows, paired = plan.warp_rows // _MATRIX_ROWS, plan.mma.m > _MATRIX_ROWS
+        sums = Sums.emit_setup(rows, plan.warp_columns // _MATRIX_ROWS, paired)
+        activations = Sums.emit_setup(rows, 1, paired) if plan.sums_activations else None
+        first_row, first_column = warp.row * plan.pixel_planes, warp.column * plan.channel_planes
         return Fragments(
             plan,
-            Operand.emit_setup(plan, config.warp_m, warp.row, warp.lane, blocks_first=True),
-            Operand.emit_setup(plan, config.warp_n, warp.column, warp.lane, blocks_first=False),
+            Operand.emit_setup(plan, plan.warp_rows, first_row, warp.lane, blocks_first=True),
+            Operand.emit_setup(plan, plan.warp_columns, first_column, warp.lane, blocks_first=False),
             sums,
+            activations,
         )
 
     def emit_multiply(self, tile_a: Tile, tile_b: Tile) -> None:
@@ -137,3 +143,8 @@ class Fragments:
             for column in range(self.sums.columns):
                 address = T.address_of(self.sums.registers[self.sums.at(row, column)])
                 do(self.plan.instruction, address, *self.a.registers_of(row), *self.b.registers_of(column))
+            if self.activations is not None:
+                # The bits of a row: those shared with ones, or in which it differs from zeros.
+                against = const(-1 if self.plan.counted is Counted.SHARED else 0)
+                address = T.address_of(self.activations.registers[self.activations.at(row, 0)])
+                do(self.plan.instruction, address, *self.a.registers_of(row), *[against] * self.b.units)

@@ -14,7 +14,7 @@ from tvm.tirx.script.builder import ir as T
 from profiler.kernels.cuda.mma_tile import Tile
 from profiler.kernels.cuda.template import Index
 from profiler.kernels.tir import Buffer, Expr, const, load, local, store, value
-from profiler.quantize.packing import WORD_BYTES
+from profiler.quantize.packed_weights import WORD_BYTES
 from profiler.space.config import WeightLayout
 from profiler.space.mma_plan import CHUNK_WORDS, LoadShare, MmaPlan
 
@@ -63,11 +63,11 @@ class WeightLoader:
         block = group * plan.n_tiles + index.block_y
         row, chunk = tirx.floordiv(index.thread, share.columns), tirx.floormod(index.thread, share.columns)
         if config.weight_layout is WeightLayout.TILES:
-            row_pitch, step_pitch = share.columns, config.block_n * share.columns
+            row_pitch, step_pitch = share.columns, plan.block_columns * share.columns
             start = (block * plan.steps + first_step) * step_pitch
         else:
             row_pitch, step_pitch = plan.steps * share.columns, share.columns
-            start = block * config.block_n * row_pitch + first_step * step_pitch
+            start = block * plan.block_columns * row_pitch + first_step * step_pitch
         place = value(start + row * row_pitch + chunk)
         staged = local(share.passes * CHUNK_WORDS)
         return WeightLoader(share, weight, place, staged, index.thread, row_pitch, step_pitch)
@@ -125,15 +125,16 @@ class ActivationLoader:
         row = tirx.floordiv(index.thread, share.columns)
         for i in range(share.passes):
             inside = row + i * share.rows_at_once
-            pixel = value(index.block_x * config.block_m + inside)[0]
+            within, plane_start = _pixel_of_row(plan, inside)
+            pixel = value(index.block_x * config.block_m + within)[0]
             known = pixel < plan.m
             if share.reaches_beyond(i):
-                known = tirx.all(known, inside < config.block_m)
+                known = tirx.all(known, inside < plan.block_rows)
             plane = w.out_height * w.out_width
             y = tirx.floordiv(tirx.floormod(pixel, plane), w.out_width) * w.stride_h - w.pad_top
             x = tirx.floormod(pixel, w.out_width) * w.stride_w - w.pad_left
             start = ((tirx.floordiv(pixel, plane) * w.in_height + y) * w.in_width + x) * pitch + group * group_pitch
-            store(loader.start, i, start)
+            store(loader.start, i, start + plane_start)
             # A row that is no pixel lies outside of the image for every kernel position.
             store(loader.y, i, tirx.Select(known, y, const(_FAR_OUTSIDE)))
             store(loader.x, i, x)
@@ -202,6 +203,16 @@ class ActivationLoader:
 
 
 _FAR_OUTSIDE = -(1 << 28)
+
+
+def _pixel_of_row(plan: MmaPlan, row: Expr) -> tuple[Expr, Expr]:
+    """The pixel of the block that a row of its tile belongs to, and where its plane starts in a pixel (in loads)."""
+    planes = plan.pixel_planes
+    if planes == 1:
+        return row, const(0)
+    eights = tirx.floordiv(row, 8)
+    pixel = tirx.floordiv(eights, planes) * 8 + tirx.floormod(row, 8)
+    return pixel, tirx.floormod(eights, planes) * (plan.plane_bytes // plan.config.load_bytes)
 
 
 def _add_with_carry(digit: Buffer, addend: int, radix: int, next_digit: Buffer, carried: bool = False) -> None:

@@ -13,7 +13,7 @@ from profiler.kernels.cuda.codegen import call
 from profiler.kernels.cuda.mma_fragments import Sums
 from profiler.kernels.cuda.template import Index
 from profiler.kernels.tir import Buffer, Expr, barrier, const, load, store, value
-from profiler.quantize.packing import WORD_BYTES
+from profiler.quantize.packed_weights import WORD_BYTES
 from profiler.space.mma_plan import MmaPlan
 
 

@@ -40,27 +40,28 @@ class Rows:
     The channels from the start of a row are cut into sections of ``section`` channels (all of them; the groups of a
     convolution; the slice of a concatenation), those into blocks of ``block``, the last of which may be cut off; a
     thread reads or writes one block. Blocks are whole bytes; so are sections, but for one that ends the row or is a
-    slice.
+    slice. ``reach``: channels that blocks go up to, where another argument's padding makes them go beyond the section.
     """
 
     dtype: DType
     channels: int
     block: int
     section: int
+    reach: int = 0
 
     def __post_init__(self) -> None:
         if self.block * self.dtype.bits % 8:
             raise ValueError(f"a block of {self.block} channels of {self.dtype.value} is no whole number of bytes")
 
     @staticmethod
-    def of(dtype: DType, channels: int, block: int, section: int | None = None) -> Rows:
+    def of(dtype: DType, channels: int, block: int, section: int | None = None, reach: int = 0) -> Rows:
         """One section of all channels, where no other is given."""
-        return Rows(dtype, channels, block, channels if section is None else section)
+        return Rows(dtype, channels, block, channels if section is None else section, reach)
 
     @property
     def blocks(self) -> int:
         """Of a section."""
-        return ceil(self.section / self.block)
+        return ceil(max(self.section, self.reach) / self.block)
 
     @property
     def splits_byte(self) -> bool:
@@ -176,7 +177,8 @@ class Rows:
 
     def _present(self, place: Place, word: int) -> Condition:
         """Whether a word of the block holds channels of the section."""
-        if word == 0 or self.section % self.block == 0:
+        beyond = self.blocks > ceil(self.section / self.block)
+        if not beyond and (word == 0 or self.section % self.block == 0):
             return None
         return self._room(place) > word * self.word_channels
 

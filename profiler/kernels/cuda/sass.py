@@ -20,7 +20,8 @@ DIVISION = (_RECIPROCAL, "I2F", "F2I")
 """What an integer division is made of: a reciprocal in floating point, and the way there and back. There is none in
 hardware."""
 
-_TENSOR_CORE = ("IMMA", "IGMMA")
+_BINARY = "BMMA"
+_TENSOR_CORE = ("IMMA", "IGMMA", _BINARY)
 _MEMORY = ("LDG", "STG", "LDS", "STS")
 _WIDTHS = {"U8": 8, "S8": 8, "U16": 16, "S16": 16, "64": 64, "128": 128}
 _INSTRUCTION = re.compile(r"\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);")
@@ -39,7 +40,8 @@ class Instruction:
     @property
     def kind(self) -> str:
         """The class that it is counted as: its name, with shape and types of tensor-core instructions
-        (``IMMA.8832.U4.S4``), the bits of loads and stores (``LDG.128``), and the function of ``MUFU``.
+        (``IMMA.8832.U4.S4``, ``BMMA.88128.XOR.POPC``), the bits of loads and stores (``LDG.128``), and the function of
+        ``MUFU``.
         """
         name, *modifiers = self.opcode.split(".")
         if name in _TENSOR_CORE:
@@ -113,7 +115,10 @@ def divisions(counts: Counts) -> int:
 
 
 def multiplies(counts: Counts, bits: int) -> bool:
-    """Whether an instruction multiplies numbers of that width: one of tensor cores, or for 8 bits dp4a (IDP)."""
+    """Whether an instruction multiplies numbers of that width: one of tensor cores (of single bits the binary one), or
+    for 8 bits dp4a (IDP)."""
+    if bits == 1:
+        return any(kind.partition(".")[0] == _BINARY for kind in counts)
     tensor_cores = re.compile(rf"(IMMA|IGMMA)\.\w+\.[SU]{bits}\.[SU]{bits}")
     return any(tensor_cores.fullmatch(kind) or (bits == 8 and kind.partition(".")[0] == "IDP") for kind in counts)
 

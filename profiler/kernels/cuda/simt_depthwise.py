@@ -16,14 +16,17 @@ from tvm.tirx.script.builder import ir as T
 
 from profiler.hardware import GpuSpec
 from profiler.kernels.cuda.codegen import call
+from profiler.kernels.cuda.plane_rows import tensor_rows
 from profiler.kernels.cuda.rows import Bytes, Place, Rows
 from profiler.kernels.cuda.simt_epilogue import SumEpilogue, epilogue_rows
 from profiler.kernels.cuda.template import Index, KernelPlan
 from profiler.kernels.cuda.work_items import in_image, items_launch, unravel, when, work_item
 from profiler.kernels.tir import Buffer, Expr, const, local, store
+from profiler.quantize.packed_weights import weights_in_nibbles
 from profiler.quantize.packing import Packing
 from profiler.space.config import SimtDepthwiseConfig
-from profiler.workload import KernelSpec
+from profiler.space.simt_plan import reached_channels
+from profiler.workload import DType, KernelSpec
 
 
 def plan_depthwise(spec: KernelSpec, config: SimtDepthwiseConfig, gpu: GpuSpec) -> KernelPlan:
@@ -41,18 +44,19 @@ def plan_depthwise(spec: KernelSpec, config: SimtDepthwiseConfig, gpu: GpuSpec) 
         items_launch(items, config.threads),
         Packing("depthwise", config.channels),
         emit,
-        headers=("integer.h", "simt.h"),
+        headers=("integer.h", "simt.h", "bits.h") if spec.input_dtype.in_planes else ("integer.h", "simt.h"),
         dtypes={name: r.element for name, r in template.rows.items()},
     )
 
 
 def _rows(spec: KernelSpec, block: int) -> dict[str, Rows]:
-    channels = spec.workload.in_channels
+    channels, reach = spec.workload.in_channels, reached_channels(spec)
     padded = ceil(channels / block) * block
     assert spec.weight_dtype is not None
+    stored = DType.INT4 if weights_in_nibbles(spec.weight_dtype) else spec.weight_dtype
     return {
-        "input": Rows.of(spec.input_dtype, channels, block),
-        "weight": Rows.of(spec.weight_dtype, padded, block),
+        "input": tensor_rows(spec.input_dtype, channels, block, reach=reach),
+        "weight": Rows.of(stored, padded, block, reach=reach),
         **epilogue_rows(spec, block, section=channels, padded=padded),
     }
 

@@ -15,13 +15,16 @@ from tvm.tirx.script.builder import ir as T
 
 from profiler.hardware import GpuSpec
 from profiler.kernels.cuda.codegen import call
+from profiler.kernels.cuda.plane_rows import code_value
 from profiler.kernels.cuda.rows import WIDEST_BYTES, Place, Rows
 from profiler.kernels.cuda.simt_epilogue import SumEpilogue, epilogue_rows
 from profiler.kernels.cuda.template import Index, KernelPlan
 from profiler.kernels.cuda.work_items import in_image, items_launch, unravel, when, work_item
 from profiler.kernels.tir import Buffer, Expr, const, local, store
 from profiler.quantize.packing import Packing
+from profiler.quantize.planes import plane_bytes
 from profiler.space.config import SimtDirectConfig
+from profiler.space.simt_plan import groups_share_bytes, reached_channels
 from profiler.workload import DType, KernelSpec
 
 
@@ -53,8 +56,10 @@ class _Direct:
 
     @property
     def grouped(self) -> bool:
-        """Whether the blocks of a thread end with their group; they do unless groups share bytes of a 4-bit tensor."""
+        """Whether the blocks of a thread end with their group; they do unless groups share bytes of a tensor."""
         types = (self.spec.output_dtype, self.spec.input2_dtype)
+        if groups_share_bytes(self.spec):
+            return False
         return all(dtype is None or self.spec.workload.group_outputs * dtype.bits % 8 == 0 for dtype in types)
 
     @property
@@ -115,7 +120,8 @@ class _Direct:
         last = w.out_channels - 1
         first = section * w.group_outputs + block * self.channels
         cut = (w.group_outputs if self.grouped else w.out_channels) % self.channels
-        return [T.bind(tirx.min(first + i, last) if cut and i else first + i) for i in range(self.channels)]
+        beyond = reached_channels(self.spec) > w.out_channels  # so that a thread may have none of them
+        return [T.bind(tirx.min(first + i, last) if beyond or (cut and i) else first + i) for i in range(self.channels)]
 
     def _group(self, output: Expr) -> Expr:
         return tirx.truncdiv(output, self.spec.workload.group_outputs) if self.spec.workload.groups > 1 else 0
@@ -155,7 +161,13 @@ class _Direct:
 
 
 def _channel(buffer: Buffer, dtype: DType, channels: int, row: Expr, channel: Expr) -> Expr:
-    """A channel of a row of ``channels``, as int32, from a buffer of the type's own elements (4-bit: bytes)."""
+    """A channel of a row of ``channels``, as int32, from a buffer of the type's own elements (up to 4-bit: bytes)."""
+    if dtype.in_planes:
+        pitch = plane_bytes(channels)
+        start = row * (dtype.bits * pitch) + tirx.truncdiv(channel, 8)
+        within = tirx.truncmod(channel, 8)
+        planes = [tirx.Cast("int32", buffer[start + p * pitch]) >> within for p in range(dtype.bits)]
+        return code_value(planes, dtype)
     if dtype.bits != 4:
         return tirx.Cast("int32", buffer[row * channels + channel])
     byte = tirx.Cast("int32", buffer[row * ((channels + 1) // 2) + tirx.truncdiv(channel, 2)])

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.kernels.cuda.codegen import call
+from profiler.kernels.cuda.plane_rows import tensor_rows
 from profiler.kernels.cuda.rows import Block, Place, Rows
 from profiler.kernels.cuda.work_items import Condition
 from profiler.kernels.tir import Buffer, Expr
 from profiler.quantize.operands import operands
+from profiler.space.simt_plan import reached_channels
 from profiler.workload import DType, KernelSpec
 
 
@@ -56,12 +58,13 @@ def epilogue_rows(spec: KernelSpec, block: int, section: int, padded: int) -> di
     their own where there are several.
     """
     channels = spec.workload.out_channels
-    found = {"output": Rows.of(spec.output_dtype, channels, block, section)}
+    reach = reached_channels(spec) if section == channels else 0
+    found = {"output": tensor_rows(spec.output_dtype, channels, block, section, reach)}
     for operand in operands(spec):
         if operand.per_output_channel:
-            found[operand.name] = Rows.of(DType.INT32, padded, block, padded if section == channels else section)
+            found[operand.name] = Rows.of(DType.INT32, padded, block, padded if section == channels else section, reach)
         elif operand.name == "residual":
-            found["residual"] = Rows.of(operand.dtype, channels, block, section)
+            found["residual"] = tensor_rows(operand.dtype, channels, block, section, reach)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from profiler.hardware import GpuSpec
+from profiler.kernels.cuda.plane_rows import tensor_rows
 from profiler.kernels.cuda.rows import Place, Rows
 from profiler.kernels.cuda.simt_epilogue import Rescale, clamped
 from profiler.kernels.cuda.simt_pool import emit_pool
@@ -14,6 +15,7 @@ from profiler.kernels.tir import Buffer, Expr
 from profiler.quantize.operands import operands
 from profiler.quantize.packing import Packing
 from profiler.space.config import SimtVectorConfig
+from profiler.space.simt_plan import reached_channels
 from profiler.workload import DType, KernelSpec, Op
 
 
@@ -45,14 +47,14 @@ def plan_vector(spec: KernelSpec, config: SimtVectorConfig, gpu: GpuSpec) -> Ker
 
 def _rows(spec: KernelSpec, block: int) -> dict[str, Rows]:
     """All arguments; the multipliers and shifts of an average pool, one per pixel, are none."""
-    channels, rows = spec.workload.in_channels, {}
+    channels, rows, reach = spec.workload.in_channels, {}, reached_channels(spec)
     for operand in operands(spec):
         if operand.name in ("input", "input2"):
-            rows[operand.name] = Rows.of(operand.dtype, channels, block)
+            rows[operand.name] = tensor_rows(operand.dtype, channels, block, reach=reach)
         elif operand.name == "output":
-            rows["output"] = Rows.of(operand.dtype, spec.workload.out_channels, block, section=channels)
+            rows["output"] = tensor_rows(operand.dtype, spec.workload.out_channels, block, channels, reach)
         elif spec.workload.op is not Op.AVG_POOL:
-            rows[operand.name] = Rows.of(DType.INT32, channels, block)
+            rows[operand.name] = Rows.of(DType.INT32, channels, block, reach=reach)
     return rows
 
 

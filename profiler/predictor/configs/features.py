@@ -8,7 +8,7 @@ from profiler.predictor.configs.cpu_features import cpu_features
 from profiler.predictor.configs.feature_vector import Features
 from profiler.predictor.configs.gpu_features import gpu_features
 from profiler.space import gpu_model, model
-from profiler.space.config import CpuConfig, GpuConfig, ScheduleConfig, to_text
+from profiler.space.config import CpuConfig, GpuConfig, ScheduleConfig, template_of, to_text
 from profiler.workload import KernelSpec
 
 DeviceSpec = CpuSpec | GpuSpec
@@ -19,6 +19,12 @@ def features(spec: KernelSpec, config: ScheduleConfig, device: DeviceSpec) -> Fe
     if isinstance(device, CpuSpec):
         return cpu_features(spec, _of_cpu(config), device)
     return gpu_features(spec, _of_gpu(config), device)
+
+
+def feature_family(config: ScheduleConfig) -> str:
+    """The same for templates whose features are of one kind, so that one regression learns from both."""
+    name = template_of(config)
+    return "lookup" if name == "popcount" else name
 
 
 def modelled_s(spec: KernelSpec, config: ScheduleConfig, device: DeviceSpec, threads: int = 1) -> float:

@@ -15,13 +15,13 @@ import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from profiler.predictor.configs.feature_vector import Features
-from profiler.predictor.configs.features import DeviceSpec, features, modelled_s
+from profiler.predictor.configs.features import DeviceSpec, feature_family, features, modelled_s
 from profiler.predictor.configs.gaussian_process import ConfigProcess, ConfigRows, Covariance
 from profiler.predictor.configs.prediction import Prediction, one_each
 from profiler.predictor.configs.thinning import evenly
 from profiler.predictor.model_state import ConfigLatency
 from profiler.record import Measurement
-from profiler.space.config import ScheduleConfig, parse_config, template_of
+from profiler.space.config import ScheduleConfig, parse_config
 from profiler.workload import KernelSpec
 
 MAX_ROWS = 400
@@ -52,7 +52,7 @@ class _Row:
     machine: int
     spec: KernelSpec
     config: str
-    template: str
+    family: str
     features: Features
     correction: float
     noise: float
@@ -73,7 +73,7 @@ class LearnedModel:
         self._elsewhere = tuple(self._row(_ELSEWHERE, latency) for latency in known)
         self._seen: dict[tuple[KernelSpec, str], tuple[tuple[float, ...], _Row]] = {}
         self._rows = self._elsewhere
-        self._fitted: tuple[KernelSpec, ConfigProcess | None] | None = None
+        self._fitted: tuple[KernelSpec | None, dict[str, ConfigProcess | None]] = (None, {})
         self._space: tuple[KernelSpec | None, dict[ScheduleConfig, tuple[float, Features]]] = (None, {})
 
     def fit(self, measurements: Iterable[Measurement]) -> None:
@@ -81,23 +81,24 @@ class LearnedModel:
         measured = {(m.spec, m.config): self._measured_row(m) for m in one_each(measurements)}
         elsewhere = (row for row in self._elsewhere if (row.spec, row.config) not in measured)
         self._rows = (*elsewhere, *measured.values())
-        self._fitted = None
+        self._fitted = (None, {})
 
     def predict(self, spec: KernelSpec, configs: Sequence[ScheduleConfig]) -> Prediction:
         """Latencies of valid configs of the kernel."""
         asked = [self._described(spec, config) for config in configs]
-        prior_s = np.array([latency_s for latency_s, _ in asked], dtype=np.float64)
-        unknown = Prediction(prior_s, np.full(len(configs), _COVARIANCE.deviation))
-        if not configs:
-            return unknown
+        median_s = np.array([latency_s for latency_s, _ in asked], dtype=np.float64)
+        spread = np.full(len(configs), _COVARIANCE.deviation)
+        places: dict[str, list[int]] = {}
+        for place, config in enumerate(configs):
+            places.setdefault(feature_family(config), []).append(place)
         with self._threads_of_blas.limit(limits=1):
-            if self._fitted is None or self._fitted[0] != spec:
-                self._fitted = (spec, self._regression(spec, template_of(configs[0]), asked[0][1].shape))
-            regression = self._fitted[1]
-            if regression is None:
-                return unknown
-            correction, spread = regression.predict(_matrices([found for _, found in asked], [_HERE] * len(asked)))
-        return Prediction(prior_s * np.exp(correction), spread)
+            for family, found in places.items():
+                described = [asked[place][1] for place in found]
+                regression = self._regression(spec, family, described[0].shape)
+                if regression is not None:
+                    correction, spread[found] = regression.predict(_matrices(described, [_HERE] * len(found)))
+                    median_s[found] *= np.exp(correction)
+        return Prediction(median_s, spread)
 
     def _described(self, spec: KernelSpec, config: ScheduleConfig) -> tuple[float, Features]:
         """Modelled latency in seconds, and features; kept as long as the same kernel is asked for."""
@@ -127,16 +128,26 @@ class LearnedModel:
             machine=machine,
             spec=latency.spec,
             config=latency.config,
-            template=template_of(config),
+            family=feature_family(config),
             features=features(latency.spec, config, self._device),
             correction=log(latency.latency_s / expected_s),
             noise=max(_LEAST_NOISE_ELSEWHERE if machine == _ELSEWHERE else _LEAST_NOISE, latency.noise),
         )
 
-    def _regression(self, spec: KernelSpec, template: str, shape: tuple[float, ...]) -> ConfigProcess | None:
+    def _regression(self, spec: KernelSpec, family: str, shape: tuple[float, ...]) -> ConfigProcess | None:
+        """Of the templates of a family, near a kernel; kept as long as the same kernel is asked for."""
+        if self._fitted[0] != spec:
+            self._fitted = (spec, {})
+        known = self._fitted[1]
+        if family not in known:
+            known[family] = self._fit(spec, family, shape)
+        return known[family]
+
+    def _fit(self, spec: KernelSpec, family: str, shape: tuple[float, ...]) -> ConfigProcess | None:
+        """None where nothing of the family was measured."""
         kernels: dict[KernelSpec, list[_Row]] = {}
         for row in self._rows:
-            if row.template == template:
+            if row.family == family:
                 kernels.setdefault(row.spec, []).append(row)
         if not kernels:
             return None

@@ -27,7 +27,7 @@ def rank(
 ) -> tuple[RankedConfig, ...]:
     """All configs of the space, best first by predicted latency; equals in the order of their texts.
 
-    model : fitted to what is known. space : valid configs of the kernel, of one template, each once.
+    model : fitted to what is known. space : valid configs of the kernel, each once.
     """
     configs = sorted(space, key=to_text)
     prediction = model.predict(spec, configs)

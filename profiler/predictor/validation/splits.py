@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler.lut.demand import demand, implementations, units
+from profiler.lut.narrow_tensors import uniform_precisions
 from profiler.predictor.latency_model import LEAST_ROWS, LEAST_WORKLOADS
 from profiler.predictor.observation import Observation
 from profiler.space.traffic import moved_bytes
@@ -121,8 +122,9 @@ def extrapolation(observed: Sequence[Observation]) -> Split:
 
 def _uniform(network: Network, precision: Precision) -> dict[KernelSpec, int]:
     counts: dict[KernelSpec, int] = {}
+    chosen = uniform_precisions(network, precision)
     for unit in units(network):
-        usual = implementations(network, unit, dict.fromkeys(unit.tensors, precision))[0]
+        usual = implementations(network, unit, chosen)[0]
         for kernel in usual.kernels:
             counts[kernel.spec] = counts.get(kernel.spec, 0) + 1
     return counts

@@ -119,6 +119,11 @@ def _stand_ins(network: HeldNetwork, dtype: DType, known: Iterable[KernelSpec]) 
     return {rows[workload]: count for workload, count in network.layers.items() if workload in rows}
 
 
+def held_out_answers(split: Split, observed: Sequence[Observation], learner: Learner) -> tuple[Answer, ...]:
+    """What the learner answers for all rows that the folds of the split hold out."""
+    return tuple(answer for outcome in _outcomes(split, observed, learner) for answer in outcome.answers)
+
+
 def _split_report(
     split: Split, observed: Sequence[Observation], learners: Sequence[Learner], noise: NoiseFloor
 ) -> SplitReport:

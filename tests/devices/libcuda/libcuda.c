@@ -1,7 +1,8 @@
-// A CUDA driver without a GPU, on which the real PyCUDA runs: two GPUs whose memory is this machine's.
+// A CUDA driver without a GPU, on which the real PyCUDA and cuda-bindings run: two GPUs whose memory is this machine's.
 //
 // Launches, fills and events wait in a queue, as they do on a GPU, until a call that waits for them; a flag that is set
-// after a launch is seen by it. The clock is virtual: a launch takes as many microseconds as its grid has blocks.
+// after a launch is seen by it. The clock is virtual: a launch takes as many microseconds as its grid has blocks. Launches
+// into a stream that is captured are kept, and go into the queue when their graph is launched.
 //
 // What code does follows from the names in it:
 //   add_one(in, out, ...)   out[i] = in[i] + 1 for as many bytes as there are blocks along x
@@ -16,6 +17,7 @@
 //
 // The environment: CUDA_VISIBLE_DEVICES with ordinals, and FAKE_REFUSES="cuInit=803" to let one call fail.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +53,8 @@ static const struct { int code; const char* text; } ERRORS[] = {
     {719, "unspecified launch failure"},
     {801, "operation not supported"},
     {803, "system has unsupported display driver / cuda driver combination"},
+    {900, "operation not permitted when stream is capturing"},
+    {901, "operation failed due to a previous error during capture"},
     {999, "unknown error"},
 };
 
@@ -63,8 +67,12 @@ int cuGetErrorString(int code, const char** text) {
 
 // ---------------------------------------------------------------------------------------------------- what is alive
 
-typedef struct Thing {  // an allocation, a module, a function or an event
+typedef struct Operation Operation;
+
+typedef struct Thing {  // an allocation, a module, a function, an event, a stream, a graph or one that can be launched
   const char* kind;
+  Operation* captured;  // launches of a stream or a graph
+  int captured_count, capturing, invalid;
   uint8_t *host, *device;
   size_t size;
   double time_s;
@@ -121,13 +129,13 @@ static int state(void) {
 
 // ---------------------------------------------------------------------------------------------------- the stream
 
-typedef struct {
+struct Operation {
   enum { LAUNCH, FILL, RECORD } what;
   Thing* thing;  // function or event
   uint32_t shape[7];  // grid, block, shared bytes
   uint64_t arguments[ARGUMENTS];
   size_t argument_bytes;
-} Operation;
+};
 
 static Operation queue[QUEUE];
 static int waiting;
@@ -171,6 +179,15 @@ static int finish(void) {
   }
   waiting = 0;
   return state();
+}
+
+static Operation* keep(Thing* stream, Thing* function) {
+  stream->captured = realloc(stream->captured, (stream->captured_count + 1) * sizeof(Operation));
+  Operation* operation = &stream->captured[stream->captured_count++];
+  memset(operation, 0, sizeof *operation);
+  operation->what = LAUNCH;
+  operation->thing = function;
+  return operation;
 }
 
 static Operation* enqueue(int what, Thing* thing) {
@@ -377,19 +394,88 @@ int cuFuncSetAttribute(Thing* function, int attribute, int value) {
 int cuFuncSetBlockShape(Thing* function, int x, int y, int z) { return !function || x * y * z > 1024; }
 
 int cuLaunchKernel(Thing* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                   unsigned block_y, unsigned block_z, unsigned shared_bytes, void* stream, void** parameters,
+                   unsigned block_y, unsigned block_z, unsigned shared_bytes, Thing* stream, void** parameters,
                    void** extra) {
   uint32_t shape[7] = {grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes};
   if (state()) return state();
-  if (number_in(function->name, "refused_")) return number_in(function->name, "refused_");
-  if (stream || parameters || extra[0] != (void*)1 || extra[2] != (void*)2 || extra[4]) return INVALID_VALUE;
+  if (stream && !stream->capturing) return INVALID_VALUE;
+  if (number_in(function->name, "refused_")) {
+    if (stream) stream->invalid = 1;
+    return number_in(function->name, "refused_");
+  }
+  if (parameters || extra[0] != (void*)1 || extra[2] != (void*)2 || extra[4]) return INVALID_VALUE;
   if (!grid_x || !grid_y || !grid_z || block_x * block_y * block_z > 1024) return INVALID_VALUE;
   if ((int)shared_bytes > function->shared_limit) return INVALID_VALUE;
-  Operation* operation = enqueue(LAUNCH, function);
+  Operation* operation = stream ? keep(stream, function) : enqueue(LAUNCH, function);
   memcpy(operation->shape, shape, sizeof shape);
   operation->argument_bytes = *(size_t*)extra[3];
   memcpy(operation->arguments, extra[1], operation->argument_bytes);
   return 0;
+}
+
+// ---------------------------------------------------------------------------------------------------- streams, graphs
+
+int cuStreamCreate(Thing** stream, unsigned flags) {
+  if (state()) return state();
+  *stream = create("stream");
+  return flags;
+}
+
+int cuStreamDestroy_v2(Thing* stream) { return destroy(stream); }
+
+int cuStreamBeginCapture_v2(Thing* stream, int mode) {
+  if (state()) return state();
+  if (!stream || stream->capturing) return INVALID_VALUE;
+  stream->capturing = 1;
+  stream->captured_count = stream->invalid = 0;
+  return mode == 2 ? 0 : INVALID_VALUE;  // relaxed
+}
+
+static Thing* with_launches(const char* kind, const Thing* of) {
+  Thing* thing = create(kind);
+  size_t size = of->captured_count * sizeof(Operation);
+  thing->captured_count = of->captured_count;
+  thing->captured = size ? memcpy(malloc(size), of->captured, size) : NULL;
+  return thing;
+}
+
+int cuStreamEndCapture(Thing* stream, Thing** graph) {
+  *graph = NULL;
+  if (state()) return state();
+  if (!stream || !stream->capturing) return INVALID_VALUE;
+  stream->capturing = 0;
+  if (stream->invalid) return 901;
+  *graph = with_launches("graph", stream);
+  return 0;
+}
+
+int cuGraphInstantiateWithFlags(Thing** launchable, Thing* graph, unsigned long long flags) {
+  if (state()) return state();
+  if (refused("cuGraphInstantiate")) return refused("cuGraphInstantiate");
+  *launchable = with_launches("launchable", graph);
+  return flags != 0;
+}
+
+int cuGraphLaunch(Thing* launchable, void* stream) {
+  if (state()) return state();
+  for (int i = 0; i < launchable->captured_count; ++i)
+    memcpy(enqueue(LAUNCH, NULL), &launchable->captured[i], sizeof(Operation));
+  return stream != NULL;
+}
+
+int cuGraphDestroy(Thing* graph) { return destroy(graph); }
+
+int cuGraphExecDestroy(Thing* launchable) { return finish() ? state() : destroy(launchable); }
+
+// cuda-bindings asks for functions by their names without the version; what is not here does not exist.
+int cuGetProcAddress_v2(const char* name, void** function, int version, uint64_t flags, int* result) {
+  void* here = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  char versioned[128];
+  snprintf(versioned, sizeof versioned, "%s_v2", name);
+  void* found = dlsym(here, versioned);
+  *function = found ? found : dlsym(here, name);
+  if (result) *result = *function ? 0 : 1;
+  return version < 0 || flags ? INVALID_VALUE : *function ? 0 : NOT_FOUND;
 }
 
 // ---------------------------------------------------------------------------------------------------- events

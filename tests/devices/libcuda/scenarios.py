@@ -1,4 +1,5 @@
-"""What PyCUDA does on the fake driver. Each scenario wants a process of its own: ``python -m ... NAME``."""
+"""What PyCUDA and cuda-bindings do on the fake driver. Each scenario wants a process of its own:
+``python -m ... NAME``."""
 
 from __future__ import annotations
 
@@ -8,15 +9,18 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from profiler.artifact import Launch
+from profiler.artifact import ArgSpec, Launch, Role
 from profiler.devices import cuda_worker
 from profiler.devices.cuda_driver import CudaDriver, DriverError, Function
 from profiler.devices.pycuda_driver import open_pycuda
 from profiler.errors import DeviceError
+from profiler.network.execute import cuda_worker as network_worker
+from profiler.network.execute.planned import Memory, Place, Plan, PlannedStep, PlannedValue
 from profiler.record import CacheMode
 from tests.gpu.fake_driver import ARTIFACT
 
@@ -243,6 +247,90 @@ def a_flag_that_is_set_after_the_launch_is_seen() -> None:
         assert live("host") == 1, "kernels may still read it"
 
 
+def add_one_twice(driver: CudaDriver, data: int) -> Callable[[], None]:
+    """What launches two kernels: of 4 blocks and of 3."""
+    add_one = entry(driver, "add_one")
+
+    def put() -> None:
+        for blocks in (4, 3):
+            driver.launch(add_one, (blocks, 1, 1), 32, 0, [data, data])
+
+    return put
+
+
+@scenario()
+def a_graph_launches_what_was_captured() -> None:
+    """Through cuda-bindings, in the context and with the functions of PyCUDA; in the stream of all else."""
+    with open_pycuda(FIRST) as driver:
+        data = driver.allocate(256)
+        driver.fill(data, 0, 4)
+        put = add_one_twice(driver, data)
+        graph = driver.capture(put)
+        assert driver.read(data, 4).tolist() == [0, 0, 0, 0], "nothing of it ran"
+        gc.collect()
+        assert (live("stream"), live("graph"), live("launchable")) == (0, 0, 1)
+        for _ in range(2):
+            driver.launch_graph(graph)
+        assert driver.read(data, 4).tolist() == [4, 4, 4, 2]
+        put()
+        assert driver.read(data, 4).tolist() == [6, 6, 6, 3], "launches are launched again"
+        events = [driver.event(), driver.event()]
+        driver.record(events[0])
+        driver.launch_graph(graph)
+        driver.record(events[1])
+        driver.wait()
+        assert driver.elapsed_s(*events) == pytest.approx(7e-6)
+        driver.drop_graph(graph)
+        assert live("launchable") == 0
+
+
+@scenario()
+def what_fails_while_it_is_captured_leaves_the_context_alone() -> None:
+    with open_pycuda(FIRST) as driver:
+        data = driver.allocate(256)
+        driver.fill(data, 0, 4)
+        put = add_one_twice(driver, data)
+        refused = entry(driver, "refused_701")
+
+        def fail() -> None:
+            put()
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            driver.capture(fail)
+        with fails(701, "cuLaunchKernel", "too many resources requested for launch"):
+            driver.capture(lambda: driver.launch(refused, (1, 1, 1), 32, 0, []))
+        gc.collect()
+        assert (live("stream"), live("graph")) == (0, 0)
+        driver.launch_graph(driver.capture(put))
+        assert driver.read(data, 4).tolist() == [2, 2, 2, 1]
+
+
+@scenario(FAKE_REFUSES="cuGraphInstantiate=2")
+def a_graph_that_is_refused_says_why() -> None:
+    with open_pycuda(FIRST) as driver:
+        put = add_one_twice(driver, driver.allocate(256))
+        with fails(2, "cuGraphInstantiate", "out of memory"):
+            driver.capture(put)
+        assert live("graph") == 0
+        driver.wait()
+
+
+@scenario()
+def a_graph_whose_kernel_fails_breaks_the_context() -> None:
+    words = "an illegal memory access was encountered"
+    with open_pycuda(FIRST) as driver:
+        bad = entry(driver, "fails_700")
+        graph = driver.capture(lambda: driver.launch(bad, (1, 1, 1), 32, 0, []))
+        driver.launch_graph(graph)
+        with fails(700, "cuCtxSynchronize", words):
+            driver.wait()
+        with fails(700, "cuGraphLaunch", words):
+            driver.launch_graph(graph)
+        with fails(700, "cuCtxSynchronize", words):
+            driver.drop_graph(graph)
+
+
 @scenario()
 def events_measure_seconds() -> None:
     """A launch takes as many microseconds as it has blocks."""
@@ -348,6 +436,35 @@ def the_worker_measures() -> None:
     before = live("module")
     operations["unload"]({"handle": 1}, b"")
     assert live("module") == before - 1
+
+
+@scenario()
+def the_worker_runs_networks() -> None:
+    """Two steps, each of which adds 1 to what it reads."""
+    greeting, operations = network_worker.start(FIRST)
+    assert greeting["properties"]["name"] == "Fake 0"
+    args = (ArgSpec("input", Role.INPUT, 5), ArgSpec("output", Role.OUTPUT, 5))
+    launch = Launch((5, 1, 1), 64, 48)
+    artifact = replace(ARTIFACT, arch="sm_75", entry="add_one", code=cubin("add_one"), launch=launch, args=args)
+    places = [Place(Memory.ARENA, 256 * index, 5) for index in range(3)]
+    steps = tuple(
+        PlannedStep(f"step{index}", f"step{index}", 0, (source, target), target, True)
+        for index, (source, target) in enumerate(pairwise(places))
+    )
+    inputs, outputs = (PlannedValue("x", places[0]),), (PlannedValue("y", places[2]),)
+    plan = Plan(("add_one",), steps, inputs, outputs, 768, 0, 768, 768)
+    operations["load"]({"plan": asdict(plan), "artifacts": [len(artifact.to_bytes())]}, artifact.to_bytes())
+    operations["inputs"]({}, bytes([1, 2, 3, 4, 255]))
+    assert operations["step"]({"index": 0}, b"")[1] == bytes([2, 3, 4, 5, 0])
+    assert operations["step"]({"index": 1}, b"")[1] == bytes([3, 4, 5, 6, 1])
+    operations["inputs"]({}, bytes([0, 0, 7, 7, 7]))
+    assert operations["run"]({}, b"")[1] == bytes([2, 2, 9, 9, 9])
+    for marks, values in ((False, [10_000] * 3), (True, [10_000] * 3 + [5_000, 10_000] * 3)):
+        header, times = operations["time"]({"runs": 3, "marks": marks}, b"")
+        assert np.frombuffer(times, np.int64).tolist() == pytest.approx(values, abs=2)
+        assert set(header["clocks_mhz"]) == {1500.0}
+    assert operations["outputs"]({}, b"")[1] == bytes([2, 2, 9, 9, 9])
+    operations["check"]({}, b"")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ Case = tuple[KernelSpec, GpuConfig, GpuSpec]
 
 NARROW = (DType.INT8, DType.UINT8, DType.INT4, DType.UINT4)
 WIDTHS = list(product(NARROW, (DType.INT8, DType.INT4)))
+PLANES = (DType.UINT1, DType.UINT2, DType.INT2, DType.UINT3, DType.INT3)
+"""Activations in bit planes."""
+BELOW = (DType.INT1, DType.INT2, DType.INT3, DType.INT4)
+"""Weights that are multiplied with them."""
 REQUANT = (Epilogue.REQUANT, Epilogue.REQUANT_RELU)
 
 
@@ -76,6 +80,22 @@ GROUPED = [
     conv(2, (5, 4), 48, 40, (3, 3), pads=(1, 1, 0, 0), groups=2),
     conv(1, (7, 7), 24, 48, (3, 3), stride=(2, 2), pads=same(1), groups=3),
 ]
+BITS = [
+    conv(1, (6, 6), 64, 40, (3, 3), pads=same(1)),
+    conv(2, (5, 5), 128, 72, (1, 1), stride=(2, 2)),
+    conv(1, (7, 6), 3, 24, (5, 5), stride=(2, 2), pads=same(2)),
+    conv(1, (5, 7), 100, 9, (1, 3), pads=(0, 1, 0, 1), dilation=(1, 2)),
+    conv(1, (3, 3), 256, 136, (3, 3), pads=same(1)),
+    conv(1, (6, 5), 33, 65, (2, 2), pads=(1, 0, 0, 1)),
+    conv(1, (4, 4), 192, 128, (1, 1)),
+    dense(9, 520, 33),
+    dense(1, 64, 8),
+]
+"""Channels that fill words and such that leave bits over; planes of outputs that end in zeros."""
+BITS_GROUPED = [
+    conv(1, (5, 5), 128, 48, (3, 3), pads=same(1), groups=2),
+    conv(2, (4, 4), 192, 72, (1, 1), groups=3),
+]
 DENSE = [
     dense(batch, channels, outputs)
     for batch, channels, outputs in (
@@ -126,17 +146,54 @@ def turns(*of: object) -> random.Random:
     return random.Random(" ".join(map(str, of)))
 
 
-def weighted(workload: Workload, input_dtype: DType, weight_dtype: DType, epilogue: Epilogue) -> KernelSpec:
+def weighted(
+    workload: Workload,
+    input_dtype: DType,
+    weight_dtype: DType,
+    epilogue: Epilogue,
+    stored: Sequence[DType] = NARROW,
+) -> KernelSpec:
     """The spec with an output and a residual type chosen by its text."""
     turn = turns(workload.text, input_dtype, epilogue)
     return KernelSpec(
         workload,
         input_dtype,
-        turn.choice(NARROW) if epilogue.requantizes else DType.INT32,
+        turn.choice(stored) if epilogue.requantizes else DType.INT32,
         weight_dtype,
-        turn.choice((*NARROW, DType.INT32)) if epilogue.adds else None,
+        turn.choice((*stored, DType.INT32)) if epilogue.adds else None,
         epilogue,
     )
+
+
+def bit_specs() -> list[KernelSpec]:
+    """Every pair of activations in planes and weights, each on two workloads in turn."""
+    found = []
+    for number, (planes, weight) in enumerate(product(PLANES, BELOW)):
+        for i in range(2):
+            workload = (*BITS, *BITS_GROUPED)[(number + 3 * i) % (len(BITS) + len(BITS_GROUPED))]
+            turn = turns(workload.text, planes.value, weight.value)
+            found.append(weighted(workload, planes, weight, turn.choice(list(Epilogue)), (*PLANES, *NARROW)))
+    return found
+
+
+def binary_specs() -> list[KernelSpec]:
+    """One bit each, on every workload, between tensors of bits."""
+    pairs = product((*BITS, *BITS_GROUPED), (Epilogue.ADD_REQUANT_RELU, Epilogue.NONE))
+    return [weighted(workload, DType.UINT1, DType.INT1, epilogue, PLANES[:2]) for workload, epilogue in pairs]
+
+
+def entry_specs() -> list[KernelSpec]:
+    """Kernels of 8 and 4 bits that write planes, and 4-bit activations with weights of fewer bits."""
+    epilogues = [epilogue for epilogue in Epilogue if epilogue.requantizes]
+    into = [
+        weighted(w, d, DType.integer(d.bits, signed=True), turns(w.text, d.value, "planes").choice(epilogues), PLANES)
+        for w, d in product((TENSOR_CORES[1], TENSOR_CORES[4], TENSOR_CORES[10], TENSOR_CORES[14]), NARROW)
+    ]
+    widened = [
+        weighted(workload, dtype, weight, turns(workload.text, weight.value).choice(epilogues), (*PLANES, *NARROW))
+        for workload, dtype, weight in product(TENSOR_CORES[9:12], (DType.UINT4, DType.INT4), BELOW[:3])
+    ]
+    return into + widened
 
 
 def mma_specs(workloads: Sequence[Workload], dtypes: Sequence[DType], epilogues: int) -> list[KernelSpec]:
@@ -163,6 +220,23 @@ def depthwise_specs() -> list[KernelSpec]:
     ]
 
 
+def plane_specs_without_tensor_cores() -> list[KernelSpec]:
+    """Planes in and out of every template that has none: narrow groups, depthwise, pools, additions, conversions."""
+    found = []
+    for dtype in PLANES:
+        for workload, weight in product((NARROW_GROUPS[0], NARROW_GROUPS[3], MIXED_WIDTHS[2]), (BELOW[0], DType.INT8)):
+            turn = turns(workload.text, dtype.value, weight.value)
+            found.append(weighted(workload, dtype, weight, turn.choice(list(Epilogue)), (*PLANES, *NARROW)))
+        for workload in DEPTHWISE[:4]:
+            turn = turns(workload.text, dtype.value)
+            epilogue = turn.choice(list(Epilogue))
+            found.append(weighted(workload, dtype, turn.choice(BELOW), epilogue, (*PLANES, *NARROW)))
+        found += [*_pools(dtype)][:8]
+        found += _elementwise(dtype)
+    found += [weighted(workload, DType.UINT8, DType.INT8, Epilogue.ADD_REQUANT, PLANES) for workload in DEPTHWISE[:3]]
+    return found
+
+
 def unweighted_specs() -> list[KernelSpec]:
     return [spec for dtype in NARROW for spec in (*_pools(dtype), *_elementwise(dtype))]
 
@@ -173,7 +247,8 @@ def _pools(dtype: DType) -> Iterator[KernelSpec]:
         extent, channels, kernel, stride, pads, dilation = window
         shape = (turn.choice((1, 2)), *extent, channels, channels, *kernel, *stride, *pads, *dilation)
         yield KernelSpec(Workload(Op.MAX_POOL, *shape), dtype, dtype)
-        yield KernelSpec(Workload(Op.AVG_POOL, *shape), dtype, turn.choice(NARROW), epilogue=turn.choice(REQUANT))
+        stored = turn.choice(PLANES if dtype.in_planes else NARROW)
+        yield KernelSpec(Workload(Op.AVG_POOL, *shape), dtype, stored, epilogue=turn.choice(REQUANT))
 
 
 def _elementwise(dtype: DType) -> Iterator[KernelSpec]:
@@ -185,7 +260,8 @@ def _elementwise(dtype: DType) -> Iterator[KernelSpec]:
         narrow, epilogue = turn.choice(NARROW), turn.choice(REQUANT)
         yield KernelSpec(Workload(Op.CONVERT, *shape, channels), wide, dtype, epilogue=epilogue)
         yield KernelSpec(Workload(Op.CONCAT, *shape, total), narrow, dtype, epilogue=epilogue)
-        yield KernelSpec(Workload(Op.ADD, *shape, channels), wide, narrow, None, second, epilogue)
+        stored = turn.choice(PLANES) if dtype.in_planes else narrow
+        yield KernelSpec(Workload(Op.ADD, *shape, channels), wide, stored, None, second, epilogue)
 
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -231,6 +307,10 @@ SUBJECTS: dict[str, Callable[[], Iterator[Case]]] = {
     "grouped": partial(with_configs, mma_specs(GROUPED, NARROW, 1), 1, ("t4", "a100")),
     "dense": partial(with_configs, mma_specs(DENSE, NARROW, 1), 1, ("t4", "h200")),
     "epilogues": partial(with_configs, mma_specs(EPILOGUES, NARROW, len(Epilogue)), 1, ("t4",)),
+    "bits": partial(with_configs, bit_specs(), 1, ("t4", "a100")),
+    "binary": partial(with_configs, binary_specs(), 1, ("t4", "a100", "h200")),
+    "into_bits": partial(with_configs, entry_specs(), 1, ("t4",)),
+    "simt_planes": partial(with_configs, plane_specs_without_tensor_cores(), 1, ("t4",)),
     "simt_direct": partial(with_configs, direct_specs(), 1, ("t4",)),
     "simt_depthwise": partial(with_configs, depthwise_specs(), 1, ("t4",)),
     "simt_vector": partial(with_configs, unweighted_specs(), 1, ("t4",)),

@@ -11,6 +11,7 @@ from profiler.errors import CompilerError
 from profiler.hardware import GPUS
 from profiler.kernels.cuda.build import _resources, build
 from profiler.kernels.cuda.cubin import Cubin
+from profiler.kernels.cuda.lower import lower
 from profiler.kernels.cuda.sass import parse
 from profiler.space.config import MmaConfig
 from profiler.space.gpu import default_config
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.compile
 CONV = Workload(Op.CONV2D, 1, 8, 8, 64, 32, 3, 3, 1, 1, 1, 1, 1, 1)
 INT4 = KernelSpec(CONV, DType.UINT4, DType.UINT4, DType.INT4, epilogue=Epilogue.REQUANT_RELU)
 INT8 = KernelSpec(CONV, DType.UINT8, DType.UINT8, DType.INT8, epilogue=Epilogue.REQUANT_RELU)
+BINARY = KernelSpec(CONV, DType.UINT1, DType.UINT1, DType.INT1, epilogue=Epilogue.REQUANT_RELU)
 MMA = MmaConfig(64, 32, 8, 32, 32, 1, 16)
 
 
@@ -37,6 +39,10 @@ DEPTHWISE = Workload(Op.CONV2D, 1, 8, 8, 32, 32, 3, 3, groups=32)
         (INT4, "t4", True),
         (INT4, "a100", True),
         (INT4, "h200", False),
+        (BINARY, "t4", True),
+        (BINARY, "h200", True),
+        (replace(BINARY, input_dtype=DType.UINT4), "t4", True),  # one-bit weights in nibbles
+        (replace(BINARY, input_dtype=DType.UINT4), "h200", False),
         (replace(INT8, workload=DEPTHWISE), "t4", True),  # dp4a
         (replace(INT4, workload=DEPTHWISE), "t4", False),
         (replace(INT4, workload=NARROW_GROUPS), "t4", False),
@@ -54,6 +60,30 @@ def test_int4_that_the_compiler_emulates_is_refused_where_it_should_be_native() 
     assert build(INT4, default_config(INT4, h200), h200, tools).native is False
     with pytest.raises(CompilerError, match="emulates INT4 on sm_90, which has it"):
         build(INT4, default_config(INT4, believed), believed, tools)
+
+
+def test_xor_that_hopper_emulates_is_seen_by_what_it_calls() -> None:
+    """Why kernels of sm_90 count shared bits: ptxas makes two of those, in a routine, of one that counts others."""
+    h200, tools = GPUS["h200"], require("12", "h200")
+    config = default_config(BINARY, h200)
+    source = lower(BINARY, config, h200).source
+    found = {}
+    for operation in ("and", "xor"):
+        cubin = tools.compiler.compile(source.replace("_and((&", f"_{operation}((&"), "sm_90")
+        found[operation] = tools.disassembler.listing(cubin.code).count_main_loop("lowbit_kernel")
+    assert "CALL" not in found["and"]
+    assert found["xor"]["CALL"] == found["and"]["BMMA.168256.AND.POPC"]
+    assert found["xor"]["BMMA.168256.AND.POPC"] == 2 * found["and"]["BMMA.168256.AND.POPC"]
+
+
+def test_a_card_behind_hopper_has_no_binary_instruction() -> None:
+    """ptxas makes 8-bit ones of it: the artifact says so, and a card that is believed to have it refuses."""
+    tools = require("12", "h200")
+    blackwell = replace(GPUS["h200"], slug="b", arch="sm_100", binary_macs_per_tensor_core=0)
+    config = default_config(BINARY, blackwell)
+    assert build(BINARY, config, blackwell, tools).native is False
+    with pytest.raises(CompilerError, match="emulates binary on sm_100, which has it"):
+        build(BINARY, config, replace(blackwell, binary_macs_per_tensor_core=4096), tools)
 
 
 def test_a_block_that_fits_no_sm_is_refused() -> None:

@@ -15,7 +15,7 @@ from profiler.space.gpu import config_space
 from profiler.workload import DType, KernelSpec
 from tests.emulator import verify_all
 from tests.kernels import specs
-from tests.kernels.cuda.cases import SUBJECTS, cases, varied
+from tests.kernels.cuda.cases import BELOW, NARROW, PLANES, SUBJECTS, cases, varied
 
 pytestmark = pytest.mark.compile
 
@@ -36,8 +36,8 @@ def test_at_least_500_cases_are_distinct() -> None:
 def test_every_choice_of_the_tensor_core_template_occurs() -> None:
     seen: dict[str, set[object]] = defaultdict(set)
     for subject in SUBJECTS:
-        for _, config, gpu in cases(subject):
-            if isinstance(config, MmaConfig):
+        for spec, config, gpu in cases(subject):
+            if isinstance(config, MmaConfig) and not spec.input_dtype.in_planes:
                 for field in fields(config):
                     seen[f"{gpu.slug} {field.name}"].add(getattr(config, field.name))
     for gpu, least in (("t4", 8), ("a100", 16)):
@@ -57,11 +57,25 @@ def as_wide_as_its_activations(spec: KernelSpec) -> KernelSpec:
     return replace(spec, weight_dtype=DType.integer(spec.input_dtype.bits, signed=True))
 
 
+@st.composite
+def narrowed(draw: st.DrawFn, spec: KernelSpec) -> KernelSpec:
+    """The spec on bit planes, with weights of up to 4 bits; what it stores may be planes or not."""
+    stored = st.sampled_from((*PLANES, *NARROW))
+    return replace(
+        spec,
+        input_dtype=draw(st.sampled_from(PLANES)),
+        weight_dtype=draw(st.sampled_from(BELOW)),
+        output_dtype=draw(stored) if spec.epilogue.requantizes else DType.INT32,
+        input2_dtype=draw(stored) if spec.epilogue.adds else None,
+    )
+
+
 WEIGHTED = specs.weighted_specs().filter(lambda spec: spec.workload.macs <= MOST_MACS)
 SPECS = st.one_of(
     WEIGHTED.map(as_wide_as_its_activations),
     WEIGHTED.map(as_wide_as_its_activations),
     WEIGHTED,
+    WEIGHTED.flatmap(narrowed),
     specs.unweighted_specs(),
 )
 

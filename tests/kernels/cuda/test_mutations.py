@@ -62,6 +62,30 @@ SUBJECTS = {
         parse_config("mma(block_m=16,block_n=32,block_k=8,warp_m=8,warp_n=16,stages=2,load_bytes=8,shared_layout=pad)"),
         GPUS["t4"],
     ),
+    # Planes: XOR with the sum of the activations, two planes each, planes and their end written, a residual in planes.
+    "planes": Subject(
+        KernelSpec(
+            conv(1, (6, 5), 72, 20, (3, 3), pads=same(1)),
+            DType.UINT2,
+            DType.UINT2,
+            DType.INT2,
+            DType.INT3,
+            Epilogue.ADD_REQUANT_RELU,
+        ),
+        parse_config("mma(block_m=16,block_n=16,block_k=8,warp_m=8,warp_n=16,stages=2,load_bytes=8,split_k=2)"),
+        GPUS["t4"],
+    ),
+    "hopper": Subject(
+        KernelSpec(
+            conv(1, (6, 6), 40, 24, (3, 3), pads=same(1)),
+            DType.UINT1,
+            DType.UINT1,
+            DType.INT1,
+            epilogue=Epilogue.REQUANT,
+        ),
+        parse_config("mma(block_m=32,block_n=8,block_k=8,warp_m=16,warp_n=8,stages=1,load_bytes=8)"),
+        GPUS["h200"],
+    ),
     "direct": Subject(
         KernelSpec(conv(1, (6, 6), 9, 15, (3, 3), pads=same(1), groups=3), U8, S8, S8, epilogue=Epilogue.REQUANT),
         parse_config("simt_direct(threads=64,channels=2)"),
@@ -78,13 +102,19 @@ SUBJECTS = {
         parse_config("simt_depthwise(threads=64,channels=4,pixels=2)"),
         GPUS["t4"],
     ),
+    # Sums of two tensors in planes, whose last block of channels is cut, and zeros behind it.
+    "bit_add": Subject(
+        KernelSpec(Workload(Op.ADD, 1, 9, 8, 36, 36), DType.INT3, DType.UINT3, None, DType.INT2, Epilogue.REQUANT_RELU),
+        parse_config("simt_vector(threads=64,channels=16)"),
+        GPUS["t4"],
+    ),
     "avg_pool": Subject(
         KernelSpec(Workload(Op.AVG_POOL, 1, 5, 5, 9, 9, 3, 3, 2, 2, 1, 1, 1, 1), S4, S4, epilogue=Epilogue.REQUANT),
         parse_config("simt_vector(threads=64,channels=4)"),
         GPUS["t4"],
     ),
 }
-TENSOR_CORES = ("turing", "ampere", "dense")
+TENSOR_CORES = ("turing", "ampere", "dense", "planes", "hopper")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The PTX of mma.h and simt.h, which the emulator does not run: instruction, types, and the order of the operands.
+"""The PTX of our headers that the emulator does not run: instruction, types, and the order of the operands.
 
 What is expected is written out from the PTX ISA ("Warp Level Matrix Multiply-Accumulate Instructions", "ldmatrix",
 "dp4a"); what is there is read from NVRTC's output for a kernel that calls each function with arguments it can be
@@ -28,6 +28,9 @@ SHAPES = {
     "lb_mma_m16n8k32_u8": "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32",
     "lb_mma_m16n8k64_s4": "mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32",
     "lb_mma_m16n8k64_u4": "mma.sync.aligned.m16n8k64.row.col.s32.u4.s4.s32",
+    "lb_mma_m8n8k128_xor": "mma.sync.aligned.m8n8k128.row.col.s32.b1.b1.s32.xor.popc",
+    "lb_mma_m16n8k256_xor": "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.xor.popc",
+    "lb_mma_m16n8k256_and": "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc",
 }
 
 
@@ -36,7 +39,7 @@ def ptx(body: str, arch: str) -> str:
     compiler = require("12", "t4").compiler
     assert isinstance(compiler, Nvrtc)
     library = ctypes.CDLL(str(compiler.library))
-    names = ("types.h", "integer.h", "mma.h", "split.h", "simt.h")
+    names = ("types.h", "integer.h", "mma.h", "bit_mma.h", "split.h", "simt.h")
     source = "".join(map(header_text, names)) + f'extern "C" __global__ void k(int* out) {{\n{body}\n}}\n'
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"k.cu", 0, None, None) == 0

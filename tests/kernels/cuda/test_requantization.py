@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from profiler.hardware import GPUS
 from profiler.kernels.cuda.lower import CudaKernel, lower
 from profiler.quantize.oracle import reference
-from profiler.quantize.packing import pack_arguments, pack_output
+from profiler.quantize.packed_arguments import pack_arguments
 from profiler.quantize.samples import sample_arguments
+from profiler.quantize.stored import pack_output
 from profiler.space.config import parse_config
 from profiler.workload import DType, Epilogue, KernelSpec, Op, Workload
 from tests.emulator import Order, compile_kernels

@@ -46,6 +46,8 @@ y[4] = __dp4a(v.x, v.y, __dp4a(v.z, v.w, n));
         ("IMMA.8832.U4.S4.SAT", "IMMA.8832.U4.S4"),
         ("IMMA.8816.S8.S8", "IMMA.8816.S8.S8"),
         ("IMMA.16864.S4.S4", "IMMA.16864.S4.S4"),
+        ("BMMA.88128.XOR.POPC", "BMMA.88128.XOR.POPC"),
+        ("BMMA.168256.AND.POPC", "BMMA.168256.AND.POPC"),
         ("LDG.E.128.CONSTANT.SYS", "LDG.128"),
         ("LDG.E.LTC128B.64", "LDG.64"),
         ("LDG.E.SYS", "LDG.32"),
@@ -137,6 +139,10 @@ def test_what_counts_show() -> None:
     assert multiplies(counts, 4)
     assert not multiplies({"IMMA.8816.U8.S8": 2, "IDP": 3}, 4)
     assert multiplies({"IDP": 3}, 8)
+    assert multiplies({"BMMA.168256.AND.POPC": 1}, 1)
+    assert not multiplies({"BMMA.168256.AND.POPC": 1}, 8)
+    assert not multiplies(counts, 1)
+    assert tensor_core({**counts, "BMMA.88128.XOR.POPC": 5}) == 23
     assert not multiplies({"IMAD": 40}, 8)
     others = {"IMAD": 40, "IMMAGE": 1}
     assert (tensor_core(others), most_frequent_tensor_core(others), divisions(others)) == (0, ("", 0), 0)

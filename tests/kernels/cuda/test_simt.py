@@ -13,8 +13,9 @@ from profiler.hardware import GPUS
 from profiler.kernels.cuda.lower import lower
 from profiler.kernels.cuda.rows import Rows
 from profiler.quantize.oracle import reference
-from profiler.quantize.packing import pack_arguments, pack_output
+from profiler.quantize.packed_arguments import pack_arguments
 from profiler.quantize.samples import sample_arguments
+from profiler.quantize.stored import pack_output
 from profiler.space.config import (
     MmaConfig,
     ScheduleConfig,
@@ -70,6 +71,15 @@ def test_concat_keeps_what_lies_behind_its_slice(output: DType) -> None:
     pairs = []
     for channels, total in ((16, 48), (16, 17), (17, 17), (17, 32), (3, 8), (1, 2), (5, 5), (15, 16), (8, 13)):
         pairs += vector_pairs(KernelSpec(elementwise(Op.CONCAT, channels, total), U8, output, epilogue=REQUANT), 8, 2)
+    assert_exact(*pairs)
+
+
+@pytest.mark.parametrize(("source", "output"), [(U8, DType.INT3), (DType.UINT2, DType.UINT1), (DType.INT2, S4)])
+def test_concat_in_planes_clears_what_the_last_slice_has_to(source: DType, output: DType) -> None:
+    """Of words, of bytes, and with a last byte that is shared: with what can follow, or with nothing."""
+    pairs = []
+    for channels, total in ((64, 128), (64, 288), (8, 40), (24, 40), (5, 29), (8, 29), (3, 8), (33, 97), (70, 70)):
+        pairs += vector_pairs(KernelSpec(elementwise(Op.CONCAT, channels, total), source, output, epilogue=RELU), 8, 32)
     assert_exact(*pairs)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -17,10 +18,11 @@ from profiler.kernels.backend import CudaBackend
 from profiler.kernels.cuda.sass import DIVISION
 from profiler.kernels.pool_build import BuildPool
 from profiler.lut.demand import demand
-from profiler.space.config import MmaConfig
+from profiler.space.config import MmaConfig, parse_config
 from profiler.space.gpu import default_config
 from profiler.space.gpu_limits import template_for
-from profiler.workload import INT4, INT8, DType, KernelSpec, Op, Workload
+from profiler.space.mma_plan import MmaPlan
+from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, Op, Precision, Workload
 from tests.kernels.cuda.tools import require
 
 pytestmark = pytest.mark.compile
@@ -117,6 +119,45 @@ def test_newer_cards_have_theirs(gpu: str) -> None:
     chosen += [other_sign(next(s for s in chosen if s.input_dtype.bits == bits)) for bits in (8, 4)]
     assert {spec.input_dtype for spec in chosen} == {DType.INT4, DType.UINT4, DType.INT8, DType.UINT8}
     assert [defect for artifact in built(gpu, chosen) for defect in defects(gpu, artifact)] == []
+
+
+BITS = ("a1w1", "a2w1", "a2w2", "a3w3")
+BIT_SHAPES = {
+    "t4": dict.fromkeys(BITS, "BMMA.88128.XOR.POPC"),
+    "a100": {**dict.fromkeys(BITS[2:], "BMMA.168256.AND.POPC"), **dict.fromkeys(BITS[:2], "BMMA.168256.XOR.POPC")},
+    "h200": dict.fromkeys(BITS, "BMMA.168256.AND.POPC"),
+}
+
+
+@pytest.mark.parametrize("gpu", ["t4", "a100", "h200"])
+def test_bit_planes_have_the_binary_instruction(gpu: str) -> None:
+    """As many of it in the main loop as the plan says, nothing else on tensor cores, no call, spill or division."""
+    layers = [
+        Workload(Op.CONV2D, BATCH, 56, 56, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1),
+        Workload(Op.CONV2D, BATCH, 14, 14, 256, 256, 3, 3, 1, 1, 1, 1, 1, 1),
+        Workload(Op.CONV2D, BATCH, 28, 28, 128, 256, 1, 1, 2, 2),
+        Workload(Op.DENSE, BATCH, 1, 1, 512, 1000),
+    ]
+    layers = layers if gpu == "t4" else layers[1:3]
+    specs = []
+    for workload, name in product(layers, BITS):
+        precision = Precision.parse(name)
+        dtype = precision.activation_dtype(signed=False)
+        specs.append(KernelSpec(workload, dtype, dtype, precision.weight_dtype, epilogue=Epilogue.REQUANT_RELU))
+    for artifact, (_, name) in zip(built(gpu, specs), product(layers, BITS), strict=True):
+        config = parse_config(artifact.config)
+        assert isinstance(config, MmaConfig)
+        plan, resources = MmaPlan.of(artifact.spec, config, GPUS[gpu]), artifact.resources
+        assert resources is not None
+        loop = resources.main_loop
+        wanted = plan.warp_mmas * config.block_k // plan.mma.k_words
+        found = {kind: n for kind, n in loop.items() if "MMA" in kind}
+        # A loop of one step is no loop: the kernel is then counted as a whole.
+        assert found == {BIT_SHAPES[gpu][name]: wanted}, artifact.config
+        assert set(found) == {kind for kind in resources.instructions if "MMA" in kind}
+        assert artifact.native
+        assert resources.spill_bytes == resources.stack_bytes == 0, f"{artifact.spec.key} {artifact.config}"
+        assert not ({"CALL", *DIVISION} & set(loop))
 
 
 def test_a_defect_is_seen() -> None:

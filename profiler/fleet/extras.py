@@ -1,0 +1,100 @@
+"""What cards measure beside the jobs, when there is none for them: the reference kernels, and others' winners."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from profiler.fleet.lane import Confirmation, Lane, References, Work
+from profiler.fleet.ledger import Job
+from profiler.fleet.spread import Spread, spread_of
+from profiler.tuning.database import Tried
+from profiler.tuning.tuner import SpecResult
+from profiler.tuning.workbench import Candidate
+from profiler.workload import KernelSpec
+
+
+@dataclass
+class Extras:
+    """``complete`` : whether every card shall have a latency of every kernel that some card of its model has."""
+
+    complete: bool
+    _compared: dict[str, Mapping[str, float]] = field(default_factory=dict)  # by card
+    _comparing: set[str] = field(default_factory=set)
+    _searched: dict[Job, Lane] = field(default_factory=dict)  # by whom
+    _confirmed: set[tuple[Job, str]] = field(default_factory=set)  # with the digest of the instrument; or tried to
+
+    def next(
+        self, lane: Lane, working: Collection[Lane], results: Mapping[KernelSpec, SpecResult]
+    ) -> Confirmation | References | None:
+        """What the lane has to do. ``working`` are all that are there, ``results`` the best of each kernel so far."""
+        if self._shall_compare(lane, working):
+            return References()
+        return self._confirmation(lane, results) if self.complete else None
+
+    def begun(self, lane: Lane, work: Work) -> None:
+        if isinstance(work, References):
+            self._comparing.add(lane.place.card)
+        elif isinstance(work, Confirmation):
+            self._confirmed.add((work.job, lane.fingerprint.digest))
+
+    def searched(self, job: Job, lane: Lane) -> None:
+        self._searched[job] = lane
+
+    def compared(self, lane: Lane, latencies_s: Mapping[str, float]) -> None:
+        """Nothing, where it has failed."""
+        self._compared[lane.place.card] = latencies_s
+
+    def dropped(self, lane: Lane, work: Work | None) -> None:
+        """The lane is gone in the middle of it: another one of the card may do it."""
+        if isinstance(work, References):
+            self._comparing.discard(lane.place.card)
+        elif isinstance(work, Confirmation):
+            self._confirmed.discard((work.job, lane.fingerprint.digest))
+
+    def spreads(self, lanes: Iterable[Lane]) -> tuple[Spread, ...]:
+        """Between the cards of each model, where two of them were measured."""
+        compared = {lane.place.card: lane for lane in lanes if lane.place.card in self._compared}
+        hosts = Counter(lane.place.sight.host for lane in compared.values())
+        models: dict[tuple[str, str], dict[str, Mapping[str, float]]] = {}
+        for card, lane in compared.items():
+            host = lane.place.sight.host
+            alone = host if hosts[host] == 1 else f"{host} (worker {lane.place.offer.name})"
+            models.setdefault(_model(lane), {})[lane.place.device.uuid or alone] = self._compared[card]
+        spreads = (spread_of(name, found) for (name, _), found in models.items())
+        return tuple(spread for spread in spreads if spread is not None)
+
+    def _shall_compare(self, lane: Lane, working: Collection[Lane]) -> bool:
+        """A card that was not compared yet, beside another one of its model."""
+        card = lane.place.card
+        kin = {other.place.card for other in working if _model(other) == _model(lane)}
+        return card not in self._compared and card not in self._comparing and len(kin) > 1
+
+    def _confirmation(self, lane: Lane, results: Mapping[KernelSpec, SpecResult]) -> Confirmation | None:
+        """Winners of another card of the model, of a job whose kernels this one has not measured to the end."""
+        instrument = lane.fingerprint.digest
+        for job, other in self._searched.items():
+            if (job, instrument) in self._confirmed or _model(other) != _model(lane):
+                continue
+            winners = _lacking(lane, job, results)
+            if winners:
+                return Confirmation(job, winners)
+            self._confirmed.add((job, instrument))
+        return None
+
+
+def _lacking(lane: Lane, job: Job, results: Mapping[KernelSpec, SpecResult]) -> tuple[Candidate, ...]:
+    known = lane.tuner.database.tried(job.workload)
+    found: list[Candidate] = []
+    for best in (results[spec].best for spec in job.specs):
+        if best is None:
+            continue
+        tried = known.get(best.spec, Tried())
+        if tried.best is None and best.config not in tried.failed:
+            found.append((best.spec, best.config))
+    return tuple(found)
+
+
+def _model(lane: Lane) -> tuple[str, str]:
+    return lane.fingerprint.device_name, lane.fingerprint.arch

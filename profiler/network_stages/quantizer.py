@@ -1,0 +1,63 @@
+"""The model that a command is about, and the integer networks that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from profiler.allocation.deployment import Deployment
+from profiler.errors import ProfilerError
+from profiler.frontend import load_network
+from profiler.network.calibrate import Method
+from profiler.network.integer_network import IntegerNetwork
+from profiler.network.quantized import TrainedNetwork, integer_network
+from profiler.network_stages.trained import ModelRequest, trained_network
+from profiler.sensitivity.perturbation import Clipping
+from profiler.workload import INT4, INT8, Network, Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerRequest:
+    """``model`` is a built-in name or a model file; ``batch`` None is left to whoever asks. ``calibrate`` is an .npz of
+    images, None draws some; ``method`` and ``clipping`` say how ranges of activations and scales of weights are
+    found."""
+
+    model: str
+    batch: int | None = None
+    calibrate: Path | None = None
+    method: Method = Method.MIN_MAX
+    clipping: Clipping = Clipping.MAX_ABS
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """A trained network with ranges. ``notes`` are what a reader should know of it."""
+
+    trained: TrainedNetwork = field(compare=False)
+    clipping: Clipping
+    notes: tuple[str, ...] = ()
+
+    @property
+    def network(self) -> Network:
+        return self.trained.network
+
+    def integers(self, deployment: Deployment) -> IntegerNetwork:
+        """Errors as those of `integer_network`."""
+        return integer_network(self.trained, deployment, self.clipping)
+
+
+def network_of(request: QuantizerRequest, batch: int) -> Network:
+    """The model's. ``batch`` is that of a request which names none. Errors as those of `load_network`."""
+    if request.model.lower().endswith(".npz"):
+        raise ProfilerError(f"{request.model} is quantized already, which `run` takes as it is; here name its model")
+    return load_network(request.model, request.batch or batch)
+
+
+def quantizer(request: QuantizerRequest, network: Network, precisions: Iterable[Precision] = (INT8, INT4)) -> Quantizer:
+    """``network`` is that of the request's model, ``precisions`` are all that it shall be asked for (and INT8, which
+    stands in for what does not fit). Errors as those of `trained_network`."""
+    wanted = tuple(dict.fromkeys((INT8, *precisions)))
+    asked = ModelRequest(request.model, request.calibrate, request.method, wanted)
+    trained, notes = trained_network(asked, network)
+    return Quantizer(trained, request.clipping, notes)

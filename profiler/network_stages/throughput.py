@@ -1,0 +1,332 @@
+"""Networks in steady state over batches: verified bit for bit, then run back to back in windows of seconds, in turn.
+
+`with_rows` measures what the table lacks at some batch, as `profile` does; `throughput` runs the networks. A round has
+a window of each configuration at each batch, the next one in reverse order, so that a drift of the clock meets all
+alike.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from profiler import __version__, profiled_networks
+from profiler.allocation import bits_file
+from profiler.allocation.bits_file import Bits
+from profiler.allocation.deployment import Deployment
+from profiler.allocation.launches import launches
+from profiler.campaign import MeasureRequest, Progress, choose_device, opened
+from profiler.devices.discover import Vendor
+from profiler.errors import InvalidFile, ProfilerError
+from profiler.lut import store
+from profiler.lut.demand import demand
+from profiler.lut.table import prices
+from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule, SteadyWindow
+from profiler.network_stages.bench import Bench, Site, find_site, opened_bench
+from profiler.network_stages.deployments import allocated_deployment, uniform_deployment
+from profiler.network_stages.prepared import Prepared
+from profiler.network_stages.quantizer import Quantizer, network_of, quantizer
+from profiler.network_stages.run import RunRequest
+from profiler.output_folder import require_writable
+from profiler.record import escaped
+from profiler.throughput import file
+from profiler.throughput.digests import bits_digest, network_digest
+from profiler.throughput.file import Throughputs
+from profiler.throughput.point import MOST_IMAGES, Point, Window
+from profiler.workload import INT8, KernelSpec, Network, Precision, distinct
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+WINDOWS = 6
+"""The fewest with a 95% interval of their median."""
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ThroughputRequest:
+    """``run`` says what and where, bits and batch apart. Everything in each of ``uniform``, and the allocation in the
+    file ``bits``, at each of ``batches``. ``profile``: rows that the own table lacks are measured, with ``trials`` as
+    of `MeasureRequest`. ``windows`` of each, by ``rule`` (None: the usual one, with ``energy`` or without). ``out`` is
+    the file that the points are added to, by default that of the instrument in ``run.folder``/lut."""
+
+    run: RunRequest
+    batches: tuple[int, ...] = BATCHES
+    uniform: tuple[Precision, ...] = (INT8,)
+    bits: Path | None = None
+    profile: bool = True
+    trials: int | None = None
+    windows: int = WINDOWS
+    rule: SteadyRule | None = None
+    energy: bool = False
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.uniform and self.bits is None:
+            raise ProfilerError("say which bits: --uniform int8, --bits bits.json, or both")
+        if not self.batches or not all(1 <= batch <= MOST_IMAGES for batch in self.batches):
+            raise ProfilerError(f"--batches takes one or more of 1 to {MOST_IMAGES}, for instance 1,8,64")
+        object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))
+
+    @property
+    def steady_rule(self) -> SteadyRule:
+        return self.rule or (ENERGY_RULE if self.energy else STEADY_RULE)
+
+
+@dataclass(frozen=True)
+class ThroughputResult:
+    """``points`` are of this run; ``curves`` all that the file ``path`` now holds of their curves, those of earlier
+    runs too. ``verified_steps`` and ``verified_nbytes`` were compared with the oracle and found equal."""
+
+    path: Path
+    content: Throughputs
+    points: tuple[Point, ...]
+    verified_steps: int
+    verified_nbytes: int
+    notes: tuple[str, ...]
+
+    @property
+    def curves(self) -> tuple[Point, ...]:
+        """In the order of the points of this run, by batch."""
+        order = list(dict.fromkeys(point.curve for point in self.points))
+        found = [point for point in self.content.points if point.curve in order]
+        return tuple(sorted(found, key=lambda point: (order.index(point.curve), point.batch)))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A `campaign.Plan`: what a table lacks of a network at a batch."""
+
+    network: Network
+    kernels: int
+    device_name: str
+    note: str
+
+    @property
+    def headline(self) -> str:
+        return (
+            f"{self.network.name}, batch {self.network.batch}: {self.kernels} kernels without a row, on "
+            f"{self.device_name}"
+        )
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """``deploy`` says how a network is run, given the latencies of kernels."""
+
+    name: str
+    label: str
+    deploy: Callable[[Network, Mapping[KernelSpec, float]], Deployment] = field(compare=False)
+    uniform: Precision | None = None
+
+    def needed(self, network: Network, latencies_s: Mapping[KernelSpec, float]) -> tuple[KernelSpec, ...]:
+        """The kernels that it runs and that have no latency; where there is one, of a uniform network also those of the
+        other way to do an addition."""
+        chosen = distinct(launch.spec for launch in launches(network, self.deploy(network, latencies_s)))
+        missing = tuple(spec for spec in chosen if spec not in latencies_s)
+        if not missing or self.uniform is None:
+            return missing
+        both = distinct(wanted.spec for wanted in demand(network, (self.uniform,), mixed=False))
+        return tuple(spec for spec in both if spec not in latencies_s)
+
+
+def with_rows(
+    request: ThroughputRequest, progress: Progress | None = None, vendor: Vendor | None = None
+) -> ThroughputRequest:
+    """The same request, of the table of an own run that has rows of all its kernels: those that it lacks are measured,
+    as `pipeline.profile` would. Nothing is done where another table is named, or none is needed.
+
+    Raises `ProfilerError` for whatever the user can mend; what was measured until then is in the journals.
+    """
+    run = request.run
+    if run.lut is not None or run.allow_default or not request.profile:
+        return request
+    progress = progress or Progress()
+    asked = MeasureRequest(
+        device=run.device, trials=request.trials, cache_mode=run.cache_mode, out=run.folder, cuda=run.cuda
+    )
+    choice = choose_device(asked, vendor)
+    networks = [network_of(run, batch) for batch in request.batches]
+    configurations = _configurations(request, networks)
+    with opened(asked, choice, progress.tuning, vendor) as campaign:
+        for network in networks:
+            latencies_s = prices(campaign.rows(), asked.conditions)
+            missing = distinct(spec for one in configurations for spec in one.needed(network, latencies_s))
+            if missing:
+                profiled_networks.keep(campaign.database.folder, network)
+                progress.planned(_Plan(network, len(missing), choice.device.name, "; ".join(campaign.notes)))
+                campaign.measure(missing)
+        table = store.path_for(campaign.luts, campaign.target.slug, campaign.fingerprint.short)
+    return replace(request, run=replace(run, lut=table))
+
+
+def throughput(
+    request: ThroughputRequest, told: Told = lambda text: None, vendor: Vendor | None = None
+) -> ThroughputResult:
+    """Every configuration is verified bit for bit at every batch before any window. ``told`` hears of each step. The
+    file is written when all windows are there.
+
+    Raises `ProfilerError` for whatever the user can mend, a table that lacks rows among them (`with_rows`), and
+    `NetworkFailure` for a network that is not what the oracle says.
+    """
+    run = request.run
+    site = find_site(run, vendor)
+    networks = [network_of(run, batch) for batch in request.batches]
+    configurations = _configurations(request, networks)
+    if not run.allow_default:
+        _require_rows(request, site, networks, configurations)
+    deployed = [(one, network, one.deploy(network, site.latencies_s)) for one in configurations for network in networks]
+    source = quantizer(run, networks[0], {p for _, _, deployment in deployed for p in deployment.precisions})
+    with ExitStack() as stack:
+        bench = stack.enter_context(opened_bench(run, site, vendor))
+        path = request.out or file.path_for(run.folder / "lut", bench.target.slug, bench.fingerprint)
+        file.require(path, bench.fingerprint)
+        require_writable(path.parent)
+        ready, steps, nbytes = [], 0, 0
+        for one, network, deployment in deployed:
+            told(f"compiling and verifying {one.label} at batch {network.batch}")
+            integers = _at(source, network).integers(deployment)
+            ready.append(stack.enter_context(Prepared(bench, one.label, integers)))
+            verified = ready[-1].verify()
+            steps, nbytes = steps + verified.steps, nbytes + verified.nbytes
+        windows = _windows(request, ready, [network.batch for _, network, _ in deployed], told)
+        run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+        points = tuple(
+            _point(one, network, deployment, prepared, found, run_id)
+            for (one, network, deployment), prepared, found in zip(deployed, ready, windows, strict=True)
+        )
+        content = file.update(path, _content(bench, points))
+    notes = [*source.notes, *site.notes, *_notes(request, points), *_told(w for found in windows for w in found)]
+    return ThroughputResult(path, content, points, steps, nbytes, tuple(dict.fromkeys(notes)))
+
+
+def _configurations(request: ThroughputRequest, networks: Sequence[Network]) -> list[_Configuration]:
+    found = [_uniform(precision) for precision in dict.fromkeys(request.uniform)]
+    if request.bits is not None:
+        bits = bits_file.load(request.bits)
+        found.append(_allocated(request.bits, bits))
+        for network in networks:  # whatever is wrong is said ahead of all work
+            found[-1].deploy(network, {})
+    return found
+
+
+def _uniform(precision: Precision) -> _Configuration:
+    return _Configuration(
+        precision.name,
+        f"uniform {precision.name}",
+        lambda network, latencies_s: uniform_deployment(network, precision, latencies_s),
+        precision,
+    )
+
+
+def _allocated(path: Path, bits: Bits) -> _Configuration:
+    """Bits were chosen at one batch; whatever they say of layers, tensors and additions is taken at every batch."""
+    return _Configuration(
+        path.stem,
+        str(path),
+        lambda network, latencies_s: allocated_deployment(network, path, replace(bits, batch=network.batch)),
+    )
+
+
+def _at(source: Quantizer, network: Network) -> Quantizer:
+    """Weights and ranges have no batch."""
+    return replace(source, trained=replace(source.trained, network=network))
+
+
+def _require_rows(
+    request: ThroughputRequest, site: Site, networks: Sequence[Network], configurations: Sequence[_Configuration]
+) -> None:
+    """Raises `InvalidFile` that names the command which measures the first batch that lacks rows."""
+    for network in networks:
+        missing = distinct(spec for one in configurations for spec in one.needed(network, site.latencies_s))
+        if missing:
+            where = site.table.path if site.table is not None else "the table"
+            raise InvalidFile(
+                f"{where}: {len(missing)} kernels of {network.name} at batch {network.batch} have no measured row "
+                f"({request.run.conditions.describe()}), the first is {missing[0].key}; measure them (make profile "
+                f"MODEL={request.run.model} BATCH={network.batch}), or allow the configs that the analytic model holds "
+                "for the fastest (--allow-default)"
+            )
+
+
+def _windows(
+    request: ThroughputRequest, ready: Sequence[Prepared], batches: Sequence[int], told: Told
+) -> list[list[SteadyWindow]]:
+    """Of each network."""
+    found: list[list[SteadyWindow]] = [[] for _ in ready]
+    order = list(range(len(ready)))
+    for number in range(request.windows):
+        for at in order:
+            told(f"round {number + 1} of {request.windows}: {ready[at].name}, batch {batches[at]}")
+            others = [pid for pid in (one.worker_pid for one in ready) if pid is not None]
+            found[at].append(ready[at].steady(request.steady_rule, request.energy, others))
+        order.reverse()
+    return found
+
+
+def _point(
+    one: _Configuration,
+    network: Network,
+    deployment: Deployment,
+    prepared: Prepared,
+    windows: Sequence[SteadyWindow],
+    run_id: str,
+) -> Point:
+    return Point(
+        network=escaped(network.name),
+        network_digest=network_digest(network),
+        batch=network.batch,
+        configuration=escaped(one.name),
+        bits_digest="" if one.uniform is not None else bits_digest(deployment),
+        windows=tuple(
+            Window(w.window.runs, w.window.duration_s, w.window.counted_j, w.window.integrated_j) for w in windows
+        ),
+        cache_mode=prepared.bench.site.conditions.cache_mode.value,
+        by_default=prepared.by_default,
+        lut_sum_s=prepared.lut_sum_s,
+        no_energy=escaped(next((w.no_energy for w in windows if w.no_energy), "")),
+        notes=tuple(map(escaped, _told(windows))),
+        run_id=run_id,
+        tool_version=__version__,
+        measured_at=time.time(),
+    )
+
+
+def _content(bench: Bench, points: tuple[Point, ...]) -> Throughputs:
+    instrument = bench.device.fingerprint
+    return Throughputs(instrument.device, instrument.device_name, instrument.arch, instrument.short, points)
+
+
+def _notes(request: ThroughputRequest, points: Collection[Point]) -> Iterator[str]:
+    if request.bits is not None:
+        allocated = bits_file.load(request.bits).batch
+        others = [batch for batch in request.batches if batch != allocated]
+        if others:
+            yield (
+                f"{request.bits} was allocated at batch {allocated}: its bits, conversions and separate additions are "
+                f"taken as they are at batch {', '.join(map(str, others))}"
+            )
+    defaults = [point for point in points if point.by_default]
+    if defaults:
+        yield (
+            f"{len(defaults)} of {len(points)} points have kernels without a row, which ran with the config of the "
+            "analytic model: throughput that a search may raise (make profile)"
+        )
+
+
+def _told(windows: Iterator[SteadyWindow] | Sequence[SteadyWindow]) -> Iterator[str]:
+    """What was noted of windows, each once: what differs in its numbers alone counts as the same."""
+    found = list(windows)
+    said: Counter[str] = Counter()
+    texts: dict[str, str] = {}
+    for window in found:
+        for note in dict.fromkeys(window.notes):
+            kind = re.sub(r"[0-9]+", "#", note)
+            texts.setdefault(kind, note)
+            said[kind] += 1
+    for kind, count in said.items():
+        yield texts[kind] if count == len(found) else f"{texts[kind]} ({count} of {len(found)} windows)"

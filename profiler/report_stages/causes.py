@@ -1,0 +1,126 @@
+"""Why fewer bits do not make a layer faster: the likeliest cause that the numbers tell, in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from profiler.errors import InvalidConfig
+from profiler.hardware import CpuSpec, GpuSpec
+from profiler.lut.demand import Implementation
+from profiler.lut.schema import LutRow
+from profiler.predictor.device_facts import DeviceFacts
+from profiler.space.config import GpuConfig, MmaConfig, parse_config
+from profiler.space.gpu_limits import reason_invalid
+from profiler.space.residency import residency
+from profiler.space.traffic import moved_bytes
+from profiler.workload import KernelSpec
+
+_K_BITS = 128
+"""What an integer tensor-core instruction multiplies of a row at once: m8n8k16 of 8 bits, m8n8k32 of 4 (PTX manual)."""
+_TILE = 64
+"""Pixels and channels of a block, where a kernel of others does not say which ones it has."""
+_LAUNCHES = 3.0
+"""A kernel that takes no more than so many launches is mostly launching."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A layer's kernels in the wider and in the narrower precision, as their rows have them (a row may be missing where
+    a price is predicted), and what they take in seconds."""
+
+    wide: Implementation
+    narrow: Implementation
+    wide_s: float
+    narrow_s: float
+    rows: Callable[[KernelSpec], LutRow | None]
+
+    @property
+    def heart(self) -> KernelSpec:
+        """The narrower kernel that multiplies, or the only one; as its row has it."""
+        return self._seen(self.narrow)
+
+    @property
+    def wide_heart(self) -> KernelSpec:
+        return self._seen(self.wide)
+
+    @property
+    def heart_row(self) -> LutRow | None:
+        return self.rows(self.narrow.kernels[0].spec)
+
+    def _seen(self, way: Implementation) -> KernelSpec:
+        spec = way.kernels[0].spec
+        row = self.rows(spec)
+        return spec if row is None else row.spec
+
+
+def cause(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> str:
+    """The first that applies; empty where the numbers tell none. ``memory_bound``: by the roofline of the device."""
+    return next(_causes(pair, facts, memory_bound), "")
+
+
+def _causes(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> Iterator[str]:
+    spec, row = pair.heart, pair.heart_row
+    narrow_bits = spec.input_dtype.bits
+    weighted = spec.workload.op.has_weights
+    if isinstance(facts, CpuSpec):
+        if weighted and spec.workload.groups == 1 and spec.weight_dtype is not None and spec.weight_dtype.bits < 4:
+            lookups = "a lookup" if spec.weight_dtype.bits == 1 else f"{spec.weight_dtype.bits} lookups"
+            yield f"no dot product: {lookups} for a few products, and tables of every pixel"
+        if weighted:
+            yield f"INT{narrow_bits} emulated: unpacked for the 8-bit dot product"
+        yield f"INT{narrow_bits} is unpacked to bytes and packed again"
+    if weighted and row is not None and not row.native:
+        yield f"INT{narrow_bits} emulated: {row.arch} has no such instruction"
+    if isinstance(facts, GpuSpec):
+        if weighted:
+            yield from _of_tensor_cores(spec, row, facts)
+        yield from _of_grid(pair, facts)
+    gain = moved_bytes(pair.wide_heart) / moved_bytes(spec)
+    if memory_bound or not weighted:
+        yield f"memory-bound: moves {_mega(moved_bytes(spec))}, only {gain:.1f}x fewer bytes"
+
+
+def _of_tensor_cores(spec: KernelSpec, row: LutRow | None, gpu: GpuSpec) -> Iterator[str]:
+    config = _own_config(row, gpu)
+    if config is not None and not isinstance(config, MmaConfig):
+        yield "no tensor cores: depthwise, or few channels in a group"
+    channels, wanted = spec.workload.group_inputs, _K_BITS // spec.input_dtype.bits
+    if channels < wanted:
+        yield f"too few channels: {channels} of the instruction's {wanted}"
+
+
+def _of_grid(pair: Pair, gpu: GpuSpec) -> Iterator[str]:
+    if pair.narrow_s < _LAUNCHES * gpu.launch_s:
+        yield f"too short: launching takes some {1e6 * gpu.launch_s:.0f} us of it"
+    if not pair.heart.workload.op.has_weights:
+        return
+    blocks, tiles = _blocks(pair.heart, pair.heart_row, gpu)
+    if blocks < 2 * gpu.sms:
+        yield f"too few blocks: {blocks}{tiles} for {gpu.sms} SMs"
+
+
+def _blocks(spec: KernelSpec, row: LutRow | None, gpu: GpuSpec) -> tuple[int, str]:
+    """Of the row's own config where it is one of ours; else as many as usual tiles make, and of which size."""
+    config = _own_config(row, gpu)
+    if config is not None:
+        return residency(spec, config, gpu).blocks, ""
+    w = spec.workload
+    pixels = w.batch * w.out_height * w.out_width
+    return ceil(pixels / _TILE) * ceil(w.group_outputs / _TILE) * w.groups, f" of {_TILE}x{_TILE}"
+
+
+def _own_config(row: LutRow | None, gpu: GpuSpec) -> GpuConfig | None:
+    """None for a config of another program, or of none, and for one that cannot be (a line that was edited)."""
+    try:
+        config = None if row is None else parse_config(row.config)
+    except InvalidConfig:
+        return None
+    if row is None or not isinstance(config, GpuConfig) or reason_invalid(row.spec, config, gpu) is not None:
+        return None
+    return config
+
+
+def _mega(count: float) -> str:
+    return f"{count / 1e6:.2g} MB" if count >= 1e5 else f"{count / 1e3:.2g} kB"

@@ -1,0 +1,314 @@
+"""Fleets of processes on this machine: what is measured is real, and so are the faults."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler.artifact import Artifact
+from profiler.cli.fleet_tables import fleet_json
+from profiler.errors import ProfilerError
+from profiler.fleet import reference
+from profiler.fleet.access import Access
+from profiler.fleet.compilers import Compilers
+from profiler.fleet.events import FleetEvent, FleetProgress, JobLost, PlaceClosed, PlaceOpened, Tally, WorkerRefused
+from profiler.fleet.limits import FleetLimits
+from profiler.fleet.link import Link
+from profiler.fleet.orders import Sight
+from profiler.fleet.request import FleetRequest
+from profiler.fleet.roster import Roster
+from profiler.fleet.stage import profile
+from profiler.frontend import network_file
+from profiler.hardware import host_cpu
+from profiler.lut.check import check
+from profiler.lut.store import read
+from profiler.record import FINAL_STAGE, Failure, FailureKind, Fingerprint, Journal, Measurement
+from profiler.space.cpu_default import default_config
+from profiler.tuning.events import SpecFinished
+from profiler.workload import INT8, Network
+from tests.fleet.cluster import Cluster
+from tests.fleet.pools import PoolBackend, network
+
+pytest.importorskip("distributed")
+pytestmark = [pytest.mark.alone]
+
+LIMITS = FleetLimits(workers_s=30, call_s=3, kernel_s=0.25, look_every_s=0.2)
+SEAT = (sys.executable, "-m", "tests.fleet.seat")
+BOTH = "cpu=1,compile=1"
+
+
+class Home:
+    """The client's folder, and what a run told."""
+
+    def __init__(self, folder: Path, cluster: Cluster, pools: int) -> None:
+        self.out = folder / "out"
+        self.cluster = cluster
+        self.network: Network = network(pools)
+        self.model = folder / "pools.json"
+        network_file.save(self.network, self.model)
+        self.events: list[FleetEvent] = []
+        self.finished: list[SpecFinished] = []
+
+    def request(self, limits: FleetLimits = LIMITS, **options: Any) -> FleetRequest:
+        return FleetRequest(
+            model=str(self.model),
+            device="cpu",
+            precisions=(INT8,),
+            trials=2,
+            mixed=False,
+            out=self.out,
+            access=Access(self.cluster.address, insecure=True),
+            limits=limits,
+            seat=SEAT,
+            **options,
+        )
+
+    @property
+    def progress(self) -> FleetProgress:
+        def tuning(event: object) -> None:
+            if isinstance(event, SpecFinished):
+                self.finished.append(event)
+
+        return FleetProgress(tuning=tuning, fleet=self.events.append)
+
+    def told(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def records(self, folder: str = "") -> list[Any]:
+        found = sorted((self.out / "tuning_logs" / "cpu" / folder).glob("*.jsonl"))
+        return [record for path in found for record in Journal(path).read() if not isinstance(record, Fingerprint)]
+
+    def twice(self) -> Sequence[object]:
+        """Candidates that have more than one record of a stage on one instrument."""
+        keys = Counter(
+            (r.spec.key, r.config, r.fingerprint, r.stage if isinstance(r, Measurement) else "failed")
+            for r in self.records()
+        )
+        return [key for key, count in keys.items() if count > 1]
+
+
+def test_one_is_killed_and_one_hangs(cluster: Cluster, tmp_path: Path) -> None:
+    """Four workers: the run ends, all kernels are measured, no record is lost or there twice."""
+    home = Home(tmp_path, cluster, pools=8)
+    mark = tmp_path / "victim measures"
+    cluster.worker("steady1", BOTH)
+    cluster.worker("steady2", BOTH)
+    cluster.worker("victim", BOTH, stuck=60, mark=str(mark))
+    cluster.worker("hangs", BOTH, stuck=600)
+    killed = threading.Event()
+
+    def kill() -> None:
+        end = time.monotonic() + 60
+        while not mark.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        cluster.kill("victim")
+        killed.set()
+
+    threading.Thread(target=kill, daemon=True).start()
+    result = profile(home.request(), home.progress)
+
+    assert killed.is_set()
+    assert len(home.told(PlaceOpened)) == 4
+    lost = home.told(JobLost)
+    assert {event.place.rpartition(" ")[2] for event in lost} == {"victim", "hangs"}
+    assert result.lost == len(lost) >= 2
+    assert any("did not answer within its limit" in event.reason for event in lost)
+    assert any("its worker is gone" in event.reason for event in lost)
+    assert not any(event.given_up for event in lost)
+    assert "victim" in {event.place.rpartition(" ")[2] for event in home.told(PlaceClosed)}
+    assert result.given_up == ()
+    assert (result.profile.kernels, result.profile.measured) == (8, 8)
+    assert all(total.complete for total in result.profile.table.totals)
+    assert home.twice() == []
+    finals = [r for r in home.records() if isinstance(r, Measurement) and r.stage == FINAL_STAGE]
+    assert len({record.spec for record in finals}) == 8
+    assert not [record for record in home.records() if isinstance(record, Failure)]
+    assert len(home.finished) == 8
+    (card,) = result.cards
+    assert card.lut_path == home.out / "lut" / "cpu.csv"
+    assert check(card.lut_path) == []
+    assert len(read(card.lut_path)) == 8
+    tallies = home.told(Tally)
+    assert (tallies[-1].done, tallies[-1].waiting, tallies[-1].in_flight) in {(8, 0, 0), (7, 0, 1)}
+    assert cluster.strays() == [], "measuring processes end with their Dask worker, and with the run"
+
+
+def test_interrupted_and_gone_on_with(cluster: Cluster, tmp_path: Path) -> None:
+    home = Home(tmp_path, cluster, pools=5)
+    cluster.worker("one", BOTH)
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, SpecFinished):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        profile(home.request(), FleetProgress(tuning=interrupt))
+    kept = home.records()
+    assert kept
+    result = profile(home.request(), home.progress)
+    after = home.records()
+    assert len(after) > len(kept)
+    assert all(record in after for record in kept)
+    assert home.twice() == []
+    assert (result.profile.kernels, result.profile.measured) == (5, 4), "the first one was done"
+    third = profile(home.request())
+    assert (third.profile.measured, home.records()) == (0, after)
+
+
+def test_two_cards_of_a_kind_are_kept_apart_and_compared(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path, cluster, pools=4)
+    some = {spec.workload.text: spec for spec in (d for d in _specs(home.network)[:2])}
+    monkeypatch.setattr(
+        reference,
+        "reference_configs",
+        lambda target: {name: (spec, default_config(spec, target.cpu)) for name, spec in some.items()},
+    )
+    cluster.worker("first", BOTH, machine="m1", microcode="0x1")
+    cluster.worker("second", BOTH, machine="m2", microcode="0x2")
+    cluster.worker("old", BOTH, machine="m3", version="0.0.1")
+    cluster.worker("somebody else's", "gpu=1")
+    wait_for(cluster, 4)
+    result = profile(home.request(), home.progress)
+
+    assert {event.worker.partition(" ")[0] for event in home.told(WorkerRefused)} == {"old"}
+    assert "profiler 0.0.1 (here" in result.refused[0]
+    assert len(result.cards) == 2
+    assert len({card.fingerprint for card in result.cards}) == 2
+    assert result.profile.measured == 4
+    assert [(card.kernels, card.used) for card in result.cards] == [(4, 4), (4, 0)], "what is compared is of one card"
+    for card in result.cards:
+        assert card.lut_path is not None
+        rows = read(card.lut_path)
+        assert {row.fingerprint for row in rows} == {card.fingerprint}
+        assert {row.spec for row in rows} == set(_specs(home.network))
+    finals = [r for r in home.records() if r.stage == FINAL_STAGE]
+    assert {len(set(configs)) for configs in _configs(finals).values()} == {1}, "what one found the other measured"
+    screened = Counter(r.fingerprint for r in home.records() if r.stage != FINAL_STAGE)
+    assert sum(screened.values()) == 4 * 2, "searched on one card alone"
+    assert len(screened) == 2, "and both took part in that"
+    (spread,) = result.spreads
+    assert {card.card for card in spread.cards} == {"m1", "m2"}
+    assert all(card.kernels == 2 for card in spread.cards)
+    assert 0 < spread.kernel_low <= spread.low <= 1 <= spread.high <= spread.kernel_high
+    compared = home.records("spread")
+    assert Counter(record.fingerprint for record in compared) == dict.fromkeys({r.fingerprint for r in compared}, 2)
+    assert len({record.artifact_sha256 for record in compared}) == 2, "byte for byte the same on both"
+    told = fleet_json(result)["fleet"]
+    assert told["spreads"][0]["median_ratio_low"] == spread.low
+    assert [card["fingerprint"] for card in told["cards"]] == [card.fingerprint for card in result.cards]
+
+    again = profile(home.request())
+    assert again.profile.measured == 0, "each kernel goes back to the card that has measured it"
+    assert home.records("spread") == compared
+    assert again.spreads == result.spreads
+
+
+def test_given_up_after_so_many_attempts(cluster: Cluster, tmp_path: Path) -> None:
+    """A workload whose every worker fails ends as a typed failure, which the next run does not hold against it."""
+    home = Home(tmp_path, cluster, pools=1)
+    cluster.worker("hangs", BOTH, stuck=600)
+    cluster.worker("breaks", BOTH, broken=True)
+    wait_for(cluster, 2)
+    limits = FleetLimits(workers_s=30, call_s=0.5, kernel_s=0, look_every_s=0.2, attempts=2, strikes=9)
+    with pytest.raises(ProfilerError, match=r"no kernel of pools could be measured: "):
+        profile(home.request(limits), home.progress)
+    assert [event.given_up for event in home.told(JobLost)] == [False, True]
+    said = {event.place.rpartition(" ")[2]: event.reason for event in home.told(JobLost)}
+    assert set(said) == {"hangs", "breaks"}, "the second time elsewhere"
+    assert "did not answer within its limit" in said["hangs"]
+    assert "a task failed there" in said["breaks"]
+    assert "nobody has foreseen this" in said["breaks"]
+    failures = [record for record in home.records() if isinstance(record, Failure)]
+    assert {failure.kind for failure in failures} == {FailureKind.UNSTABLE}
+    assert "given up after 2 attempts" in failures[0].message
+    for name in ("hangs", "breaks"):
+        cluster.kill(name)
+    cluster.worker("steady", BOTH)
+    result = profile(home.request())
+    assert (result.profile.measured, result.given_up) == (1, ())
+
+
+def test_nobody_offers_it(cluster: Cluster, tmp_path: Path) -> None:
+    home = Home(tmp_path, cluster, pools=1)
+    cluster.worker("compiles", "compile=2")
+    wait_for(cluster, 1)
+    limits = FleetLimits(workers_s=1, look_every_s=0.1)
+    with pytest.raises(ProfilerError, match=r"offers cpu: start one with --resources 'cpu=1'; 1 workers.*compile=2"):
+        profile(home.request(limits))
+
+
+def test_the_last_worker_leaves(cluster: Cluster, tmp_path: Path) -> None:
+    home = Home(tmp_path, cluster, pools=3)
+    cluster.worker("only", "cpu=1", threads=1)
+    limits = FleetLimits(workers_s=1.5, look_every_s=0.1)
+
+    def leave(event: object) -> None:
+        if isinstance(event, SpecFinished):
+            cluster.kill("only")
+
+    with pytest.raises(ProfilerError, match=r"no worker .* is left that offers cpu, and . workloads are open"):
+        profile(home.request(limits), FleetProgress(tuning=leave))
+    assert [record for record in home.records() if isinstance(record, Measurement)]
+
+
+def test_compilers_that_do_not_work(cluster: Cluster) -> None:
+    """What they were given others compile; without others the run ends with their reason."""
+    cluster.worker("able", "compile=1")
+    cluster.worker("bare", "compile=1", no_compiler=True)
+    wait_for(cluster, 2)
+    specs = _specs(network(8))
+    requests = [(spec, default_config(spec, host_cpu())) for spec in specs]
+    refused: list[tuple[str, str]] = []
+    with Link(Access(cluster.address, insecure=True), connect_s=20) as link:
+        roster = Roster(silent_s=60)
+        compilers = Compilers(link, roster, LIMITS, lambda worker, reason: refused.append((worker, reason)))
+        roster.update(link.offers(), time.monotonic())
+        roster.sights.update(dict.fromkeys(roster.present, Sight("here", "here", "any", 2, "", "", ())))
+        results = compilers.build(PoolBackend(), requests, "x", lambda: None)
+        assert [result.spec for result in results] == specs
+        assert all(isinstance(result, Artifact) for result in results)
+        ((worker, reason),) = refused
+        assert worker.startswith("bare")
+        assert reason == "no C compiler: install one; it compiles nothing in this run"
+
+        cluster.kill("able")
+        while len(roster.present) > 1:
+            roster.update(link.offers(), time.monotonic())
+        with pytest.raises(ProfilerError, match=r"can compile \(no C compiler: install one\): start one with"):
+            compilers.build(PoolBackend(), requests, "x", lambda: None)
+
+
+def _configs(records: Sequence[Measurement]) -> dict[Any, list[str]]:
+    """Those of the fastest final measurement of each instrument, by kernel."""
+    best: dict[tuple[Any, str], Measurement] = {}
+    for record in records:
+        key = (record.spec, record.fingerprint)
+        if key not in best or record.summary.median_s < best[key].summary.median_s:
+            best[key] = record
+    found: dict[Any, list[str]] = {}
+    for (spec, _), record in best.items():
+        found.setdefault(spec, []).append(record.config)
+    return found
+
+
+def _specs(network: Network) -> list[Any]:
+    from profiler.lut.demand import demand
+
+    return [d.spec for d in demand(network, (INT8,), mixed=False)]
+
+
+def wait_for(cluster: Cluster, workers: int) -> None:
+    """Until so many have joined."""
+    import distributed
+
+    with distributed.Client(cluster.address, set_as_default=False) as client:
+        client.wait_for_workers(workers, timeout=60)
