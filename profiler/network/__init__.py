@@ -7,7 +7,7 @@
 - `images` `image_files` `random_weights` `answers`  what goes in, a user's or drawn; what comes out, counted
 - `real_numbers`     from real inputs to integers, and from integers to real values
 - `integer_file`     an integer network as a file, which `quantize` writes
-- `quantized`        from real weights, ranges of activations and chosen bits to an integer network
+- `quantized` `integer_weights`  from real weights, ranges of activations and chosen bits to an integer network
 - `oracle_run`       what it computes, by NumPy integer arithmetic: the truth that devices are compared with
 - `noise`            how far its outputs are from those of the float network
 - `plan` `memory`    where values and parameters lie, and what each compiled kernel gets as arguments
