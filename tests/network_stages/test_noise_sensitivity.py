@@ -203,8 +203,8 @@ def test_images_that_are_no_images_of_the_network(asked: Callable[..., NoiseRequ
     images = tmp_path / "images.npz"
     for arrays, message in (
         ({name: np.zeros((2, 3, 5, 5), np.float32)}, "but the network takes"),
-        ({"other": np.zeros((2, 3, 8, 8), np.float32)}, "save the arrays by these names"),
-        ({name: np.zeros((0, 3, 16, 16), np.float32)}, "."),
+        ({"other": np.zeros((2, 3, 32, 32), np.float32)}, "save the arrays by these names"),
+        ({name: np.zeros((0, 3, 32, 32), np.float32)}, "holds no image"),
     ):
         np.savez(images, **arrays)
         with pytest.raises(InvalidFile, match=message) as caught:
