@@ -14,6 +14,8 @@
 - `unit_tables`      what its units cost
 - `live_tensors`     the memory of its activations
 - `network_problem`  all of these as a problem
+- `deployment` `launches`  what of chosen bits decides on kernels, and the kernels
+- `one_narrow`       bits that are INT8 in all layers but one
 - `calibration`      from the sum of the kernels to the latency of the network
 - `bits_file`        bits.json
 """

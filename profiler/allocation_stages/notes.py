@@ -55,7 +55,8 @@ def notes(
     for first, second in _told_apart_by_nothing(problem, sensitivity):
         yield (
             f"sensitivities of {first} and {second} are the same: they tell of weights alone, and fewer bits of "
-            "activations cost accuracy too; give measured ones (--sensitivity FILE), or leave one out (--precisions)"
+            "activations cost accuracy too; measure them (the command sensitivity, --method noise) and give the file "
+            "(--sensitivity FILE), or leave one out (--precisions)"
         )
     if priced.other_conditions:
         yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from enum import Enum
 from pathlib import Path
@@ -15,12 +15,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.cli.arguments import Json, Model, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import Json, Model, SkipUnsupported, one_of, parse_precisions
+from profiler.cli.bars import description, terminal_bars
+from profiler.errors import ProfilerError
 from profiler.sensitivity.stage import Method
 
 if TYPE_CHECKING:
+    from profiler.network_stages.noise_sensitivity import Heard, NoiseRequest
     from profiler.sensitivity.hessian import Progress, TraceEstimate
     from profiler.sensitivity.stage import SensitivityResult
+
+
+class CostMethod(str, Enum):
+    """What a cost is: those of `sensitivity.stage.Method`, and the noise of a network of integers."""
+
+    MAX_ABS = "max-abs"
+    MSE = "mse"
+    HESSIAN = "hessian"
+    NOISE = "noise"
 
 
 class NegativeTrace(str, Enum):
@@ -39,11 +51,12 @@ def sensitivity(
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write: CSV, or JSON if it ends in .json.")],
     method: Annotated[
-        Method,
+        CostMethod,
         typer.Option(
-            help="Squared perturbation of the weights with max-abs or MSE-optimal scales, or times the Hessian."
+            help="Squared perturbation of the weights with max-abs or MSE-optimal scales, that times the Hessian, or "
+            "what a layer in few bits does to the outputs of the network in integers."
         ),
-    ] = Method.MAX_ABS,
+    ] = CostMethod.MAX_ABS,
     hook: Annotated[
         Path | None, typer.Option(help="Python file with model(), batches() and loss(model, batch); it is run.")
     ] = None,
@@ -56,17 +69,43 @@ def sensitivity(
     negative_trace: Annotated[
         NegativeTrace, typer.Option(help="Hessian: refuse layers with a negative trace, or count them as zero.")
     ] = NegativeTrace.REFUSE,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Noise: an .npz of images by input name, NCHW: outputs are compared on them, ranges theirs."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Noise: compare outputs on the first so many images only.")
+    ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            help="Noise: how ranges of activations are found: min-max (unless told otherwise), percentile or mse."
+        ),
+    ] = None,
+    clipping: Annotated[
+        str | None,
+        typer.Option(help="Noise: how scales of weights are found: max-abs (unless told otherwise) or mse."),
+    ] = None,
     skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
-    """What quantizing each layer costs: from the weights alone, or with the curvature of the loss (Hessian)."""
+    """What quantizing each layer costs: from the weights alone, with the curvature of the loss (Hessian), or as the
+    noise of the outputs on images without labels.
+    """
     from profiler.sensitivity.stage import SensitivityRequest
     from profiler.sensitivity.stage import sensitivity as run_sensitivity
 
+    if method is CostMethod.NOISE:
+        _refuse({"--hook": hook, "--skip-unsupported": skip_unsupported}, "goes with the other methods")
+        request_of_noise = _noise_request(model, out, precisions, images, limit, ranges, clipping)
+        _show(_noise(request_of_noise), json_output)
+        return
+    of_noise = {"--images": images, "--limit": limit, "--ranges": ranges, "--clipping": clipping}
+    _refuse(of_noise, "goes with --method noise")
     request = SensitivityRequest(
         model=model,
         out=out,
-        method=method,
+        method=Method(method.value),
         precisions=parse_precisions(precisions),
         hook=hook,
         tolerance=tolerance,
@@ -77,6 +116,63 @@ def sensitivity(
     )
     with _progress() as progress, redirect_stdout(sys.stderr):  # a hook may print what it likes
         result = run_sensitivity(request, progress)
+    _show(result, json_output)
+
+
+def _refuse(given: Mapping[str, object], reason: str) -> None:
+    """Raises `ProfilerError` for an option that the method would not read."""
+    for option, value in given.items():
+        if value:
+            raise ProfilerError(f"{option} {reason}")
+
+
+def _noise_request(
+    model: str,
+    out: Path,
+    precisions: str,
+    images: Path | None,
+    limit: int | None,
+    ranges: str | None,
+    clipping: str | None,
+) -> NoiseRequest:
+    from profiler.network.calibrate import Method as Ranges
+    from profiler.network_stages.noise_sensitivity import NoiseRequest
+    from profiler.sensitivity.perturbation import Clipping
+
+    return NoiseRequest(
+        model=model,
+        out=out,
+        precisions=parse_precisions(precisions),
+        calibrate=images,
+        most=limit,
+        method=one_of(Ranges, "--ranges", ranges or Ranges.MIN_MAX.value),
+        clipping=one_of(Clipping, "--clipping", clipping or Clipping.MAX_ABS.value),
+    )
+
+
+def _noise(request: NoiseRequest) -> SensitivityResult:
+    from profiler.network_stages.noise_sensitivity import noise_sensitivity
+
+    with _noise_progress() as heard:
+        return noise_sensitivity(request, heard)
+
+
+@contextmanager
+def _noise_progress() -> Iterator[Heard]:
+    """A bar on standard error, where that is a terminal."""
+    with terminal_bars() as bars:
+        if bars is None:
+            yield lambda text, done, total: None
+            return
+        shown, task = bars, bars.add_task("reading the model", total=None)
+
+        def show(text: str, done: int, total: int) -> None:
+            shown.update(task, description=description(text, shown), completed=done, total=total or None)
+
+        yield show
+
+
+def _show(result: SensitivityResult, json_output: bool) -> None:
     if json_output:
         typer.echo(json.dumps(_json(result), indent=2))
     else:

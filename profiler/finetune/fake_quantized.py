@@ -21,8 +21,9 @@ from profiler.errors import UnsupportedModel
 from profiler.frontend.weights import LayerWeights
 from profiler.lut.demand import emits_logits
 from profiler.network.integer_network import IntegerNetwork, Step, Value
+from profiler.network.integer_weights import ZERO_CHANNEL
 from profiler.network.pool_counts import counted
-from profiler.network.quantized import ZERO_CHANNEL, TrainedNetwork, integer_network
+from profiler.network.quantized import TrainedNetwork, integer_network
 from profiler.sensitivity.perturbation import top_level
 from profiler.workload import Layer, Op, Workload
 

@@ -7,9 +7,10 @@
 - `images` `image_files` `random_weights` `answers`  what goes in, a user's or drawn; what comes out, counted
 - `real_numbers`     from real inputs to integers, and from integers to real values
 - `integer_file`     an integer network as a file, which `quantize` writes
-- `quantized`        from real weights, ranges of activations and chosen bits to an integer network
+- `quantized` `integer_weights`  from real weights, ranges of activations and chosen bits to an integer network
 - `oracle_run`       what it computes, by NumPy integer arithmetic: the truth that devices are compared with
-- `noise`            how far its outputs are from those of the float network
+- `changed_run`      the same of a network that is like another one but for a few steps, from there on
+- `noise` `layer_noise`  how far its outputs are from those of the float network; and those of many like it
 - `plan` `memory`    where values and parameters lie, and what each compiled kernel gets as arguments
 - `execute`          a plan in a process of its own, and the loop that times it: what travels to other machines
 - `device_network`   a network on a device: every step compared with the oracle; `difference` says where one is not

@@ -18,6 +18,7 @@ from profiler.network.quantized import TrainedNetwork
 from profiler.network.real_numbers import quantized_inputs, real_values
 
 Array = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,26 @@ def output_noise(
     count = len(next(iter(inputs.values())))
     integers = with_batch(network, count)
     computed = oracle_run(integers, quantized_inputs(integers, inputs))
+    wanted = float_outputs(trained, inputs)
+    found = integer_outputs(trained, integers, computed)
+    return tuple(OutputNoise(name, _relative(found[name], wanted[name])) for name in network.outputs)
+
+
+def float_outputs(trained: TrainedNetwork, inputs: Mapping[str, Array]) -> dict[str, Doubles]:
+    """By name, [N, H, W, C] in the order of the network's outputs; arguments and errors as those of `float_run`."""
+    outputs = trained.network.outputs
+    run = float_run(trained.network, trained.weights, inputs)
+    found = {name: values.astype(np.float64) for name, values in run if name in outputs}
+    return {name: found[name] for name in outputs}
+
+
+def integer_outputs(
+    trained: TrainedNetwork, network: IntegerNetwork, computed: Mapping[str, Array]
+) -> dict[str, Doubles]:
+    """What the outputs among the ``computed`` values of the network stand for, as `float_outputs` has them."""
     orders = channel_orders(trained.network)
-    wanted = {
-        name: values.astype(np.float64)
-        for name, values in float_run(trained.network, trained.weights, inputs)
-        if name in network.outputs
-    }
-    return tuple(
-        OutputNoise(name, _relative(in_model_order(found, orders.get(name)), wanted[name]))
-        for name, found in ((name, real_values(integers, name, computed[name])) for name in network.outputs)
-    )
+    real = {name: real_values(network, name, computed[name]) for name in trained.network.outputs}
+    return {name: in_model_order(values, orders.get(name)) for name, values in real.items()}
 
 
 def with_batch(network: IntegerNetwork, batch: int) -> IntegerNetwork:

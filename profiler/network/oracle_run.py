@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,14 @@ def checked_inputs(network: IntegerNetwork, inputs: Mapping[str, Array]) -> dict
     return {name: _checked(network, name, inputs) for name in network.inputs}
 
 
-def oracle_steps(network: IntegerNetwork, values: dict[str, Array]) -> Iterator[tuple[Step, Array]]:
+def oracle_steps(
+    network: IntegerNetwork, values: dict[str, Array], known: Collection[str] = ()
+) -> Iterator[tuple[Step, Array]]:
     """Each step with what its value holds behind it. ``values`` are those that have been written; whoever iterates adds
-    what it gets."""
+    what it gets. Steps that write what is ``known``, and so among the values, are left out."""
     for step in network.steps:
-        yield step, _launched(network, step, values)
+        if step.writes not in known:
+            yield step, _launched(network, step, values)
 
 
 def unfilled(network: IntegerNetwork) -> dict[str, Array]:

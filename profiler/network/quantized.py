@@ -22,21 +22,16 @@ from profiler.allocation.deployment import Deployment
 from profiler.allocation.launches import Launch, Purpose, launches
 from profiler.errors import UnsupportedModel
 from profiler.frontend.weights import LayerWeights
-from profiler.lut.demand import emits_logits
-from profiler.network.features import channel_orders, weight_as_stored
 from profiler.network.integer_network import IntegerNetwork, Step, Value
+from profiler.network.integer_weights import IntegerWeights
 from profiler.network.pool_counts import counted
 from profiler.network.ranges import Ranges
 from profiler.quantize.dyadic import dyadic
 from profiler.quantize.scales import activation_scale
-from profiler.sensitivity.perturbation import Clipping, channel_scales, quantized
-from profiler.workload import DType, KernelSpec, Layer, Network, Op
+from profiler.sensitivity.perturbation import Clipping
+from profiler.workload import DType, Layer, Network, Op
 
 Array = npt.NDArray[Any]
-ZERO_CHANNEL = 2.0**-24
-"""Scale of a channel of zeros in one bit, over the largest of the layer."""
-_BIAS_ROOM = 1 << 30
-"""A bias takes no more of an accumulator than this; a channel whose bias would take more has a coarser scale."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,12 @@ def integer_network(
     Raises `UnsupportedModel` for a layer whose numbers no integer kernel can hold, naming it, and `InvalidFile` for a
     deployment of another network.
     """
-    builder = _Builder(trained, deployment, clipping)
+    return integer_network_with(IntegerWeights(trained.network, trained.weights, clipping), trained, deployment)
+
+
+def integer_network_with(weights: IntegerWeights, trained: TrainedNetwork, deployment: Deployment) -> IntegerNetwork:
+    """As `integer_network`; ``weights`` are those of the same trained network, as others may have made them before."""
+    builder = _Builder(weights, trained, deployment)
     for launch in launches(trained.network, deployment):
         builder.add(launch)
     return builder.network()
@@ -65,10 +65,9 @@ def integer_network(
 class _Builder:
     """The values and steps so far."""
 
-    def __init__(self, trained: TrainedNetwork, deployment: Deployment, clipping: Clipping) -> None:
-        self._trained, self._deployment, self._clipping = trained, deployment, clipping
+    def __init__(self, weights: IntegerWeights, trained: TrainedNetwork, deployment: Deployment) -> None:
+        self._weights, self._trained, self._deployment = weights, trained, deployment
         self._network = trained.network
-        self._orders = channel_orders(trained.network)
         self._values: dict[str, Value] = {}
         self._steps: list[Step] = []
         self._filled: dict[str, int] = {}
@@ -129,26 +128,20 @@ class _Builder:
         source = self._values[self._copies.get((layer.inputs[0], layer.name), layer.inputs[0])]
         if source.dtype is not spec.input_dtype:
             raise UnsupportedModel(f"layer '{layer.name}' reads {source.dtype.value}, not {spec.input_dtype.value}")
-        real = self._trained.weights[layer.name]
-        tensor = self._network.tensor(layer.inputs[0])
-        weight = weight_as_stored(real.weight, layer, tensor, self._orders.get(tensor.name))
-        scales = self._weight_scales(layer, weight, real.bias, spec, source.scale[0])
-        assert spec.weight_dtype is not None
-        values = quantized(weight, scales, spec.weight_dtype.bits)
-        sums = scales * source.scale[0]
-        parameters: dict[str, Array] = {"weight": values, "bias": np.rint(real.bias / sums).astype(np.int32)}
+        made = self._weights.of(layer, spec, source.scale[0])
+        parameters: dict[str, Array] = {"weight": made.weight, "bias": made.bias}
         reads = {"input": source.name}
         if not spec.epilogue.requantizes:
             output = layer.output
-            self._values[output] = Value(output, spec.workload.output_shape, DType.INT32, _shared(sums))
+            self._values[output] = Value(output, spec.workload.output_shape, DType.INT32, _shared(made.sums))
         else:
             output = unit.output if spec.epilogue.adds else layer.output
             target = self._store(output)
-            parameters |= _named(self._rescale(launch, tuple(sums), target.scale, len(sums)))
+            parameters |= _named(self._rescale(launch, tuple(made.sums), target.scale, len(made.sums)))
             if spec.epilogue.adds:
                 assert unit.other is not None
                 other = self._values[unit.other]
-                factors = self._rescale(launch, other.scale, target.scale, len(sums))
+                factors = self._rescale(launch, other.scale, target.scale, len(made.sums))
                 parameters |= _named(factors, prefix="residual_")
                 reads["residual"] = other.name
         self._steps.append(Step(layer.name, layer.name, spec, tuple(reads.items()), output, parameters))
@@ -211,28 +204,6 @@ class _Builder:
             return scale if limit is None else min(scale, limit / dtype.high)
         except (KeyError, ValueError) as error:
             raise UnsupportedModel(f"the range of tensor '{owner}' is not known ({error}); calibrate again") from None
-
-    def _weight_scales(
-        self, layer: Layer, weight: Array, bias: Array, spec: KernelSpec, input_scale: float
-    ) -> npt.NDArray[np.float64]:
-        """Of each output channel. Logits share one, so that they can be compared as the integers that they are: the
-        largest, or of one bit the mean, which has the least squared error for all of the weights. One bit has no
-        zero: a channel of zeros has a scale so small that what it adds to its bias is rounded away."""
-        assert spec.weight_dtype is not None
-        bits = spec.weight_dtype.bits
-        scales = channel_scales(weight, bits, self._clipping)
-        of_zeros = (scales.max(initial=0.0) or 1.0) * (ZERO_CHANNEL if bits == 1 else 1.0)
-        if bits == 1 and emits_logits(self._network, layer):
-            scales = np.full_like(scales, scales.mean())
-        scales = np.where(scales > 0, scales, of_zeros)
-        largest = spec.workload.reduction * spec.weight_dtype.high * max(spec.input_dtype.high, -spec.input_dtype.low)
-        room = min(_BIAS_ROOM, DType.INT32.high - largest)
-        if room < 1:
-            raise UnsupportedModel(
-                f"layer '{layer.name}': sums of {spec.workload.reduction} products may leave 32 bits"
-            )
-        scales = np.maximum(scales, np.abs(bias) / (room * input_scale))
-        return np.full_like(scales, scales.max()) if emits_logits(self._network, layer) else scales
 
     def _rescale(
         self, launch: Launch, source: Sequence[float], target: Sequence[float], channels: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from profiler.allocation.deployment import Deployment
@@ -11,7 +12,8 @@ from profiler.errors import ProfilerError
 from profiler.frontend import load_network
 from profiler.network.calibrate import Method
 from profiler.network.integer_network import IntegerNetwork
-from profiler.network.quantized import TrainedNetwork, integer_network
+from profiler.network.integer_weights import IntegerWeights
+from profiler.network.quantized import TrainedNetwork, integer_network_with
 from profiler.network_stages.trained import ModelRequest, trained_network
 from profiler.sensitivity.perturbation import Clipping
 from profiler.workload import INT4, INT8, Network, Precision
@@ -32,7 +34,8 @@ class QuantizerRequest:
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A trained network with ranges. ``notes`` are what a reader should know of it."""
+    """A trained network with ranges. ``notes`` are what a reader should know of it. The networks that it makes share
+    their weights where they are alike."""
 
     trained: TrainedNetwork = field(compare=False)
     clipping: Clipping
@@ -44,7 +47,11 @@ class Quantizer:
 
     def integers(self, deployment: Deployment) -> IntegerNetwork:
         """Errors as those of `integer_network`."""
-        return integer_network(self.trained, deployment, self.clipping)
+        return integer_network_with(self._weights, self.trained, deployment)
+
+    @cached_property
+    def _weights(self) -> IntegerWeights:
+        return IntegerWeights(self.network, self.trained.weights, self.clipping)
 
 
 def network_of(request: QuantizerRequest, batch: int) -> Network:

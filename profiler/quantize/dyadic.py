@@ -12,7 +12,6 @@ Nothing overflows: |p| <= 2**31 * (2**31 - 1) and the rounding term is at most 2
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -66,8 +65,10 @@ def dyadic(scale: float) -> tuple[int, int]:
 
 
 def _nearest(scale: float, shift: int) -> int:
-    exact = Fraction(scale) * (Fraction(2) ** shift)
-    return math.floor(exact + Fraction(1, 2))
+    """``scale * 2**shift`` to the nearest integer, halves up: exact, a float being an integer of 53 bits, shifted."""
+    fraction, exponent = math.frexp(scale)
+    digits, right = int(math.ldexp(fraction, 53)), 53 - exponent - shift
+    return digits << -right if right <= 0 else (digits + (1 << (right - 1))) >> right
 
 
 def _integers(name: str, values: npt.ArrayLike, low: int, high: int) -> npt.NDArray[Any]:

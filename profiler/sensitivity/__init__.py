@@ -1,4 +1,4 @@
-"""What quantizing a layer costs the loss: three sources behind one type.
+"""What quantizing a layer costs: several sources behind one type.
 
 - `table`: `Sensitivity`, a cost per layer and precision; what all sources end in, and all that the allocation sees
 - `files`: as CSV and JSON
@@ -8,6 +8,8 @@
 - `hessian`: the average trace of the loss's Hessian (needs torch)
 - `hook`: the user's model, loss and batches (needs torch)
 - `stage`: from a model to a file
+
+One more source runs networks of integers, and stands above them: `network_stages.noise_sensitivity`.
 
 Importing this package imports neither torch nor NumPy; torch is imported by `hessian` and `hook` when needed.
 """

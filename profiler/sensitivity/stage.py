@@ -1,4 +1,6 @@
-"""From a model, or a hook, to a sensitivity file."""
+"""From a model, or a hook, to a sensitivity file: of the weights alone, or with the loss's Hessian.
+
+Those that are measured in a network of integers are made by `network_stages.noise_sensitivity`."""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ class SensitivityRequest:
 
 @dataclass(frozen=True)
 class SensitivityResult:
-    """A file that was written; ``traces`` are empty unless the Hessian was asked for."""
+    """A file that was written, by whatever method; ``traces`` are empty unless the Hessian was asked for."""
 
     network: str
     sensitivity: Sensitivity
@@ -62,7 +64,7 @@ def sensitivity(request: SensitivityRequest, progress: hessian.Progress | None =
     """Compute the table and write the file. Raises `ProfilerError`, before the work where that can be known."""
     if request.method is Method.HESSIAN and request.hook is None:
         raise ProfilerError("--method hessian needs --hook FILE.py with model(), batches() and loss(model, batch)")
-    _refuse_to_replace(request.out)
+    refuse_to_replace(request.out)
     require_writable(request.out.parent)
     network = load_network(request.model, 1, skip_unsupported=request.skip_unsupported)
     traces: tuple[hessian.TraceEstimate, ...] = ()
@@ -108,7 +110,8 @@ def _array(weight: object) -> Reals:
     return np.asarray(weight.detach().cpu().double().numpy())  # type: ignore[attr-defined]
 
 
-def _refuse_to_replace(out: Path) -> None:
+def refuse_to_replace(out: Path) -> None:
+    """Raises `OutputError` where a file is there that is no sensitivity file."""
     if not out.exists():
         return
     try:

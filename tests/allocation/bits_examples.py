@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from profiler.allocation.bits_file import Bits, LatencyParts, LayerBits, TensorBits, TensorConversion
+from profiler.allocation.deployment import Deployment
 from profiler.lut.demand import stored_tensors
 from profiler.workload import Network
 
@@ -39,6 +40,18 @@ def made_by_hand(
         device_name="",
         fingerprint="",
         lut="",
+    )
+
+
+def as_bits(network: Network, deployment: Deployment) -> Bits:
+    """A deployment as a file of bits says it."""
+    return made_by_hand(
+        network.name,
+        tuple(LayerBits(layer.name, deployment.layers[layer.name].name) for layer in network.weighted_layers),
+        tuple(TensorBits(name, deployment.tensors[name].name) for name in stored_tensors(network)),
+        conversions=deployment.conversions,
+        separate=tuple(sorted(deployment.separate)),
+        batch=network.batch,
     )
 
 

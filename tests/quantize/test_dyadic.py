@@ -130,3 +130,15 @@ def test_exact_scales(scale: float, pair: tuple[int, int]) -> None:
 def test_refuses_scales_without_a_dyadic_number(scale: float) -> None:
     with pytest.raises(ValueError, match="scale"):
         dyadic(scale)
+
+
+@settings(max_examples=300)
+@given(st.floats(5e-324, 2.0**29))
+@example(math.nextafter(2.0**-63, 0.0))  # just under a half of the least step
+@example(2.0**-63)
+@example(3 * 2.0**-63)
+@example((2**31 - 1) * 2.0**-40 + 2.0**-41)
+def test_halves_of_a_multiplier_go_up(scale: float) -> None:
+    multiplier, shift = dyadic(scale)
+    nearest = math.floor(Fraction(scale) * 2**shift + Fraction(1, 2))
+    assert multiplier == nearest
