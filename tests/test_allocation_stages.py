@@ -57,6 +57,9 @@ def limit(quantity: Quantity, text: str) -> AllocateRequest:
     return AllocateRequest("resnet18", lut=HOST, limits=(parse_limit(quantity, text),))
 
 
+SMALL = (parse_limit(Quantity.SIZE, "0.5"),)
+
+
 # -- an allocation of the recorded table, counted again from its bits.json -------------------------------------------
 
 
@@ -338,6 +341,17 @@ def test_which_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "lut/t4-12345678.csv").touch()
     with pytest.raises(InvalidFile, match="several tables to choose from"):
         which_lut("t4", tmp_path)
+
+
+@pytest.mark.parametrize("device", ["aarch64", "aarch64-neon"])
+def test_a_board_is_a_cpu_and_takes_one_image_unless_told(
+    host_rows: tuple[LutRow, ...], tmp_path: Path, device: str
+) -> None:
+    """As `bundle` has it, which the table comes from."""
+    rows = [replace(row, device=device, device_name="a board", arch="neon_dot") for row in host_rows]
+    store.write(tmp_path / "lut" / f"{device}.csv", rows)
+    found = allocate(AllocateRequest("resnet18", device=device, folder=tmp_path, limits=SMALL))
+    assert (found.bits.batch, found.bits.device_name) == (1, "a board")
 
 
 def test_a_table_whose_name_says_more_is_read_by_its_path_alone(

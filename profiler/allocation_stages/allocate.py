@@ -26,6 +26,7 @@ from profiler.allocation_stages.sensitivity_source import sensitivity_of
 from profiler.allocation_stages.which_lut import LutChoice, which_lut
 from profiler.errors import InvalidFile, NoAllocation, OutputError, ProfilerError
 from profiler.frontend import load_network
+from profiler.hardware import is_cpu
 from profiler.lut.store import read
 from profiler.output_folder import require_writable
 from profiler.predictor import model_file
@@ -81,7 +82,7 @@ def allocate(request: AllocateRequest) -> Allocation:
     table = LutChoice(request.lut) if request.lut is not None else which_lut(request.device, request.folder)
     all_rows = read(table.path)
     rows, _ = rows_of(all_rows, table.path, request.threads, request.cache_mode)
-    batch = request.batch or default_batch(not rows[0].device.startswith("cpu"))
+    batch = request.batch or default_batch(not is_cpu(rows[0].device))
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     only_priced = table.partial if request.only_priced is None else request.only_priced
     free = freedom(network, request.precisions, request.keep, request.forbid, only_priced)

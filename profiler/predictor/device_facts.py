@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.errors import InvalidConfig
-from profiler.hardware import ARM_CPUS, GPUS, CpuSpec, DotIsa, GpuSpec
+from profiler.hardware import GPUS, CpuSpec, DotIsa, GpuSpec, is_cpu
 from profiler.lut.schema import LutRow
 from profiler.space.config import parse_config
 from profiler.space.cpu import extensions_of
@@ -51,7 +51,7 @@ def facts_of(rows: Sequence[LutRow]) -> DeviceFacts:
     first = rows[0]
     if first.device in GPUS:
         return GPUS[first.device]
-    if first.arch in _ISAS and (first.device.startswith("cpu") or first.device in ARM_CPUS):
+    if first.arch in _ISAS and is_cpu(first.device):
         features = _extensions(row.config for row in rows)
         return CpuSpec(first.device_name, _ISAS[first.arch], features, "", 1, None, None, None)
     return observed_peaks([(row.spec, row.latency_median_s) for row in rows])
