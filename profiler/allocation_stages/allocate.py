@@ -19,7 +19,7 @@ from profiler.allocation.solve import NoUniformNetwork, OutOfTimeError, Solution
 from profiler.allocation_stages import outcome
 from profiler.allocation_stages.layer_prices import layer_prices, layer_views
 from profiler.allocation_stages.limits_missed import missed_text
-from profiler.allocation_stages.notes import notes
+from profiler.allocation_stages.notes import gaps_text, notes
 from profiler.allocation_stages.prices import PriceList, price_list, rows_of
 from profiler.allocation_stages.result import Allocation, Ends, FrontResult, Point
 from profiler.allocation_stages.sensitivity_source import sensitivity_of
@@ -108,7 +108,8 @@ def allocate(request: AllocateRequest) -> Allocation:
     solver.allow(request.time_limit_s)
     solution = solver.solve(limits, request.gap, fall_back=True)
     if solution is None:
-        raise NoAllocation(missed_text(explain.unmet(solver, limits), calibration))
+        missed = missed_text(explain.unmet(solver, limits), calibration)
+        raise NoAllocation(f"{missed}; {gaps_text(problem)}" if problem.gaps else missed)
     bits = _bits(request, table, problem, solution, priced, sensitivity, limits, calibration)
     if request.out is not None:
         bits_file.save(request.out, bits)  # ahead of the reasons and the front, which may take longer
