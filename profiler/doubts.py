@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from profiler.hardware import is_cpu
 from profiler.record import FailureKind
 from profiler.targets import Target
 from profiler.tuning.tuner import SpecResult
@@ -36,7 +37,7 @@ def doubts(results: Sequence[SpecResult], target: Target) -> Iterator[str]:
     if heated:
         yield f"samples of {len(heated)} of {total} kernels were taken again (column discarded; the records say why)"
     emulated = [m for m in finals if not m.native]
-    if emulated and target.slug != "cpu":
+    if emulated and not is_cpu(target.slug):
         widths = sorted({m.spec.input_dtype.bits for m in emulated})
         types = " and ".join(f"INT{bits}" for bits in widths)
         yield f"{target.name} emulates {types} in {len(emulated)} of {total} kernels (native is false in the LUT)"

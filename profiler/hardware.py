@@ -317,6 +317,11 @@ ARM_CPUS: Mapping[str, CpuSpec] = {
 }
 
 
+def is_cpu(slug: str) -> bool:
+    """Whether the device that folders and tables of that name are of is a CPU: this machine's, or one of `ARM_CPUS`."""
+    return slug.startswith("cpu") or slug in ARM_CPUS
+
+
 def dot_isa(features: frozenset[str], machine: str) -> DotIsa:
     """The best dot-product instruction that the features (as in /proc/cpuinfo) allow on that machine."""
     if machine in ("aarch64", "arm64"):

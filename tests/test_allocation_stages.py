@@ -57,6 +57,9 @@ def limit(quantity: Quantity, text: str) -> AllocateRequest:
     return AllocateRequest("resnet18", lut=HOST, limits=(parse_limit(quantity, text),))
 
 
+SMALL = (parse_limit(Quantity.SIZE, "0.5"),)
+
+
 # -- an allocation of the recorded table, counted again from its bits.json -------------------------------------------
 
 
@@ -338,6 +341,44 @@ def test_which_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "lut/t4-12345678.csv").touch()
     with pytest.raises(InvalidFile, match="several tables to choose from"):
         which_lut("t4", tmp_path)
+
+
+@pytest.mark.parametrize("device", ["aarch64", "aarch64-neon"])
+def test_a_board_is_a_cpu_and_takes_one_image_unless_told(
+    host_rows: tuple[LutRow, ...], tmp_path: Path, device: str
+) -> None:
+    """As `bundle` has it, which the table comes from."""
+    rows = [replace(row, device=device, device_name="a board", arch="neon_dot") for row in host_rows]
+    store.write(tmp_path / "lut" / f"{device}.csv", rows)
+    found = allocate(AllocateRequest("resnet18", device=device, folder=tmp_path, limits=SMALL))
+    assert (found.bits.batch, found.bits.device_name) == (1, "a board")
+
+
+def test_a_table_whose_name_says_more_is_read_by_its_path_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, recorded = Path("mine/lut"), Path("lut/recorded")
+    for folder in (own, recorded):
+        folder.mkdir(parents=True)
+    for name in ("cpu-12345678-five", "cpu-12345678-shapes", "cpu-five", "cpux-12345678"):
+        (recorded / f"{name}.csv").touch()
+    for device in ("cpu", "auto"):
+        with pytest.raises(InvalidFile, match=r"cpu\.csv: no such file"):
+            which_lut(device, Path("mine"))
+    (recorded / "cpu-12345678.csv").touch()
+    for device in ("cpu", "auto"):
+        assert which_lut(device, Path("mine")).path == recorded / "cpu-12345678.csv"
+    # of one's own likewise: aarch64-neon is another device, not a table of aarch64
+    for name in ("aarch64-neon", "aarch64-neon-12345678", "cpu-12345678-five"):
+        (own / f"{name}.csv").touch()
+    with pytest.raises(InvalidFile, match=r"aarch64\.csv: no such file"):
+        which_lut("aarch64", Path("mine"))
+    assert which_lut("cpu", Path("mine")).path == recorded / "cpu-12345678.csv"
+    (own / "aarch64-87654321.csv").touch()
+    assert which_lut("aarch64", Path("mine")).path == own / "aarch64-87654321.csv"
+    with pytest.raises(InvalidFile, match="several tables"):
+        which_lut("aarch64-neon", Path("mine"))
 
 
 def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path) -> None:

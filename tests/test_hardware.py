@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.hardware import GPUS, DotIsa, dot_isa, host_cpu, parse_cpuinfo
+from profiler.hardware import ARM_CPUS, GPUS, DotIsa, dot_isa, host_cpu, is_cpu, parse_cpuinfo
 
 X86 = """\
 processor\t: 0
@@ -163,3 +163,8 @@ def test_binary_rates_are_the_published_one_and_its_ratio() -> None:
     assert h200.has_native(1)
     assert not h200.has_native(4)
     assert h200.mma_macs_per_s(4) == h200.mma_macs_per_s(8)
+
+
+def test_which_devices_are_cpus() -> None:
+    assert all(map(is_cpu, ("cpu", *ARM_CPUS)))
+    assert not any(map(is_cpu, GPUS))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from profiler.errors import ProfilerError
-from profiler.workload import Network, Precision
+from profiler.workload import Network, Precision, widest_first
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def freedom(
 
     Raises `ProfilerError` for a pattern that fits no layer with weights, and for a layer that is left with nothing.
     """
-    ordered = tuple(sorted(dict.fromkeys(precisions), key=lambda p: (-p.activation_bits, -p.weight_bits, p.name)))
+    ordered = widest_first(precisions)
     kept = {name for pattern in keep for name in _matching(network, pattern, "--keep")}
     allowed: dict[str, tuple[int, ...]] = dict.fromkeys(kept, (0,))
     for text in forbid:

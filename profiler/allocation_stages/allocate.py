@@ -19,13 +19,14 @@ from profiler.allocation.solve import NoUniformNetwork, OutOfTimeError, Solution
 from profiler.allocation_stages import outcome
 from profiler.allocation_stages.layer_prices import layer_prices, layer_views
 from profiler.allocation_stages.limits_missed import missed_text
-from profiler.allocation_stages.notes import notes
+from profiler.allocation_stages.notes import gaps_text, notes
 from profiler.allocation_stages.prices import PriceList, price_list, rows_of
 from profiler.allocation_stages.result import Allocation, Ends, FrontResult, Point
 from profiler.allocation_stages.sensitivity_source import sensitivity_of
 from profiler.allocation_stages.which_lut import LutChoice, which_lut
 from profiler.errors import InvalidFile, NoAllocation, OutputError, ProfilerError
 from profiler.frontend import load_network
+from profiler.hardware import is_cpu
 from profiler.lut.store import read
 from profiler.output_folder import require_writable
 from profiler.predictor import model_file
@@ -81,7 +82,7 @@ def allocate(request: AllocateRequest) -> Allocation:
     table = LutChoice(request.lut) if request.lut is not None else which_lut(request.device, request.folder)
     all_rows = read(table.path)
     rows, _ = rows_of(all_rows, table.path, request.threads, request.cache_mode)
-    batch = request.batch or default_batch(not rows[0].device.startswith("cpu"))
+    batch = request.batch or default_batch(not is_cpu(rows[0].device))
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     only_priced = table.partial if request.only_priced is None else request.only_priced
     free = freedom(network, request.precisions, request.keep, request.forbid, only_priced)
@@ -107,7 +108,8 @@ def allocate(request: AllocateRequest) -> Allocation:
     solver.allow(request.time_limit_s)
     solution = solver.solve(limits, request.gap, fall_back=True)
     if solution is None:
-        raise NoAllocation(missed_text(explain.unmet(solver, limits), calibration))
+        missed = missed_text(explain.unmet(solver, limits), calibration)
+        raise NoAllocation(f"{missed}; {gaps_text(problem)}" if problem.gaps else missed)
     bits = _bits(request, table, problem, solution, priced, sensitivity, limits, calibration)
     if request.out is not None:
         bits_file.save(request.out, bits)  # ahead of the reasons and the front, which may take longer

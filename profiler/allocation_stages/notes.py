@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from profiler.allocation.calibration import Calibration
 from profiler.allocation.network_problem import NetworkProblem
@@ -38,11 +37,7 @@ def notes(
     if priced.kernel_only:
         yield "latencies are those of bare kernels: without bias, requantization, ReLU and additions"
     if problem.gaps:
-        missing, of = sum(gap[1] for gap in problem.gaps), sum(gap[2] for gap in problem.gaps)
-        yield (
-            f"{missing} combinations of neighbouring precisions (of {of}, in {len(problem.gaps)} layers) have no price "
-            "and cannot be chosen; measure them (profile without --no-mixed), or predict them (--predictor)"
-        )
+        yield gaps_text(problem)
     if problem.choices.tied:
         groups = "; ".join(", ".join(names) for names in problem.choices.tied)
         yield f"share a precision, since no conversion between them has a price: {groups}"
@@ -52,11 +47,11 @@ def notes(
     fixed = [name for name in (layer.name for layer in network.weighted_layers) if name not in sensitivity]
     if fixed:
         yield f"no sensitivity is listed for {', '.join(fixed)}, which stay as they are: counted as zero"
-    for first, second in _told_apart_by_nothing(problem, sensitivity):
+    for alike in _told_apart_by_nothing(problem, sensitivity):
         yield (
-            f"sensitivities of {first} and {second} are the same: they tell of weights alone, and fewer bits of "
-            "activations cost accuracy too; measure them (the command sensitivity, --method noise) and give the file "
-            "(--sensitivity FILE), or leave one out (--precisions)"
+            f"sensitivities of {', '.join(alike[:-1])} and {alike[-1]} are the same: they tell of weights alone, and "
+            "fewer bits of activations cost accuracy too; measure them (the command sensitivity, --method noise) and "
+            "give the file (--sensitivity FILE), or leave one out (--precisions)"
         )
     if priced.other_conditions:
         yield (
@@ -88,11 +83,20 @@ def notes(
         yield "which limits bind is not told: the optimum is not proven, or there was no time for it"
 
 
-def _told_apart_by_nothing(problem: NetworkProblem, sensitivity: Sensitivity) -> Iterator[tuple[str, str]]:
-    """Neighbouring precisions that differ in activations, and cost the same in every layer that has both."""
-    names = problem.problem.precisions
+def gaps_text(problem: NetworkProblem) -> str:
+    """What cannot be chosen for want of a price; there are such ``gaps``."""
+    missing, of = sum(gap[1] for gap in problem.gaps), sum(gap[2] for gap in problem.gaps)
+    return (
+        f"{missing} combinations of neighbouring precisions (of {of}, in {len(problem.gaps)} layers) have no price "
+        "and cannot be chosen; measure them (profile without --no-mixed), or predict them (--predictor)"
+    )
+
+
+def _told_apart_by_nothing(problem: NetworkProblem, sensitivity: Sensitivity) -> Iterator[tuple[str, ...]]:
+    """Precisions that cost the same in every layer."""
     costs = [sensitivity.layer(x.name).cost for x in problem.network.weighted_layers if x.name in sensitivity]
-    for first, second in pairwise(names):
-        pairs = [(cost[first], cost[second]) for cost in costs if first in cost and second in cost]
-        if pairs and all(a == b for a, b in pairs):
-            yield first, second
+    alike: dict[tuple[float, ...], list[str]] = {}
+    for name in problem.problem.precisions:
+        if costs and all(name in cost for cost in costs):
+            alike.setdefault(tuple(cost[name] for cost in costs), []).append(name)
+    yield from (tuple(names) for names in alike.values() if len(names) > 1)

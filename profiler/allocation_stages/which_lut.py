@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,15 @@ class LutChoice:
 
 def which_lut(device: str, folder: Path) -> LutChoice:
     """The table of an own run of the device in ``folder``/lut (``auto``: of whatever device it is); else one that ships
-    with the project.
+    with the project. A device's tables are named after it, or after it and their fingerprint (`lut.store.path_for`);
+    one whose name says more holds something else, and is read by who names its path.
 
     Raises `InvalidFile` where there is none, and where there are several to choose from.
     """
     slug = device.strip().lower()
     own = sorted((folder / "lut").glob("*.csv"))
     if slug != "auto":
-        own = [path for path in own if path.stem == slug or path.stem.startswith(f"{slug}-")]
+        own = [path for path in own if path.stem == slug or _with_fingerprint(path, slug)]
     if own:
         return LutChoice(_only(own))
     slug = "cpu" if slug == "auto" else slug
@@ -41,7 +43,7 @@ def which_lut(device: str, folder: Path) -> LutChoice:
         shipped = [
             path
             for path in sorted(place.glob("*.csv"))
-            if path.stem.startswith((f"{slug}-", f"{slug}_")) and not path.stem.endswith("-shapes")
+            if _with_fingerprint(path, slug) or path.stem.startswith(f"{slug}_")
         ]
         if shipped:
             path = _only(shipped)
@@ -50,6 +52,10 @@ def which_lut(device: str, folder: Path) -> LutChoice:
     raise InvalidFile(
         f"{folder / 'lut' / slug}.csv: no such file; measure first (make profile GPU={slug}), or name a table (--lut)"
     )
+
+
+def _with_fingerprint(path: Path, slug: str) -> bool:
+    return re.fullmatch(rf"{re.escape(slug)}-[0-9a-f]{{8}}", path.stem) is not None
 
 
 def _only(paths: Sequence[Path]) -> Path:

@@ -174,7 +174,8 @@ def _not_worth(prices: Sequence[LayerPrice], bits: Bits) -> Iterator[str]:
                 f"{price.layers[0]} {price.speedup:.2f}x{'*' if chosen[price.layers[0]] == precision else ''}"
                 for price in found
             ]
-            yield f"{precision.upper()} is {text} in {len(found)} layers: {', '.join(names)}"
+            layers = "1 layer" if len(found) == 1 else f"{len(found)} layers"
+            yield f"{precision.upper()} is {text} in {layers}: {', '.join(names)}"
     if any(chosen[price.layers[0]] == price.precision for price in prices):
         yield "* chosen all the same, for another limit or for what is around it"
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiler.cli.tables import table_console
+from profiler.hardware import is_cpu
 from profiler.lut.demand import Variant
 from profiler.prediction_stages.evaluate import Evaluation
 from profiler.prediction_stages.fit import FitResult
@@ -167,7 +168,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "
 
 
 def _of(origin: Origin) -> str:
-    conditions = origin.conditions.describe(threads=origin.device.startswith("cpu"))
+    conditions = origin.conditions.describe(threads=is_cpu(origin.device))
     return f"{origin.device_name} ({origin.device}), {conditions}"
 
 

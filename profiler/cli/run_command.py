@@ -25,6 +25,7 @@ from profiler.cli.arguments import (
     RangesMethod,
     RowsCache,
     one_of,
+    parse_precisions,
 )
 from profiler.cli.bit_exact import bit_exact_or_exit
 from profiler.cli.energy_text import energy_json, energy_lines
@@ -61,7 +62,11 @@ def run(
     cuda: DriverCuda = None,
     sweep: Annotated[
         int | None,
-        typer.Option(min=0, max=1000, help="Instead of one: both uniform networks and so many mixed ones."),
+        typer.Option(min=0, max=1000, help="Instead of one: all uniform networks and so many mixed ones."),
+    ] = None,
+    precisions: Annotated[
+        str | None,
+        typer.Option(help="Of a sweep, comma-separated; int8,int4 by default.", show_default=False),
     ] = None,
     sensitivity: Annotated[
         str | None, typer.Option("--sensitivity", "-s", help="Of a sweep: what its allocations minimise.")
@@ -102,10 +107,10 @@ def run(
             raise ProfilerError("--sweep chooses the bits: leave out --bits and --uniform")
         if energy:
             raise ProfilerError("--energy is of one configuration: leave out --sweep")
-        _sweep(request, sweep, sensitivity, out, json_output)
+        _sweep(request, sweep, parse_precisions(precisions or "int8,int4"), sensitivity, out, json_output)
         return
-    if sensitivity is not None or out is not None:
-        raise ProfilerError("--sensitivity and --out are of a sweep: say --sweep 8")
+    if precisions is not None or sensitivity is not None or out is not None:
+        raise ProfilerError("--precisions, --sensitivity and --out are of a sweep: say --sweep 8")
     done = run_network(request)
     if json_output:
         typer.echo(json.dumps(_json(done), indent=2, allow_nan=False))
@@ -115,11 +120,18 @@ def run(
         raise typer.Exit(1)
 
 
-def _sweep(request: Any, configurations: int, sensitivity: str | None, out: Path | None, json_output: bool) -> None:
+def _sweep(
+    request: Any,
+    configurations: int,
+    precisions: tuple[Precision, ...],
+    sensitivity: str | None,
+    out: Path | None,
+    json_output: bool,
+) -> None:
     from profiler.network_stages.sweep import SweepRequest
     from profiler.network_stages.sweep import sweep as run_sweep
 
-    asked = SweepRequest(request, configurations, sensitivity=sensitivity, out=out)
+    asked = SweepRequest(request, configurations, precisions, sensitivity, out)
     with bit_exact_or_exit():
         found = run_sweep(asked, lambda text: typer.echo(text, err=True))
     if json_output:

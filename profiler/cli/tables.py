@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiler.devices.discover import Inventory
+from profiler.hardware import is_cpu
 from profiler.lut.check import Finding
 from profiler.lut.demand import Variant
 from profiler.lut.schema import LutRow
@@ -52,7 +53,7 @@ def print_profile(result: ProfileResult) -> None:
 
 
 def _network_table(result: ProfileResult) -> Table:
-    table, conditions = result.table, result.conditions.describe(threads=result.device == "cpu")
+    table, conditions = result.table, result.conditions.describe(threads=is_cpu(result.device))
     title = f"{table.network}, batch {table.batch}, on {result.device_name}, {conditions}"
     view = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     view.add_column("layer", overflow="fold")

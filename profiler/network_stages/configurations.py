@@ -24,8 +24,8 @@ _DRAWS = 4
 
 @dataclass(frozen=True)
 class ConfigurationsRequest:
-    """So many configurations beside the uniform ones of all ``precisions``. ``table`` and ``cache_mode`` say whose
-    prices an allocation has, ``sensitivity`` what it minimises."""
+    """So many configurations beside the uniform ones of all ``precisions``, the widest first. ``table`` and
+    ``cache_mode`` say whose prices an allocation has, ``sensitivity`` what it minimises."""
 
     model: str
     count: int
@@ -97,14 +97,23 @@ def _candidates(
             yield f"front {index}", _forced(asked, request.precisions, forced)
     draw = random.Random(_SEED)
     draws = request.count - on_front
-    narrow = uniform_precisions(network, request.precisions[-1])
+    widest, *others = request.precisions
+    narrower = [uniform_precisions(network, precision) for precision in others]
     for index in range(1, _DRAWS * draws + 1):
         share = (1 + (index - 1) % draws) / (draws + 1)
         forced = {
-            layer.name: (narrow[layer.inputs[0]] if draw.random() < share else request.precisions[0]).name
+            layer.name: _drawn(widest, [of[layer.inputs[0]] for of in narrower], share, draw).name
             for layer in network.weighted_layers
         }
         yield f"drawn {index}", _forced(asked, request.precisions, forced)
+
+
+def _drawn(widest: Precision, narrower: Sequence[Precision], share: float, draw: random.Random) -> Precision:
+    """In a ``share`` of the draws one of the narrower ones, each as often as another. What does not fit is in none of
+    them, but wide (`uniform_precisions`): here as wide as others are."""
+    number = draw.random() / share
+    drawn = narrower[int(number * len(narrower))] if number < 1 and narrower else widest
+    return min(drawn, widest, key=lambda precision: precision.activation_bits)
 
 
 def _forced(asked: AllocateRequest, precisions: Sequence[Precision], forced: Mapping[str, str]) -> Deployment | None:

@@ -10,7 +10,7 @@ from profiler.allocation.deployment import Deployment
 from profiler.errors import InvalidFile
 from profiler.lut.demand import Variant, implementations, stored_tensors, units
 from profiler.lut.narrow_tensors import uniform_precisions
-from profiler.workload import KernelSpec, Network, Precision
+from profiler.workload import KernelSpec, Network, Precision, widest_first
 
 
 def uniform_deployment(network: Network, precision: Precision, latencies_s: Mapping[KernelSpec, float]) -> Deployment:
@@ -48,7 +48,7 @@ def allocated_deployment(network: Network, path: Path, bits: Bits) -> Deployment
 def layers_of_precisions(network: Network, deployment: Deployment) -> Iterator[tuple[Precision, int]]:
     """How many layers with weights have which precision, widest first."""
     found = [deployment.layers[layer.name] for layer in network.weighted_layers]
-    for precision in sorted(set(found), key=lambda entry: -entry.weight_bits):
+    for precision in widest_first(found):
         yield precision, found.count(precision)
 
 

@@ -23,12 +23,13 @@ from profiler.network_stages.prepared import Prepared
 from profiler.network_stages.quantizer import network_of, quantizer
 from profiler.network_stages.run import RunRequest
 from profiler.output_folder import removed_if_empty, require_writable, write_whole, writing
-from profiler.workload import INT4, INT8, Precision
+from profiler.workload import INT4, INT8, Precision, widest_first
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """``run`` says what and where, its bits apart; ``configurations`` how many to measure beside the uniform ones."""
+    """``run`` says what and where, its bits apart; ``configurations`` how many to measure beside the uniform ones of
+    all ``precisions``, whose order does not matter."""
 
     run: RunRequest
     configurations: int = 8
@@ -40,7 +41,7 @@ class SweepRequest:
 @dataclass(frozen=True)
 class SweepPoint:
     """A configuration: the sum over its kernels and the latency of the network, seconds; ``low_s`` to ``high_s`` are
-    the medians of its fastest and its slowest round. ``narrow`` of its layers are in the narrowest precision."""
+    the medians of its fastest and its slowest round. ``narrow`` of its layers are in fewer bits than the widest."""
 
     name: str
     narrow: int
@@ -81,12 +82,13 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
         _require_output(request.out)
         site = find_site(request.run)
         table = site.table or table_of(request.run, site.choice.device.slug)  # which says what is missing
-        source = quantizer(request.run, network_of(request.run, site.batch), request.precisions)
+        precisions = widest_first(request.precisions)
+        source = quantizer(request.run, network_of(request.run, site.batch), precisions)
         bench = stack.enter_context(opened_bench(request.run, site))
         wanted = ConfigurationsRequest(
             model=request.run.model,
             count=request.configurations,
-            precisions=request.precisions,
+            precisions=precisions,
             sensitivity=request.sensitivity,
             table=table.path,
             cache_mode=request.run.cache_mode,
@@ -103,11 +105,10 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
             raise InvalidFile(f"{without[0]}: kernels without a row in the table; measure them (make profile)")
         rounds = dict(zip(ready, timed_in_turn(list(ready.values()), told), strict=True))
     medians = {name: [median(taken) for taken in of_all] for name, of_all in rounds.items()}
-    narrowest = request.precisions[-1]
     points = tuple(
         SweepPoint(
             name=name,
-            narrow=sum(precision == narrowest for precision in deployments[name].layers.values()),
+            narrow=sum(_is_narrower(precision, precisions[0]) for precision in deployments[name].layers.values()),
             lut_sum_s=sums[name] or 0.0,
             latency_s=median([s for taken in rounds[name] for s in taken]),
             low_s=min(medians[name]),
@@ -180,6 +181,10 @@ def _require_output(out: Path | None) -> None:
 def _begins(path: Path, begin: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(begin)) == begin
+
+
+def _is_narrower(precision: Precision, widest: Precision) -> bool:
+    return precision.activation_bits < widest.activation_bits or precision.weight_bits < widest.weight_bits
 
 
 def _ends(points: Sequence[SweepPoint]) -> list[EndToEnd]:

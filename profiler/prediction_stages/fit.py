@@ -23,7 +23,7 @@ from profiler.predictor.validation.baselines import Learner
 from profiler.predictor.validation.report import ValidationReport
 from profiler.predictor.validation.report_json import to_json
 from profiler.predictor.validation.report_text import is_markdown, to_markdown
-from profiler.predictor.validation.splits import HeldNetwork, held_network
+from profiler.predictor.validation.splits import HeldNetwork, held_network, known_precisions
 from profiler.predictor.validation.validate import validate
 from profiler.record import CacheMode
 
@@ -125,7 +125,8 @@ def _chosen(rows: Sequence[LutRow], request: FitRequest) -> list[LutRow]:
 
 def _held(name: str, observed: Sequence[Observation]) -> HeldNetwork:
     """At the batch of most of its rows."""
-    network = held_network(load_network(name, 1))
+    precisions = known_precisions(observed)
+    network = held_network(load_network(name, 1), precisions)
     batches = Counter(o.spec.workload.batch for o in observed if o.group in network.weighted)
     batch = min(batches, key=lambda b: (-batches[b], b), default=1)
-    return network if batch == 1 else held_network(load_network(name, batch))
+    return network if batch == 1 else held_network(load_network(name, batch), precisions)

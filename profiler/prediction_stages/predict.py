@@ -12,7 +12,7 @@ from typing import Any
 from profiler import __version__
 from profiler.errors import InvalidFile, ProfilerError
 from profiler.frontend import load_network
-from profiler.hardware import GpuSpec
+from profiler.hardware import GpuSpec, is_cpu
 from profiler.lut import store
 from profiler.lut.demand import Implementation, Variant, demand, implementations, units
 from profiler.lut.kernel_list import read_kernels
@@ -134,7 +134,7 @@ def predict(request: PredictRequest) -> Predictions:
         specs = read_kernels(request.kernels)
     else:
         assert request.network is not None
-        batch = request.batch or default_batch(not origin.device.startswith("cpu"))
+        batch = request.batch or default_batch(not is_cpu(origin.device))
         network = load_network(request.network, batch, skip_unsupported=request.skip_unsupported)
         answer = _network_answer(model, network, request.precisions, request.confidence)
         specs = distinct(wanted.spec for wanted in demand(network, request.precisions, mixed=True))

@@ -1,16 +1,20 @@
 """What a latency model knows of a device: its data sheet, or what its own rows tell.
 
 A LUT names its device; a GPU of that name has a data sheet here (`hardware.GPUS`), a CPU is known by its instruction
-set. Of any other device the rows themselves give the peaks, so that tables of others are welcome too.
+set, and by what the configs of its rows make use of beside that. Of any other device the rows themselves give the
+peaks, so that tables of others are welcome too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.hardware import ARM_CPUS, GPUS, CpuSpec, DotIsa, GpuSpec
+from profiler.errors import InvalidConfig
+from profiler.hardware import GPUS, CpuSpec, DotIsa, GpuSpec, is_cpu
 from profiler.lut.schema import LutRow
+from profiler.space.config import parse_config
+from profiler.space.cpu import extensions_of
 from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec
 
@@ -47,9 +51,21 @@ def facts_of(rows: Sequence[LutRow]) -> DeviceFacts:
     first = rows[0]
     if first.device in GPUS:
         return GPUS[first.device]
-    if first.arch in _ISAS and (first.device.startswith("cpu") or first.device in ARM_CPUS):
-        return CpuSpec(first.device_name, _ISAS[first.arch], frozenset(), "", 1, None, None, None)
+    if first.arch in _ISAS and is_cpu(first.device):
+        features = _extensions(row.config for row in rows)
+        return CpuSpec(first.device_name, _ISAS[first.arch], features, "", 1, None, None, None)
     return observed_peaks([(row.spec, row.latency_median_s) for row in rows])
+
+
+def _extensions(configs: Iterable[str]) -> frozenset[str]:
+    """What kernels have used that were measured there. Other programs' rows may have a config of another kind."""
+    found: set[str] = set()
+    for text in set(configs):
+        try:
+            found |= extensions_of(parse_config(text))
+        except InvalidConfig:
+            continue
+    return frozenset(found)
 
 
 def observed_peaks(latencies: Sequence[tuple[KernelSpec, float]]) -> ObservedPeaks:

@@ -11,14 +11,16 @@ from profiler.hardware import CpuSpec, GpuSpec
 from profiler.lut.demand import Implementation
 from profiler.lut.schema import LutRow
 from profiler.predictor.device_facts import DeviceFacts
-from profiler.space.config import GpuConfig, MmaConfig, parse_config
+from profiler.quantize.whole_bytes import WORD_BITS
+from profiler.space.config import DotConfig, GpuConfig, MmaConfig, PopcountConfig, ScheduleConfig, parse_config
 from profiler.space.gpu_limits import reason_invalid
 from profiler.space.residency import residency
 from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec
 
 _K_BITS = 128
-"""What an integer tensor-core instruction multiplies of a row at once: m8n8k16 of 8 bits, m8n8k32 of 4 (PTX manual)."""
+"""What an integer tensor-core instruction multiplies of a row at once: m8n8k16 of 8 bits, m8n8k32 of 4, m8n8k128 of a
+bit plane (PTX manual)."""
 _TILE = 64
 """Pixels and channels of a block, where a kernel of others does not say which ones it has."""
 _LAUNCHES = 3.0
@@ -66,8 +68,7 @@ def _causes(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> Iterator[str]
     weighted = spec.workload.op.has_weights
     if isinstance(facts, CpuSpec):
         if weighted and spec.workload.groups == 1 and spec.weight_dtype is not None and spec.weight_dtype.bits < 4:
-            lookups = "a lookup" if spec.weight_dtype.bits == 1 else f"{spec.weight_dtype.bits} lookups"
-            yield f"no dot product: {lookups} for a few products, and tables of every pixel"
+            yield from _of_few_bits(spec, spec.weight_dtype.bits, row)
         if weighted:
             yield f"INT{narrow_bits} emulated: unpacked for the 8-bit dot product"
         yield f"INT{narrow_bits} is unpacked to bytes and packed again"
@@ -82,11 +83,26 @@ def _causes(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> Iterator[str]
         yield f"memory-bound: moves {_mega(moved_bytes(spec))}, only {gain:.1f}x fewer bytes"
 
 
+def _of_few_bits(spec: KernelSpec, weight_bits: int, row: LutRow | None) -> Iterator[str]:
+    """Of a kernel on a CPU that may look sums up, count bits, or unpack; nothing of one that unpacks."""
+    config = _config(row)
+    if isinstance(config, PopcountConfig):
+        channels = spec.workload.in_channels
+        filled = (
+            f", and {channels} channels fill {channels % WORD_BITS} of the last one" if channels % WORD_BITS else ""
+        )
+        yield f"no dot product: bits are counted in words of {WORD_BITS}{filled}"
+    elif not isinstance(config, DotConfig):
+        lookups = "a lookup" if weight_bits == 1 else f"{weight_bits} lookups"
+        yield f"no dot product: {lookups} for a few products, and tables of every pixel"
+
+
 def _of_tensor_cores(spec: KernelSpec, row: LutRow | None, gpu: GpuSpec) -> Iterator[str]:
     config = _own_config(row, gpu)
     if config is not None and not isinstance(config, MmaConfig):
         yield "no tensor cores: depthwise, or few channels in a group"
-    channels, wanted = spec.workload.group_inputs, _K_BITS // spec.input_dtype.bits
+    width = 1 if spec.input_dtype.in_planes else spec.input_dtype.bits
+    channels, wanted = spec.workload.group_inputs, _K_BITS // width
     if channels < wanted:
         yield f"too few channels: {channels} of the instruction's {wanted}"
 
@@ -113,13 +129,17 @@ def _blocks(spec: KernelSpec, row: LutRow | None, gpu: GpuSpec) -> tuple[int, st
 
 def _own_config(row: LutRow | None, gpu: GpuSpec) -> GpuConfig | None:
     """None for a config of another program, or of none, and for one that cannot be (a line that was edited)."""
-    try:
-        config = None if row is None else parse_config(row.config)
-    except InvalidConfig:
-        return None
+    config = _config(row)
     if row is None or not isinstance(config, GpuConfig) or reason_invalid(row.spec, config, gpu) is not None:
         return None
     return config
+
+
+def _config(row: LutRow | None) -> ScheduleConfig | None:
+    try:
+        return None if row is None else parse_config(row.config)
+    except InvalidConfig:
+        return None
 
 
 def _mega(count: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from profiler.doubts import names_others
+from profiler.hardware import is_cpu
 from profiler.lut.schema import LutRow, Source
 from profiler.prediction_stages.logs import Record, replicates
 from profiler.record import FINAL_STAGE, Circumstances, Measurement
@@ -70,7 +71,7 @@ def doubts_of(subject: Subject, health: Health) -> Iterator[str]:
     yield from _of_records(subject, len(health.kernels))
     yield from _of_rows(health)
     if subject.other_rows:
-        conditions = subject.conditions.describe(subject.origin.device.startswith("cpu"))
+        conditions = subject.conditions.describe(is_cpu(subject.origin.device))
         yield f"{subject.other_rows} rows of other conditions than {conditions} are not read."
 
 

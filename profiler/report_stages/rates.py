@@ -89,11 +89,18 @@ def _of_lookups(dot_ops: float, precision: Precision, cpu: CpuSpec, clock: str) 
 
 
 def _of_gpu(gpu: GpuSpec, precision: Precision) -> tuple[float, str]:
-    native = precision.weight_bits == 4 and gpu.native_int4
-    peak = gpu.int4_peak_ops if native else gpu.int8_peak_ops
-    emulated = "" if native or precision.weight_bits >= 8 else f", INT{precision.weight_bits} being emulated"
+    clock = f"at {gpu.boost_mhz:.0f} MHz"
     reached = "" if gpu.mma_fraction == 1 else f", {gpu.mma_fraction:.0%} of it, which mma.sync reaches"
-    return peak * gpu.mma_fraction, f"data sheet, at {gpu.boost_mhz:.0f} MHz{reached}{emulated}"
+    if precision.activation_dtype(signed=False).in_planes:
+        pairs = precision.activation_bits * precision.weight_bits
+        emulated = "" if gpu.has_native(1) else ", being emulated"
+        origin = f"the binary instruction, once for each of {pairs} pairs of planes, {clock}{reached}{emulated}"
+        return 2 * gpu.mma_macs_per_s(1) / pairs, origin
+    width = max(precision.activation_bits, precision.weight_bits)
+    native = gpu.has_native(width)
+    peak = gpu.int4_peak_ops if native and width == 4 else gpu.int8_peak_ops
+    emulated = "" if native else f", INT{width} being emulated"
+    return peak * gpu.mma_fraction, f"data sheet, {clock}{reached}{emulated}"
 
 
 def _clock(rows: Sequence[LutRow]) -> tuple[float, str]:

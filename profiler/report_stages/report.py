@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from profiler.errors import OutputError
+from profiler.hardware import is_cpu
 from profiler.lut.schema import LutRow
 from profiler.output_folder import removed_if_empty, require_writable, write_whole, writing
 from profiler.report.content.report import Report
@@ -73,7 +74,7 @@ def report_of(subject: Subject, request: ReportRequest) -> Report:
     roofline = roofline_of(subject, rates)
     health = health_of(subject)
     first = speedup_section(subject, speedups[0], first=True)
-    network, conditions = subject.network, subject.conditions.describe(subject.origin.device.startswith("cpu"))
+    network, conditions = subject.network, subject.conditions.describe(is_cpu(subject.origin.device))
     return Report(
         title=f"{network.name}, batch {network.batch}, on {subject.origin.device_name}",
         headline=" ".join(map(headline, speedups)),

@@ -12,6 +12,7 @@ from profiler.allocation_stages.prices import PriceList, price_list, rows_of
 from profiler.allocation_stages.which_lut import LutChoice, which_lut
 from profiler.errors import InvalidFile, ProfilerError
 from profiler.frontend import BUILTINS, load_network
+from profiler.hardware import is_cpu
 from profiler.lut.demand import Unit, units
 from profiler.lut.schema import LutRow
 from profiler.lut.store import read
@@ -214,7 +215,7 @@ def _batches(rows: Sequence[LutRow]) -> list[int]:
 
 def _usual_batch(rows: Sequence[LutRow]) -> int:
     """The device's default where the table knows it, else that of most of its rows."""
-    batches, usual = _batches(rows), default_batch(not rows[0].device.startswith("cpu"))
+    batches, usual = _batches(rows), default_batch(not is_cpu(rows[0].device))
     return usual if usual in batches else batches[0]
 
 

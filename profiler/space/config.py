@@ -286,11 +286,17 @@ def parse_config(text: str) -> ScheduleConfig:
     if cls is None or not bracket or not rest.endswith(")"):
         raise InvalidConfig(f"'{text}' is not a schedule config; known templates are {', '.join(_TEMPLATES)}")
     try:
-        pairs = dict(part.split("=", 1) for part in rest[:-1].split(","))
-        config: ScheduleConfig = cls(**{key: int(value) if value.isdigit() else value for key, value in pairs.items()})
+        config: ScheduleConfig = cls(**dict(_parameter(part) for part in rest[:-1].split(",")))
         return config
     except (ValueError, TypeError, InvalidConfig) as error:
         raise InvalidConfig(f"'{text}' is not a config of template '{name}': {error}") from None
+
+
+def _parameter(text: str) -> tuple[str, int | str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"'{text}' is no name=value")
+    return name, int(value) if value.isdigit() else value
 
 
 def _positive(config: object, *names: str) -> None:

@@ -56,6 +56,13 @@ EXTENSIONS = frozenset({WIDE_POPCOUNT, WIDE_PERMUTATION})
 """Features of CPUs that some have beside their dot products, and that templates make use of."""
 
 
+def extensions_of(config: ScheduleConfig) -> frozenset[str]:
+    """Those of `EXTENSIONS` that kernels of the config are for."""
+    if isinstance(config, PopcountConfig):
+        return frozenset({WIDE_POPCOUNT})
+    return frozenset({WIDE_PERMUTATION} if isinstance(config, LookupConfig) and config.tables.wide else ())
+
+
 def config_space(
     spec: KernelSpec, isa: DotIsa, threads: int, features: Collection[str] = EXTENSIONS
 ) -> tuple[ScheduleConfig, ...]:

@@ -147,9 +147,10 @@ def limit_s(spec: KernelSpec, cpu: CpuSpec, threads: int = 1) -> float:
     busy = w.macs / (4 * cpu.isa.lanes) * _DOT_INSTRUCTIONS.get(cpu.isa, 1.0) / rates.dot_products
     if spec.weight_dtype is not None and template_for(spec) is LookupConfig:
         plans = [LookupPlan.of(spec, cpu.isa, tables) for tables in table_kinds(cpu.features)]
-        group = max(plan.group for plan in plans if plan.reason_unsupported is None)
-        steps = w.macs / (group * 4 * cpu.isa.lanes) * spec.weight_dtype.bits
-        busy = min(busy, steps / _shuffles(rates, cpu.isa))
+        groups = [plan.group for plan in plans if plan.reason_unsupported is None]
+        if groups:  # a kernel that cannot be looked up is limited as if dot products computed it
+            steps = w.macs / (max(groups) * 4 * cpu.isa.lanes) * spec.weight_dtype.bits
+            busy = min(busy, steps / _shuffles(rates, cpu.isa))
         counting = PopcountPlan.of(spec, cpu.isa)
         if WIDE_POPCOUNT in cpu.features and counting.reason_unsupported is None:
             busy = min(busy, w.macs / (32 * cpu.isa.lanes) * len(counting.pairs) / rates.popcounts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -113,6 +113,11 @@ class Precision:
             return PRECISIONS[_ALIASES.get(text, text)]
         except KeyError:
             raise InvalidWorkload(f"unknown precision '{name}'; known are: {', '.join(PRECISIONS)}") from None
+
+
+def widest_first(precisions: Iterable[Precision]) -> tuple[Precision, ...]:
+    """Each once, by the bits of the activations, then by those of the weights."""
+    return tuple(sorted(dict.fromkeys(precisions), key=lambda p: (-p.activation_bits, -p.weight_bits, p.name)))
 
 
 INT8 = Precision("int8", 8, 8)

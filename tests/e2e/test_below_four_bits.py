@@ -102,6 +102,22 @@ def test_sensitivities_of_weights_alone_are_told_to_be_that(command: Command, lu
     assert "sensitivities of a2w1 and a1w1 are the same: they tell of weights alone" in said.out + said.err
 
 
+def test_precisions_of_the_same_weights_need_not_be_neighbours(command: Command, lut: Path) -> None:
+    """In order of their bits a1w2 stands between a2w1 and a1w1; a limit that cannot be met names what has no price."""
+    pytest.importorskip("onnx")
+    names = "int8,a2w2,a2w1,a1w2,a1w1"
+    asked = ["allocate", str(ONNX), "--lut", str(lut), "--batch", "1", "--precisions", names, "--json"]
+    said = command([*asked, "--max-latency", "1s"])
+    assert said.code == 0, said.err
+    for pair in ("a2w2 and a1w2", "a2w1 and a1w1"):
+        assert f"sensitivities of {pair} are the same" in said.out
+    said = command([*asked, "--max-latency", "1ns"])
+    assert said.code == 2
+    assert "asked, the least that is possible is" in said.err
+    assert "combinations of neighbouring precisions" in said.err
+    assert len(said.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("precision", ["a2w2", "a2w1", "a1w1", "int2", "A4W1"])
 def test_one_precision_for_everything(command: Command, tmp_path: Path, precision: str) -> None:
     pytest.importorskip("onnx")

@@ -206,6 +206,8 @@ def test_a_sweep_is_what_allocate_calibrates_with(
         (("--sweep", 2, "--uniform", "int8"), ("--sweep chooses the bits",)),
         (("--uniform", "int8", "-o", "x.csv"), ("--sweep",)),
         (("--uniform", "int8", "-s", "mse"), ("--sweep",)),
+        (("--uniform", "int8", "--precisions", "int8,a2w1"), ("--sweep",)),
+        (("--sweep", 2, "--precisions", "int8,a5w1"), ("unknown precision 'a5w1'",)),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else None,
 )

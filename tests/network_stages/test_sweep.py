@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import random
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -38,7 +40,7 @@ from profiler.network_stages.sweep import SweepRequest, kendall_tau, sweep
 from profiler.network_stages.trained import ModelRequest, trained_network
 from profiler.predictor.observation import Observation
 from profiler.record import FailureKind
-from profiler.workload import INT4, INT8, KernelSpec, Network, Op
+from profiler.workload import INT4, INT8, KernelSpec, Network, Op, Precision
 from tests.allocation.networks import residual
 from tests.predictor.invented_lut import lut_row
 
@@ -107,11 +109,13 @@ class Prepared:
         return self.machine.sum_s(self.name)
 
 
-def priced(network: Network, folder: Path, seed: int = 0, mixed: bool = True) -> tuple[Path, dict[KernelSpec, float]]:
+def priced(
+    network: Network, folder: Path, seed: int = 0, mixed: bool = True, precisions: Sequence[Precision] = (INT8, INT4)
+) -> tuple[Path, dict[KernelSpec, float]]:
     """A table of all kernels; four bits take about half the time."""
     generator = np.random.default_rng(seed)
     rows = []
-    for wanted in demand(network, (INT8, INT4), mixed=mixed):
+    for wanted in demand(network, precisions, mixed=mixed):
         bits = wanted.spec.input_dtype.bits
         latency_s = (1 + wanted.spec.workload.macs / 1e4) * bits * float(generator.uniform(0.9, 1.1)) * 1e-7
         rows.append(lut_row(Observation(wanted.spec, latency_s, 0.001)))
@@ -177,6 +181,35 @@ def test_as_many_configurations_as_asked_no_two_alike(machine: Machine, tiny: An
     if configurations == 8:
         assert len({point.narrow for point in found.points}) >= 5
         assert len({name.split()[0] for name in names}) == 3
+
+
+def test_a_sweep_of_five_precisions(machine: Machine, tiny: Any, tmp_path: Path) -> None:
+    """In whatever order they are given: all uniform, and mixtures of all of them."""
+    given = tuple(map(Precision.parse, ("a1w1", "int8", "a2w1", "int4", "a2w2")))
+    table, latencies_s = priced(tiny[0], tmp_path, precisions=given)
+    machine.latencies_s.clear()
+    machine.latencies_s |= latencies_s
+    found = sweep(asked(table, 6, precisions=given, sensitivity="max-abs"))
+    names = [point.name for point in found.points]
+    assert names[:5] == [f"uniform {name}" for name in ("int8", "int4", "a2w2", "a2w1", "a1w1")]
+    assert len(names) == 11
+    layers = len(tiny[0].weighted_layers)
+    assert [point.narrow for point in found.points[:5]] == [0, layers, layers, layers, layers]
+    drawn = {p for name in names if name.startswith("drawn") for p in machine.deployments[name].layers.values()}
+    assert len(drawn) >= 4
+    for point in found.points:
+        assert point.narrow == sum(p is not INT8 for p in machine.deployments[point.name].layers.values())
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_layers_are_drawn_alike_among_the_narrower_precisions(share: float) -> None:
+    draw = random.Random(1)
+    narrower = tuple(map(Precision.parse, ("a2w2", "a2w1", "a1w1")))
+    counts = Counter(configurations._drawn(INT4, narrower, share, draw) for _ in range(6000))
+    for precision in narrower:
+        assert counts[precision] == pytest.approx(2000 * share, rel=0.15)
+    assert counts[INT4] == pytest.approx(6000 * (1 - share), rel=0.05)
+    assert configurations._drawn(INT4, (INT8,), 1.0, draw) is INT4, "no wider than the widest"
 
 
 def test_every_configuration_can_be_quantized_and_run(machine: Machine, tiny: Any) -> None:

@@ -135,8 +135,8 @@ def test_a_held_network_counts_what_an_inference_launches(name: str) -> None:
     held = held_network(network)
     assert sum(held.layers.values()) == len(network.weighted_layers)
     assert held.weighted == {layer.workload.with_batch(1) for layer in network.weighted_layers}
-    for dtype in (DType.INT8, DType.INT4):
-        kernels = held.uniform[dtype]
+    for precision, dtype in ((INT8, DType.INT8), (INT4, DType.INT4)):
+        kernels = held.uniform[precision]
         assert sum(spec.workload.macs * count for spec, count in kernels.items()) == network.macs
         assert {spec.weight_dtype for spec in kernels} == {dtype, None}
         assert all(spec.workload.with_batch(1) in held.groups for spec in kernels)

@@ -25,9 +25,9 @@ from profiler.predictor.validation.metrics import Answer, NoiseOrigin
 from profiler.predictor.validation.report import ValidationReport
 from profiler.predictor.validation.report_json import from_json, to_json
 from profiler.predictor.validation.report_text import to_markdown
-from profiler.predictor.validation.splits import HeldNetwork, Split, held_network, random_folds
+from profiler.predictor.validation.splits import HeldNetwork, Split, held_network, known_precisions, random_folds
 from profiler.predictor.validation.validate import contributors, network_sums, usual_splits, validate
-from profiler.workload import INT4, INT8, DType, KernelSpec, distinct
+from profiler.workload import INT4, INT8, PRECISIONS, DType, Epilogue, KernelSpec, Op, distinct
 from tests.predictor.invented import CPU, ORIGIN, latency_s, observed
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ def test_sums_over_the_held_out_networks(report: ValidationReport) -> None:
     ]  # fmt: skip
     for found in sums:
         network = held_network(load_network(found.network, 1))
-        counts = network.uniform[DType(found.weights)]
+        counts = network.uniform[PRECISIONS[found.weights]]
         assert found.kernels == found.wanted == sum(counts.values())
         truth_s = sum(latency_s(spec) * count for spec, count in counts.items())
         assert found.measured_s == pytest.approx(truth_s)
@@ -136,11 +136,32 @@ def test_whether_the_interval_of_the_sum_holds() -> None:
     estimates = model.estimate([o.spec for o in rows])
     answers = [Answer(o, e) for o, e in zip(rows, estimates, strict=True)]
     for found in network_sums(network, answers, model, intervals=True):
-        total = model.total(network.uniform[DType(found.weights)])
+        total = model.total(network.uniform[PRECISIONS[found.weights]])
         assert (found.low_s, found.high_s) == (total.low_s, total.high_s)
         assert found.inside == (total.low_s <= found.measured_s <= total.high_s)
     for found in network_sums(network, answers, model, intervals=False):
         assert (found.low_s, found.high_s, found.inside) == (None, None, None)
+
+
+def test_sums_are_told_in_each_precision_of_which_there_are_rows() -> None:
+    """Also where two have weights of one type, and one of them only the layer that reads signed values."""
+    network = load_network("resnet18", 1)
+    measured = [PRECISIONS[name] for name in ("int8", "a2w1", "a1w1")]
+    specs = [wanted.spec for wanted in demand(network, measured, mixed=False)]
+    rows = [Observation(spec, latency_s(spec)) for spec in specs]
+    of_a1w1 = [o for o in rows if (o.spec.weight_dtype, o.spec.input_dtype) != (DType.INT1, DType.UINT2)]
+    for seen, names in ((rows, ["a2w1", "a1w1", "int8"]), (of_a1w1, ["a1w1", "int8"])):
+        held_out = held_network(network, known_precisions(seen))
+        answers = [Answer(o, Knowing([]).estimate([o.spec], look_up=False)[0]) for o in seen]
+        sums = network_sums(held_out, answers, Knowing(seen), intervals=False)
+        assert [found.weights for found in sums] == names
+        for found in sums:
+            uniform = {w.spec for w in demand(network, [PRECISIONS[found.weights]], mixed=False)}
+            fused = [s for s in uniform if s.epilogue is not Epilogue.BIAS and s.workload.op is not Op.ADD]
+            assert found.kernels == found.wanted >= len(fused)
+            counts = held_out.uniform[PRECISIONS[found.weights]]
+            assert counts.keys() <= uniform
+            assert found.measured_s == pytest.approx(sum(latency_s(s) * count for s, count in counts.items()))
 
 
 def test_rows_of_others_stand_in_for_the_layers_that_they_have() -> None:

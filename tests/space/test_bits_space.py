@@ -167,6 +167,16 @@ def test_the_default_is_valid_and_above_the_limit(workload: Workload, precision:
         assert analytic_latency_s(kernel, config, cpu, threads) > limit_s(kernel, cpu, threads)
 
 
+def test_what_no_template_computes_has_a_limit_and_no_config() -> None:
+    wide = KernelSpec(MIDDLE, DType.UINT8, DType.UINT2, DType.INT2, epilogue=Epilogue.REQUANT_RELU)
+    deep = KernelSpec(Workload(Op.DENSE, 1, 1, 1, 1 << 30, 8), DType.UINT2, DType.INT32, DType.INT1)
+    for kernel, reason in ((wide, "up to 4 bits"), (deep, "leave 32 bits")):
+        for cpu in (COUNTING, NARROW):
+            assert 0 < limit_s(kernel, cpu) < float("inf")
+            with pytest.raises(InvalidConfig, match=reason):
+                default_config(kernel, cpu)
+
+
 def test_bits_are_not_counted_where_the_cpu_cannot() -> None:
     assert isinstance(default_config(spec(MIDDLE, "a1w1"), NOT_COUNTING), LookupConfig)
     assert isinstance(default_config(spec(MIDDLE, "a1w1"), NARROW), LookupConfig)

@@ -75,6 +75,11 @@ def test_damaged_text_is_refused_with_its_text(text: str) -> None:
         parse_config(text)
 
 
+def test_what_is_no_parameter_is_named() -> None:
+    with pytest.raises(InvalidConfig, match="'lookup': 'garbage' is no name=value"):
+        parse_config("lookup(tile_h=1,garbage)")
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

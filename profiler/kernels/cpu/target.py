@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from profiler.errors import CompilerError
 from profiler.hardware import WIDE_PERMUTATION, WIDE_POPCOUNT, CpuSpec, DotIsa
-from profiler.space.config import LookupConfig, PopcountConfig, ScheduleConfig
+from profiler.space.config import ScheduleConfig
+from profiler.space.cpu import extensions_of
 
 if TYPE_CHECKING:
     from tvm.target import Target  # a target is a value that needs no TVM until code is generated for it
@@ -61,10 +62,11 @@ class CpuTarget:
     def for_config(self, config: ScheduleConfig) -> CpuTarget:
         """The target with all that a kernel of that config cannot do without, and nothing that it has no use for, so
         that more CPUs run it. Bits can be counted without the instruction for it, but not looked up in 64 bytes."""
+        used = extensions_of(config)
         return replace(
             self,
-            wide_popcount=self.wide_popcount and isinstance(config, PopcountConfig),
-            wide_permutation=self.isa is DotIsa.AVX512_VNNI and isinstance(config, LookupConfig) and config.tables.wide,
+            wide_popcount=self.wide_popcount and WIDE_POPCOUNT in used,
+            wide_permutation=self.isa is DotIsa.AVX512_VNNI and WIDE_PERMUTATION in used,
         )
 
     def llvm(self) -> Target:

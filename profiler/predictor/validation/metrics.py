@@ -103,8 +103,9 @@ class RatioErrors:
 
 @dataclass(frozen=True)
 class NetworkSum:
-    """The kernels of one inference, with weights of that type, as far as rows tell: ``kernels`` of those ``wanted``,
-    each as often as it is launched. The ends are those of the interval of the predicted sum; None where there is none.
+    """The kernels of one inference, as far as rows tell: ``kernels`` of those ``wanted``, each as often as it is
+    launched. ``weights`` is the precision by name, or the type of weights where rows stand in. The ends are those of
+    the interval of the predicted sum; None where there is none.
     """
 
     network: str

@@ -7,7 +7,7 @@ Only the extrapolation, which asks about size, holds out a workload of a large b
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler.lut.demand import demand, implementations, units
@@ -15,7 +15,7 @@ from profiler.lut.narrow_tensors import uniform_precisions
 from profiler.predictor.latency_model import LEAST_ROWS, LEAST_WORKLOADS
 from profiler.predictor.observation import Observation
 from profiler.space.traffic import moved_bytes
-from profiler.workload import INT4, INT8, DType, KernelSpec, Network, Precision, Workload
+from profiler.workload import INT4, INT8, PRECISIONS, KernelSpec, Network, Precision, Workload
 
 FOLDS = 5
 _LARGEST_PERCENT = 20
@@ -28,15 +28,15 @@ class HeldNetwork:
     """What of a network matters to a split, and to the sum over its layers.
 
     groups : the workloads of all kernels that it can need, as `Observation.group` has them; weighted : of those with
-    weights. layers : how often it has each workload with weights. uniform : by weight type, the kernels of an inference
-    in that precision, done the usual way, and how often each is launched.
+    weights. layers : how often it has each workload with weights. uniform : by precision, the kernels of an inference
+    in it, done the usual way, and how often each is launched.
     """
 
     name: str
     groups: frozenset[Workload]
     weighted: frozenset[Workload]
     layers: Mapping[Workload, int] = field(hash=False)
-    uniform: Mapping[DType, Mapping[KernelSpec, int]] = field(hash=False)
+    uniform: Mapping[Precision, Mapping[KernelSpec, int]] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,23 @@ class Split:
 
 
 def held_network(network: Network, precisions: Sequence[Precision] = (INT8, INT4)) -> HeldNetwork:
-    """Its batch is that of the sums; the groups are the same for all."""
-    groups = {wanted.spec.workload.with_batch(1) for wanted in demand(network, precisions, mixed=True)}
+    """Its batch is that of the sums, which are told in these ``precisions``; the groups are the same for all."""
+    groups = {wanted.spec.workload.with_batch(1) for wanted in demand(network, (INT8, INT4), mixed=True)}
     return HeldNetwork(
         name=network.name,
         groups=frozenset(groups),
         weighted=frozenset(group for group in groups if group.op.has_weights),
         layers={w: count for w, count in network.multiplicities().items() if w.op.has_weights},
-        uniform={precision.weight_dtype: _uniform(network, precision) for precision in precisions},
+        uniform={precision: _uniform(network, precision) for precision in precisions},
     )
+
+
+def known_precisions(observed: Iterable[Observation]) -> tuple[Precision, ...]:
+    """Those that sums are told in: INT8 and INT4, and the narrower ones of which there are rows. Several have one type
+    of signed activations, so that unsigned ones tell."""
+    seen = {(o.spec.input_dtype, o.spec.weight_dtype) for o in observed}
+    below = (precision for precision in PRECISIONS.values() if precision not in (INT8, INT4))
+    return (INT8, INT4, *(p for p in below if (p.activation_dtype(signed=False), p.weight_dtype) in seen))
 
 
 def random_folds(observed: Sequence[Observation], seed: int, folds: int = FOLDS) -> Split:

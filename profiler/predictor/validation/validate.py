@@ -5,7 +5,7 @@ Whatever a learner chooses, it chooses on the training part of a fold alone; not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, gcd, log10
 
@@ -82,36 +82,47 @@ def validate(
 
 
 def network_sums(network: HeldNetwork, answers: Sequence[Answer], model: Model, intervals: bool) -> list[NetworkSum]:
-    """For each type of weights among the rows the kernels of one inference, as far as they have rows.
+    """For each precision among the rows the kernels of one inference, as far as they have rows.
 
-    Where a table holds none of the kernels that the network would launch, as those of others do, each of its layers is
-    stood in for by a row of that workload and type.
+    Where a table holds none of the kernels that the network would launch with weights of a type, as those of others do,
+    each of its layers is stood in for by a row of that workload and type.
     """
     measured_s = {answer.observed.spec: answer.observed.latency_s for answer in answers}
     batch = max(workload.batch for workload in network.layers)
     found = []
     for dtype in sorted({spec.weight_dtype for spec in measured_s if spec.weight_dtype}, key=lambda t: t.value):
-        launched = network.uniform.get(dtype, {})
-        counts, wanted = {spec: count for spec, count in launched.items() if spec in measured_s}, launched.values()
-        if not any(spec.weight_dtype for spec in counts):
-            counts, wanted = _stand_ins(network, dtype, measured_s), network.layers.values()
-        if not counts:
-            continue
-        total = model.total(counts, CONFIDENCE)
-        found.append(
-            NetworkSum(
-                network=network.name,
-                weights=dtype.value,
-                batch=batch,
-                kernels=sum(counts.values()),
-                wanted=sum(wanted),
-                measured_s=sum(measured_s[spec] * count for spec, count in counts.items()),
-                predicted_s=total.latency_s,
-                low_s=total.low_s if intervals else None,
-                high_s=total.high_s if intervals else None,
+        for name, counts, wanted in _launches(network, dtype, measured_s):
+            total = model.total(counts, CONFIDENCE)
+            found.append(
+                NetworkSum(
+                    network=network.name,
+                    weights=name,
+                    batch=batch,
+                    kernels=sum(counts.values()),
+                    wanted=wanted,
+                    measured_s=sum(measured_s[spec] * count for spec, count in counts.items()),
+                    predicted_s=total.latency_s,
+                    low_s=total.low_s if intervals else None,
+                    high_s=total.high_s if intervals else None,
+                )
             )
-        )
     return found
+
+
+def _launches(
+    network: HeldNetwork, dtype: DType, known: Collection[KernelSpec]
+) -> Iterator[tuple[str, dict[KernelSpec, int], int]]:
+    """In each precision with weights of that type: its name, how often which known kernel is launched, and how many
+    launches there are in all. Without any such kernel the same of the rows that stand in."""
+    found = False
+    for precision, launched in network.uniform.items():
+        counts = {spec: count for spec, count in launched.items() if spec in known}
+        if precision.weight_dtype is dtype and any(spec.weight_dtype for spec in counts):
+            found = True
+            yield precision.name, counts, sum(launched.values())
+    counts = {} if found else _stand_ins(network, dtype, known)
+    if counts:
+        yield dtype.value, counts, sum(network.layers.values())
 
 
 def _stand_ins(network: HeldNetwork, dtype: DType, known: Iterable[KernelSpec]) -> dict[KernelSpec, int]:

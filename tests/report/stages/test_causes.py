@@ -64,6 +64,40 @@ def test_a_cpu_has_no_instruction_for_4_bits() -> None:
     assert named(pair(POOL, instrument=DEVICE), CPU) == "INT4 is unpacked to bytes and packed again"
 
 
+@pytest.mark.parametrize(
+    ("config", "channels", "text"),
+    [
+        (
+            "lookup(tile_h=1,tile_w=4,vectors=2,order=images,unroll=1,parallel=none,tables=quads)",
+            64,
+            "no dot product: 2 lookups for a few products, and tables of every pixel",
+        ),
+        ("invented", 64, "no dot product: 2 lookups for a few products, and tables of every pixel"),
+        (
+            "popcount(tile_h=1,tile_w=4,vectors=2,order=images,parallel=none)",
+            64,
+            "no dot product: bits are counted in words of 64",
+        ),
+        (
+            "popcount(tile_h=1,tile_w=4,vectors=2,order=images,parallel=none)",
+            84,
+            "no dot product: bits are counted in words of 64, and 84 channels fill 20 of the last one",
+        ),
+        (
+            "dot(tile_h=1,tile_w=4,vectors=2,order=images,unroll=1,parallel=none)",
+            64,
+            "INT2 emulated: unpacked for the 8-bit dot product",
+        ),
+    ],
+)
+def test_below_four_bits_a_cpu_has_three_kinds_of_kernels(config: str, channels: int, text: str) -> None:
+    """Which of them it was says the row."""
+    spec, wide = (kernel(replace(LARGE, in_channels=channels), bits) for bits in (2, 8))
+    ways = [Implementation(Variant.PLAIN, (Kernel(each, "layer"),)) for each in (wide, spec)]
+    rows = {spec: row(spec, LONG_S, DEVICE, config=config)}
+    assert named(Pair(ways[0], ways[1], LONG_S, LONG_S, rows.get), CPU) == text
+
+
 def test_a_row_that_is_not_native_is_emulated() -> None:
     hopper = GPUS["h200"]
     assert named(pair(LARGE, instrument=HOPPER, native=False), hopper) == "INT4 emulated: sm_90 has no such instruction"
@@ -82,6 +116,15 @@ def test_a_row_that_is_not_native_is_emulated() -> None:
 def test_too_few_channels(channels: int, text: str) -> None:
     """An instruction multiplies 32 channels of 4 bits at once (PTX: mma.m8n8k32)."""
     assert named(pair(replace(LARGE, in_channels=channels))) == text
+
+
+@pytest.mark.parametrize(("channels", "text"), [(64, "too few channels: 64 of the instruction's 128"), (128, "")])
+def test_too_few_channels_of_a_plane(channels: int, text: str) -> None:
+    """The binary instruction multiplies 128 channels of one plane, however many planes there are (mma.m8n8k128)."""
+    spec, wide = (kernel(replace(LARGE, in_channels=channels), bits) for bits in (2, 8))
+    ways = [Implementation(Variant.PLAIN, (Kernel(each, "layer"),)) for each in (wide, spec)]
+    rows = {each: row(each, LONG_S, CARD) for each in (spec, wide)}
+    assert named(Pair(ways[0], ways[1], LONG_S, LONG_S, rows.get)) == text
 
 
 def test_channels_count_within_a_group() -> None:

@@ -20,7 +20,7 @@ from profiler.report_stages.report import ReportRequest
 from profiler.report_stages.rooflines import roofline_of, roofline_section
 from profiler.report_stages.subject import Subject, subject_of
 from profiler.space.traffic import moved_bytes
-from profiler.workload import INT4, INT8, DType, Epilogue, KernelSpec, Op, Precision, Workload
+from profiler.workload import INT4, INT8, PRECISIONS, DType, Epilogue, KernelSpec, Op, Precision, Workload
 from tests.report.stages.cases import CARD, DEVICE, HOST, SHAPES, T4, chain, place, row, rows_of_network
 
 
@@ -96,6 +96,19 @@ def test_int4_of_a_card_without_it_has_the_roof_of_int8() -> None:
         "data sheet, at 1830 MHz, 63% of it, which mma.sync reaches",
         "data sheet, at 1830 MHz, 63% of it, which mma.sync reaches, INT4 being emulated",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "times_int4"),
+    # a pair of planes at four times the rate of INT4; weights of fewer bits are stored in 4 beside activations of 4
+    [("a1w1", 4), ("a2w1", 2), ("a2w2", 1), ("a3w3", 4 / 9), ("a4w1", 1), ("a1w4", 1)],
+)
+def test_planes_have_the_roof_of_the_binary_instruction(name: str, times_int4: float) -> None:
+    card = Fingerprint("a100", "NVIDIA A100", "sm_80", "0", "1", "invented")
+    rows = (row(bare(8), 1e-5, card),)
+    found = rates_of(rows, facts_of(rows), Conditions(), (INT8, PRECISIONS[name]))
+    assert found.ops_per_s == pytest.approx((624e12, times_int4 * 1248e12), rel=0.01)
+    assert "emulated" not in found.origins[1]
 
 
 def test_memory_bound_is_left_of_the_knee() -> None:
