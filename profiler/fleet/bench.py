@@ -14,7 +14,7 @@ from profiler.fleet.compilers import FleetBuilder
 from profiler.fleet.limits import FleetLimits
 from profiler.fleet.link import Link, WorkerLost
 from profiler.fleet.offers import Place
-from profiler.fleet.orders import Hung, MeasureOrder, SeatKey, SeatOptions, Unusable
+from profiler.fleet.orders import Hung, MeasureOrder, Occupied, SeatKey, SeatOptions, Unusable
 from profiler.fleet.roster import Roster, Watch
 from profiler.measure import Rules, Run, StoppingRule
 from profiler.measure.turns import Turns
@@ -59,7 +59,8 @@ class RemoteCard:
     ) -> tuple[Measurement | Failure, ...]:
         """One record per artifact, in their order: as `measure.measure`, there.
 
-        Raises `DeviceError` if the card does not work, and `CardLost` if the worker is lost or hangs.
+        Raises `DeviceError` if the card does not work, and `CardLost` if the worker is lost or hangs, or if others have
+        the card for long.
         """
         limit_s = self.limits.measuring_s(len(artifacts))
         order = MeasureOrder(
@@ -86,7 +87,7 @@ class RemoteCard:
             )
         except WorkerLost as lost:
             raise CardLost(str(lost), _candidates(artifacts)) from None
-        if isinstance(answer, Hung):
+        if isinstance(answer, (Hung, Occupied)):
             raise CardLost(answer.message, _candidates(artifacts))
         if isinstance(answer, Unusable):
             raise DeviceError(f"{self.place.text}: {answer.message}")

@@ -60,7 +60,8 @@ class Compilers:
         results: dict[int, Artifact | BuildFailure] = {}
         losses = 0
         while waiting:
-            orders = [(BuildOrder(backend, tuple(requests[index] for index in chunk)),) for chunk in waiting]
+            turn_s = self.limits.turn_s
+            orders = [(BuildOrder(backend, tuple(requests[index] for index in chunk), turn_s),) for chunk in waiting]
             try:
                 answers = self._asked(backend, orders, arch, watch)
             except WorkerLost:
@@ -121,7 +122,9 @@ class Compilers:
                 if (backend, address) not in self._known:
                     watched = self._watch(address, watch)
                     try:
-                        found = self.link.ask(worker_side.compiler, backend, workers=[address], watch=watched)
+                        found = self.link.ask(
+                            worker_side.compiler, backend, self.limits.turn_s, workers=[address], watch=watched
+                        )
                     except WorkerLost:
                         watch()
                         return False

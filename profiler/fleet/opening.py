@@ -195,7 +195,7 @@ class Opening:
         closed: threading.Event,
     ) -> Lane:
         request, fingerprint = self.request, bench.card.fingerprint
-        logs, turns = request.out / "tuning_logs" / request.device, MachineTurns.of_cpu()
+        logs, turns = request.out / "tuning_logs" / request.device, MachineTurns.of_cpu(request.limits.answer_s(1))
 
         def model(more: Sequence[ConfigLatency]) -> CostModel:
             return PoliteModel(LearnedModel(target.device, target.threads, (*known, *more)), turns)
