@@ -27,6 +27,10 @@ _CHUNK = 2
 _STEP_S = 0.2
 
 
+class CompilersLost(WorkerLost):
+    """Several workers were lost while they compiled the same kernels. The card that waits for these is not at fault."""
+
+
 @dataclass
 class Compilers:
     """Used by all threads of a run. ``refused`` is told of a worker whose compiler is of no use, and why."""
@@ -53,7 +57,7 @@ class Compilers:
         """Compile all; the results are in the order of the requests. A worker that is lost, or whose compiler does not
         work any more, costs nothing but time.
 
-        Raises `WorkerLost` if several were lost, and `ProfilerError` if there is no worker left that can compile.
+        Raises `CompilersLost` if several were lost, and `ProfilerError` if there is no worker left that can compile.
         """
         order = sorted(range(len(requests)), key=lambda index: requests[index][0].key)
         waiting = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
@@ -64,11 +68,11 @@ class Compilers:
             orders = [(BuildOrder(backend, tuple(requests[index] for index in chunk), turn_s),) for chunk in waiting]
             try:
                 answers = self._asked(backend, orders, arch, watch)
-            except WorkerLost:
+            except WorkerLost as lost:
                 watch()  # if it is our own worker that is lost, that is what happened
                 losses += 1
                 if losses == self.limits.attempts:
-                    raise
+                    raise CompilersLost(f"{losses} times a worker was lost that compiled it, last: {lost}") from None
                 continue
             for chunk, answer in zip(tuple(waiting), answers, strict=True):
                 if isinstance(answer, BrokenCompiler):

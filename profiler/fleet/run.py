@@ -243,13 +243,14 @@ class FleetRun:
             return
         lane.busy = False
         self._hands.pop(key)
+        if not isinstance(report, Failed):
+            self._strikes[place.key] = 0
         if isinstance(report, Compared):
             self._extras.compared(lane, report.latencies_s)
         elif isinstance(report, Finished):
-            self._strikes[place.key] = 0
             self._finished(report)
         elif isinstance(report, Failed):
-            self._strikes[place.key] += 1
+            self._strikes[place.key] += not report.blameless
             self._last_look_s = -math.inf  # before it gets more work: is it still there?
             if isinstance(report.work, Job):
                 self._lost(lane, report.work, report)
