@@ -117,9 +117,14 @@ class Compilers:
                 raise ProfilerError(self._nobody(backend))
             time.sleep(_STEP_S)
 
+    def forget(self, address: str) -> None:
+        """The worker has left: another one may come under its address."""
+        for known in [known for known in list(self._known) if known[1] == address]:
+            self._known.pop(known, None)
+
     def _able(self, backend: Backend, address: str, arch: str, watch: Watch) -> bool:
-        sight = self.roster.sights[address]
-        if isinstance(backend, CpuBackend) and sight.arch != arch:
+        sight = self.roster.sights.get(address)
+        if sight is None or (isinstance(backend, CpuBackend) and sight.arch != arch):
             return False
         if (backend, address) not in self._known:
             with self._lock:
@@ -133,7 +138,7 @@ class Compilers:
                         watch()
                         return False
                     self._judge(backend, address, found)
-        return isinstance(self._known[backend, address], Compiler)
+        return isinstance(self._known.get((backend, address)), Compiler)
 
     def _watch(self, address: str, watch: Watch) -> Watch:
         def still_there() -> None:

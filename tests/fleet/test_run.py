@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from profiler.fleet.events import JobLost, PlaceClosed
+import time
+from typing import Any
+
+import pytest
+
+from profiler.devices.discover import FoundDevice
+from profiler.errors import ProfilerError
+from profiler.fleet.events import ExtraLost, JobLost, PlaceClosed, PlaceOpened, WorkerRefused
 from profiler.fleet.link import TaskFailed, WorkerLost
-from tests.fleet.pretended import PretendedFleet
+from tests.fleet.pretended import CPU, PretendedFleet
+
+T4S = tuple(FoundDevice("t4", "Tesla T4", n, f"GPU-{n}", f"00:0{n}.0") for n in range(2))
 
 
 def test_a_fleet_that_works(pretended: PretendedFleet) -> None:
@@ -46,3 +55,81 @@ def test_a_card_that_fails_twice_in_a_row_gets_no_more_work(pretended: Pretended
     (closed,) = pretended.told(PlaceClosed)
     assert closed.place.endswith("worker broken")
     assert len([event for event in pretended.told(JobLost) if event.place.endswith("broken")]) == 2
+
+
+def test_who_waits_for_a_card_gets_it_when_its_worker_leaves(pretended: PretendedFleet) -> None:
+    """The replacement was there before the fleet knew that it was needed."""
+    first = pretended.link.add("first", "m1", (T4S[0], CPU), t4=1, compile=1)
+    pretended.link.add("second", "m1", (T4S[0], CPU), t4=1, compile=1).fault = lambda name: (
+        wait(pretended, PlaceOpened) if name == "look" else None
+    )
+
+    def fault(name: str) -> None:
+        if name == "measure":
+            wait(pretended, WorkerRefused)
+            pretended.link.workers.pop(first.offer.address, None)
+            raise WorkerLost("it is gone")
+
+    first.fault = fault
+    result = pretended.profile(3, "t4")
+    assert result.profile.measured == 3
+    (refused,) = pretended.told(WorkerRefused)
+    assert refused.worker == "second (tcp://second:1)"
+    assert refused.reason == "it offers 1 t4: 0 of the 1 of m1 are left for it"
+    assert [event.place.rpartition(" ")[2] for event in pretended.told(PlaceOpened)] == ["first", "second"]
+    assert result.refused == (), "it took part in the end"
+
+
+def test_a_card_that_does_not_work_is_not_taken_again(pretended: PretendedFleet) -> None:
+    """By its worker, which lacks a second card and is looked at again when that is free."""
+    other = pretended.link.add("other", "m1", (*T4S, CPU), t4=1, compile=1)
+
+    def broken(name: str) -> None:
+        if name == "look":
+            wait(pretended, PlaceOpened)
+        if name == "measure":
+            raise TaskFailed("a task failed there: no memory")
+
+    pretended.link.add("both", "m1", (*T4S, CPU), t4=2, compile=1).fault = broken
+
+    def fault(name: str) -> None:
+        if name == "measure":
+            wait(pretended, PlaceClosed)
+            pretended.link.workers.pop(other.offer.address, None)
+            raise WorkerLost("it is gone")
+
+    other.fault = fault
+    with pytest.raises(ProfilerError, match=r"no worker of .* is left"):
+        pretended.profile(9, "t4")
+    opened = [event.place for event in pretended.told(PlaceOpened)]
+    assert len(opened) == len(set(opened)) == 3, "other's card, its own one, and other's once that has left"
+
+
+def test_what_is_not_measured_beside_the_workloads_is_told(pretended: PretendedFleet) -> None:
+    searched = False
+
+    def fault(name: str) -> None:
+        nonlocal searched
+        if name == "measure" and searched:
+            raise TaskFailed("a task failed there: no memory")
+
+    for name, machine in (("one", "m1"), ("two", "m2")):
+        pretended.link.add(name, machine, cpu=1, compile=1).fault = fault
+
+    def listen(event: Any) -> None:
+        nonlocal searched
+        searched = searched or getattr(event, "done", 0) == 2
+
+    pretended.profile(2, listen=listen)
+    whats = {event.what.partition(" of ")[0] for event in pretended.told(ExtraLost)}
+    assert whats <= {"the reference kernels", "what others found"}
+    assert whats
+    assert all("no memory" in event.reason for event in pretended.told(ExtraLost))
+
+
+def wait(fleet: PretendedFleet, kind: type) -> None:
+    """Until something of that kind was told."""
+    end = time.monotonic() + 10
+    while not fleet.told(kind):
+        assert time.monotonic() < end
+        time.sleep(0.01)
