@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profiler.artifact import Artifact
 from profiler.errors import DeviceError
@@ -67,7 +67,7 @@ class RemoteCard:
             tuple(a.to_bytes() for a in artifacts), conditions, rule, stage, run, self.limits.turn_s, limit_s
         )
         address = self.place.offer.address
-        end_s = time.monotonic() + self.limits.answer_s(len(artifacts))
+        begin, end_s = time.time(), time.monotonic() + self.limits.answer_s(len(artifacts))
 
         def still_in_time() -> None:
             watch()
@@ -91,13 +91,14 @@ class RemoteCard:
             raise CardLost(answer.message, _candidates(artifacts))
         if isinstance(answer, Unusable):
             raise DeviceError(f"{self.place.text}: {answer.message}")
-        return tuple(self._own(line) for line in answer.lines)
+        return tuple(self._own(line, begin) for line in answer.lines)
 
-    def _own(self, line: str) -> Measurement | Failure:
+    def _own(self, line: str, begin: float) -> Measurement | Failure:
+        """``begin`` : when it was asked for. Dates order records, and the clock of a worker may be wrong."""
         record = decode(line, f"an answer of {self.place.text}")
         if isinstance(record, Fingerprint) or record.fingerprint != self.fingerprint.digest:
             raise DeviceError(f"{self.place.text}: the card is not what it was at first (driver, power limit?)")
-        return record
+        return replace(record, measured_at=min(max(record.measured_at, begin), time.time()))
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,14 @@ CPU = FoundDevice("cpu", "a CPU")
 
 @dataclass
 class Worker:
-    """``fault`` is asked ahead of each answer, with the function's name; it may wait, and raise."""
+    """``fault`` is asked ahead of each answer, with the function's name; it may wait, and raise. ``clock_s`` : seconds
+    that its clock is ahead."""
 
     offer: Offer
     machine: str
     devices: tuple[FoundDevice, ...] = (CPU,)
     fault: Callable[[str], None] = lambda name: None
+    clock_s: float = 0.0
 
     def answer(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         self.fault(function.__name__)
@@ -63,7 +65,7 @@ class Worker:
     def _measured(self, key: SeatKey, order: MeasureOrder) -> Measured:
         digest = self._fingerprint(key, "cc, for tests").digest
         artifacts = [Artifact.from_bytes(data) for data in order.artifacts]
-        return Measured(tuple(encode(_measurement(artifact, order, digest)) for artifact in artifacts))
+        return Measured(tuple(encode(_measurement(artifact, order, digest, self.clock_s)) for artifact in artifacts))
 
 
 @dataclass
@@ -176,7 +178,7 @@ def _built(order: BuildOrder) -> Built:
     )
 
 
-def _measurement(artifact: Artifact, order: MeasureOrder, digest: str) -> Measurement:
+def _measurement(artifact: Artifact, order: MeasureOrder, digest: str, clock_s: float) -> Measurement:
     return Measurement(
         spec=artifact.spec,
         config=artifact.config,
@@ -188,6 +190,6 @@ def _measurement(artifact: Artifact, order: MeasureOrder, digest: str) -> Measur
         discarded=0,
         stage=order.stage,
         run_id=order.run.run_id,
-        measured_at=time.time(),
+        measured_at=time.time() + clock_s,
         tool_version=order.run.tool_version,
     )

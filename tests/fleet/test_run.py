@@ -11,6 +11,7 @@ from profiler.devices.discover import FoundDevice
 from profiler.errors import ProfilerError
 from profiler.fleet.events import ExtraLost, JobLost, PlaceClosed, PlaceOpened, WorkerRefused
 from profiler.fleet.link import TaskFailed, WorkerLost
+from profiler.lut import store
 from tests.fleet.pretended import CPU, PretendedFleet
 
 T4S = tuple(FoundDevice("t4", "Tesla T4", n, f"GPU-{n}", f"00:0{n}.0") for n in range(2))
@@ -21,6 +22,17 @@ def test_a_fleet_that_works(pretended: PretendedFleet) -> None:
     result = pretended.profile(3)
     assert (result.profile.measured, result.lost, result.refused) == (3, 0, ())
     assert not pretended.told(PlaceClosed)
+
+
+def test_dates_are_those_of_home(pretended: PretendedFleet) -> None:
+    """Records are ordered by them, and clocks of workers may be wrong."""
+    pretended.link.add("ahead", "m1", cpu=1, compile=1).clock_s = 1e6
+    pretended.link.add("behind", "m2", cpu=1, compile=1).clock_s = -1e6
+    begin = time.time()
+    result = pretended.profile(4)
+    dates = [row.measured_at for card in result.cards for row in store.read(card.lut_path)]
+    assert len(dates) == 8
+    assert begin <= min(dates) <= max(dates) <= time.time()
 
 
 def test_lost_compilers_are_not_the_card_s_fault(pretended: PretendedFleet) -> None:
