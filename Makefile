@@ -188,7 +188,7 @@ bench: $(VENV)/.dev $(if $(findstring int_mm,$(ARGS)),$(CUDA_EXTRA) $(VENV)/.tor
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## remove the virtual environment and what this machine measured and built (recorded and published LUTs stay)
-	rm -rf $(VENV) tuning_logs/* lut/*.csv lut/*.model.json lut/*.throughput.json kernels
+	rm -rf $(VENV) tuning_logs/* lut/*.csv lut/*.model.json lut/*.throughput.json lut/*.windows.jsonl kernels
 
 preflight:
 	@[ "$$(uname -s)" = Linux ] && { [ "$$(uname -m)" = x86_64 ] || [ "$$(uname -m)" = aarch64 ]; } || \
