@@ -76,7 +76,7 @@ class Link:
         if not access.encrypted:
             return None
         named = (access.ca_file, access.certificate, access.key)
-        options = ("--tls-ca-file", "--tls-cert", "--tls-key")
+        options: tuple[str, ...] = ("--tls-ca-file", "--tls-cert", "--tls-key")
         if access.ca_file is None:
             security = self._distributed.Security(require_encryption=True)
             named = (
