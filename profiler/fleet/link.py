@@ -58,6 +58,7 @@ class Link:
         _silence()
         self.address = access.address
         self._distributed = distributed
+        self._closed: type[Exception] = distributed.client.ClosedClientError
         try:
             self._client: Any = distributed.Client(
                 access.address,
@@ -108,7 +109,7 @@ class Link:
         """
         try:
             known = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_S)
-        except (OSError, TimeoutError, CancelledError, RuntimeError, AttributeError):
+        except (OSError, TimeoutError, CancelledError, RuntimeError, AttributeError, self._closed):
             raise SchedulerLost(
                 f"the scheduler {self.address} does not answer any more; what was measured is kept, the same command "
                 "goes on from there"
@@ -180,6 +181,8 @@ class Link:
                 while not answered.acquire(timeout=_STEP_S):
                     watch()
             return [self._outcome(future) for future in futures]
+        except self._closed:  # the scheduler has gone, which whoever leads the run sees by itself
+            raise WorkerLost("the scheduler takes no tasks any more") from None
         finally:
             with suppress(Exception):
                 self._client.cancel([future for future in futures if not future.done()])

@@ -130,7 +130,9 @@ class PretendedFleet:
     folder: Path
     events: list[FleetEvent] = field(default_factory=list)
 
-    def profile(self, pools: int, device: str = "cpu", listen: Callable[[FleetEvent], None] | None = None) -> Any:
+    def profile(
+        self, pools: int, device: str = "cpu", listen: Callable[[FleetEvent], None] | None = None, **options: Any
+    ) -> Any:
         model = self.folder / "pools.json"
         network_file.save(network(pools), model)
 
@@ -149,6 +151,7 @@ class PretendedFleet:
             out=self.folder / "out",
             access=Access("tcp://pretended:1", insecure=True),
             limits=FleetLimits(workers_s=1, look_every_s=0.01, gather_s=2),
+            **options,
         )
         return stage.profile(request, FleetProgress(fleet=fleet))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from profiler.devices.discover import FoundDevice
-from profiler.errors import ProfilerError
+from profiler.errors import InvalidFile, ProfilerError
 from profiler.fleet.events import ExtraLost, JobLost, PlaceClosed, PlaceOpened, WorkerRefused
 from profiler.fleet.link import TaskFailed, WorkerLost
 from profiler.lut import store
@@ -22,6 +22,14 @@ def test_a_fleet_that_works(pretended: PretendedFleet) -> None:
     result = pretended.profile(3)
     assert (result.profile.measured, result.lost, result.refused) == (3, 0, ())
     assert not pretended.told(PlaceClosed)
+
+
+def test_a_predictor_that_is_none_is_told_ahead_of_the_fleet(pretended: PretendedFleet) -> None:
+    """With nobody there, who would have told it when he was looked at."""
+    with pytest.raises(InvalidFile, match=r"pools\.json"):
+        pretended.profile(1, predictor=pretended.folder / "pools.json")
+    assert not pretended.events
+    assert not (pretended.folder / "out").exists()
 
 
 def test_dates_are_those_of_home(pretended: PretendedFleet) -> None:
