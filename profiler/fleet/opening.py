@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,7 +120,8 @@ class Opening:
         if different:
             return Looked(offer, f"it runs {different}; make all machines alike")
         try:
-            sight = self.link.ask(worker_side.look, self.request.seat, workers=[offer.address], watch=watch)
+            patient = self._patient(watch)
+            sight = self.link.ask(worker_side.look, self.request.seat, workers=[offer.address], watch=patient)
         except TaskFailed as error:
             return Looked(offer, f"it cannot run this package: {error}")
         if isinstance(sight, Unusable):
@@ -160,6 +162,18 @@ class Opening:
 
         return still_wanted
 
+    def _patient(self, watch: Watch) -> Watch:
+        """The same, and no longer than others' batches may take: all threads of a worker may be in what never ends."""
+        limit_s = self.request.limits.answer_s(1)
+        end_s = time.monotonic() + limit_s
+
+        def still_in_time() -> None:
+            watch()
+            if time.monotonic() > end_s:
+                raise TaskFailed(f"it gave no answer within {limit_s:.0f} s")
+
+        return still_in_time
+
     def _opened(self, place: Place, watch: Watch) -> Opened:
         request, options = self.request, self.request.seat_options
         facts = self.link.ask(
@@ -168,7 +182,7 @@ class Opening:
             SeatKey(place.device.uuid, options),
             request.limits.start_s,
             workers=[place.offer.address],
-            watch=watch,
+            watch=self._patient(watch),
             resources={request.device: 1},
         )
         if isinstance(facts, Unusable):

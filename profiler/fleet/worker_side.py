@@ -215,13 +215,20 @@ class _Processes:
                 self.pools.append((backend, pool))
 
     def close_idle(self) -> None:
+        """Whoever wants a seat that is being closed waits for its end: it may be giving back a lock of clocks."""
         with self.lock:
             pools, self.pools = self.pools, []
-            seats = [self.seats.pop(name, None) for name in list(self.seats)]  # None: just taken for an order
+            idle = [(name, self.taken[name]) for name in self.seats]
         for _, pool in pools:
             pool.close()
-        for seat in filter(None, seats):
-            seat.close()
+        for name, taken in idle:
+            if taken.acquire(blocking=False):  # else it was just taken for an order
+                try:
+                    seat = self.seats.pop(name, None)
+                    if seat is not None:
+                        seat.close()
+                finally:
+                    taken.release()
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
