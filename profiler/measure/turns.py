@@ -20,7 +20,8 @@ from profiler.measure.lock_holders import described, holders, is_stopped
 STOPPED_S = 20.0
 """So long somebody is waited for whose process is stopped (by Ctrl-Z, a debugger, an operator): it may go on."""
 _LOOK_EVERY_S = 0.05
-_HOLDERS_EVERY_S = 1.0
+_COMPILERS_LOOK_EVERY_S = 0.25  # somebody measures meanwhile, who is not to be disturbed
+_HOLDERS_EVERY_S = 2.0
 
 
 class NoTurn(ProfilerError):
@@ -106,6 +107,7 @@ def _turn(path: Path, kind: int, limit_s: float, stopped_s: float) -> Iterator[N
 
 def _lock_within(descriptor: int, kind: int, limit_s: float, stopped_s: float, path: Path) -> None:
     begin_s = look_s = time.monotonic()
+    every_s = _LOOK_EVERY_S if kind == fcntl.LOCK_EX else _COMPILERS_LOOK_EVERY_S
     stopped_since_s = math.inf
     while True:
         try:
@@ -127,7 +129,7 @@ def _lock_within(descriptor: int, kind: int, limit_s: float, stopped_s: float, p
             if left_s <= 0:
                 which = f" ({', '.join(map(described, others))})" if others else ""
                 raise NoTurn(f"{path}: another run has the device{which}; wait for its end")
-        time.sleep(min(_LOOK_EVERY_S, left_s))
+        time.sleep(min(every_s, left_s))
 
 
 class NoTurns:
