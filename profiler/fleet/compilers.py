@@ -64,7 +64,7 @@ class Compilers:
         results: dict[int, Artifact | BuildFailure] = {}
         losses = 0
         while waiting:
-            turn_s = self.limits.turn_s
+            turn_s = self.limits.compilers_turn_s
             orders = [(BuildOrder(backend, tuple(requests[index] for index in chunk), turn_s),) for chunk in waiting]
             try:
                 answers = self._asked(backend, orders, arch, watch)
@@ -132,7 +132,11 @@ class Compilers:
                     watched = self._watch(address, watch)
                     try:
                         found = self.link.ask(
-                            worker_side.compiler, backend, self.limits.turn_s, workers=[address], watch=watched
+                            worker_side.compiler,
+                            backend,
+                            self.limits.compilers_turn_s,
+                            workers=[address],
+                            watch=watched,
                         )
                     except WorkerLost:
                         watch()

@@ -226,7 +226,7 @@ class Opening:
         closed: threading.Event,
     ) -> Lane:
         request, fingerprint = self.request, bench.card.fingerprint
-        logs, turns = request.out / "tuning_logs" / request.device, MachineTurns.of_cpu(request.limits.answer_s(1))
+        logs, turns = request.out / "tuning_logs" / request.device, MachineTurns.of_cpu(request.limits.compilers_turn_s)
 
         def model(more: Sequence[ConfigLatency]) -> CostModel:
             return PoliteModel(LearnedModel(target.device, target.threads, (*known, *more)), turns)
