@@ -71,7 +71,17 @@ class ThroughputRequest:
             raise ProfilerError("say which bits: --uniform int8, --bits bits.json, or both")
         if not self.batches or not all(1 <= batch <= MOST_IMAGES for batch in self.batches):
             raise ProfilerError(f"--batches takes one or more of 1 to {MOST_IMAGES}, for instance 1,8,64")
+        if self.trials is not None and self.no_rows:
+            raise ProfilerError(
+                f"--trials is for rows that are measured on the way; nothing is with {self.no_rows}: leave one out"
+            )
         object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))
+
+    @property
+    def no_rows(self) -> str:
+        """The option that has no rows measured; empty if they are, where the table lacks some."""
+        options = {"--lut": self.run.lut, "--allow-default": self.run.allow_default, "--no-profile": not self.profile}
+        return next((option for option, given in options.items() if given), "")
 
     @property
     def steady_rule(self) -> SteadyRule:
@@ -144,7 +154,7 @@ def with_rows(
     Raises `ProfilerError` for whatever the user can mend; what was measured until then is in the journals.
     """
     run = request.run
-    if run.lut is not None or run.allow_default or not request.profile:
+    if request.no_rows:
         return request
     progress = progress or Progress()
     asked = MeasureRequest(
@@ -162,7 +172,7 @@ def with_rows(
                 progress.planned(_Plan(network, len(missing), choice.device.name, "; ".join(campaign.notes)))
                 campaign.measure(missing)
         table = store.path_for(campaign.luts, campaign.target.slug, campaign.fingerprint.short)
-    return replace(request, run=replace(run, lut=table))
+    return replace(request, trials=None, run=replace(run, lut=table))
 
 
 def throughput(

@@ -64,4 +64,4 @@ def earlier_notes(windows: Sequence[Taken], run_id: str) -> Iterator[str]:
     """That some are of runs which were ended before their end: a drift of the clock may lie in between."""
     earlier = [window for window in windows if window.run_id != run_id]
     if earlier:
-        yield f"{len(earlier)} of {len(windows)} windows are of an earlier run of this command, which was ended"
+        yield f"{len(earlier)} of {len(windows)} windows are of earlier runs of this command, which were ended"

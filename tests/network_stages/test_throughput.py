@@ -261,9 +261,9 @@ def test_an_ended_run_keeps_its_windows_and_goes_on(machine: Machine, tmp_path: 
     order = [batch for kind, _, batch in machine.log if kind == "window"]
     assert order == [1, 8, 32, 32, 8, 1] * 2, "as if nothing had happened"
     assert {len(point.windows) for point in found.points} == {4}
-    assert f"{taken} of 12 windows are of an earlier run of this command, which was ended" in found.notes
+    assert f"{taken} of 12 windows are of earlier runs of this command, which were ended" in found.notes
     assert unfinished(tmp_path) == []
-    assert not any("earlier run" in note for note in throughput(asked(tmp_path)).notes), "a new run, of new windows"
+    assert not any("earlier runs" in note for note in throughput(asked(tmp_path)).notes), "a new run, of new windows"
     assert machine.windows == 24
 
 
@@ -349,7 +349,7 @@ def rows_needed(tmp_path: Path, **changes: Any) -> ThroughputRequest:
 
 
 def test_what_is_missing_is_measured_and_nothing_else(campaign: Campaign, tmp_path: Path) -> None:
-    request = with_rows(rows_needed(tmp_path))
+    request = with_rows(rows_needed(tmp_path, trials=4))
     assert request.run.lut == campaign.path
     batches = [{spec.workload.batch for spec in specs} for specs in campaign.asked]
     assert batches == [{1}, {8}]
@@ -403,6 +403,9 @@ def test_what_was_asked_badly(machine: Machine, tmp_path: Path) -> None:
         ({"batches": ()}, "--batches takes one or more"),
         ({"batches": (0,)}, "--batches takes one or more"),
         ({"batches": (4097,)}, "1 to 4096"),
+        ({"trials": 4}, "--trials is for rows that are measured on the way; nothing is with --allow-default"),
+        ({"trials": 4, "profile": False, "run": RunRequest(model=str(ONNX))}, "nothing is with --no-profile"),
+        ({"trials": 4, "run": RunRequest(model=str(ONNX), lut=Path("x.csv"))}, "nothing is with --lut"),
     ):
         with pytest.raises(ProfilerError, match=said):
             asked(tmp_path, **changes)
