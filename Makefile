@@ -78,6 +78,8 @@ scheduler: $(VENV)/.fleet ## lead a fleet: TLS_CA= TLS_CERT= TLS_KEY= [PORT=8786
 worker: $(VENV)/.fleet $(VENV)/.cubin $(CUDA_EXTRA) ## measure for SCHEDULER=tls://host:8786: RESOURCES="t4=1,compile=4" TLS_CA= TLS_CERT= TLS_KEY=
 	$(require_encryption)
 	@[ -n "$(SCHEDULER)" ] && [ -n "$(RESOURCES)" ] || { echo "error: say SCHEDULER=tls://host:8786 RESOURCES=t4=1" >&2; exit 2; }
+	@[ -n "$(INSECURE)" ] || case "$(SCHEDULER)" in tls://*) ;; *) \
+		echo "error: $(SCHEDULER) is not encrypted, whatever the certificates: say tls://, or INSECURE=1" >&2; exit 2;; esac
 	@$(VENV)/bin/python -m dask worker "$(SCHEDULER)" --resources "$(RESOURCES)" --nthreads 8 $(TLS_FILES) $(ARGS)
 
 sample: $(VENV)/.base $(CUDA_EXTRA) ## measure COUNT=16 workloads, those that teach a latency model most
@@ -186,7 +188,7 @@ bench: $(VENV)/.dev $(if $(findstring int_mm,$(ARGS)),$(CUDA_EXTRA) $(VENV)/.tor
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## remove the virtual environment and what this machine measured and built (recorded and published LUTs stay)
-	rm -rf $(VENV) tuning_logs/* lut/*.csv lut/*.model.json lut/*.throughput.json kernels
+	rm -rf $(VENV) tuning_logs/* lut/*.csv lut/*.model.json lut/*.throughput.json lut/*.windows.jsonl kernels
 
 preflight:
 	@[ "$$(uname -s)" = Linux ] && { [ "$$(uname -m)" = x86_64 ] || [ "$$(uname -m)" = aarch64 ]; } || \

@@ -1,14 +1,15 @@
 """``tuning_logs/<device>/end_to_end.csv``: what networks took from end to end on a box, as `allocate --end-to-end`
 reads it and `run --sweep` writes it.
 
-A row is one of each network, batch, instrument, configuration and choice of kernels; of two the later one stays. It is
-no LUT, so it does not lie in lut/.
+A row is one of each network, batch, instrument, configuration and choice of kernels; of two the later one stays
+(`lut.age`). It is no LUT, so it does not lie in lut/.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from profiler.allocation.calibration import COLUMNS
 from profiler.bundle.box.end_to_end import EndToEnd
 from profiler.bundle.box.results import Header
 from profiler.errors import InvalidFile
+from profiler.lut.age import age_rank
 
 NAME = "end_to_end.csv"
 _ALL = (*COLUMNS, "configuration", "narrow_layers", "rounds", "kernels", "measured_at")
@@ -50,10 +52,11 @@ def merged(path: Path, new: Sequence[Row]) -> bytes | None:
     file that is there and is another one."""
     if not new:
         return None
+    now = time.time()
     rows: dict[tuple[str, ...], Row] = {}
     for row in (*(_read(path) if path.exists() else ()), *new):
         key = tuple(row[column] for column in _KEY)
-        if key not in rows or _age(rows[key]) <= _age(row):
+        if key not in rows or age_rank(_age(rows[key]), now) <= age_rank(_age(row), now):
             rows[key] = row
     text = io.StringIO()
     writer = csv.DictWriter(text, _ALL, lineterminator="\n")

@@ -38,9 +38,9 @@ class Interrupted(Exception):
 
 _FROM_SCRATCH = (
     "allocate", "sensitivity", "export", "fit", "predict", "evaluate", "report", "compare", "quantize", "run",
-    "evaluate-accuracy", "finetune", "throughput",
+    "evaluate-accuracy", "finetune",
 )  # fmt: skip
-"""Commands that keep nothing of what they had done when they are interrupted; `throughput` keeps rows, no windows."""
+"""Commands that keep nothing of what they had done when they are interrupted."""
 
 
 def main() -> None:

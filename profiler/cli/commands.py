@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,7 @@ from profiler.cli.arguments import (
 )
 from profiler.errors import ProfilerError
 from profiler.hardware import ARM_CPUS, GPUS
+from profiler.lut.age import is_ahead
 from profiler.lut.autotvm.importer import import_autotvm, own_log
 from profiler.lut.check import scan
 from profiler.lut.store import merge as merge_rows
@@ -316,6 +318,7 @@ def lut_check(file: LutFile, json_output: Json = False) -> None:
         typer.echo(json.dumps(json_text.findings_json(file, findings), indent=2))
     else:
         tables.print_findings(file, len(rows), findings)
+        tables.print_ahead(file, [row for row in rows if is_ahead(row.measured_at, time.time())])
     if findings:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from profiler.campaign import Plan
 from profiler.cli.bars import description, print_line, terminal_bars
 from profiler.cli.progress import failure_text, known_text, outcome_text
 from profiler.fleet.events import (
+    ExtraLost,
     FleetEvent,
     FleetProgress,
     JobLost,
@@ -73,6 +74,8 @@ class _Display(ABC):
         elif isinstance(event, JobLost):
             then = "given up" if event.given_up else "goes on elsewhere"
             self.say(f"lost: {event.job.workload.text} on {event.place}: {event.reason}; {then}")
+        elif isinstance(event, ExtraLost):
+            self.say(f"not measured: {event.what} on {event.place}: {event.reason}")
         self.show()
 
     def tuning(self, event: TuneEvent) -> None:

@@ -30,7 +30,9 @@ def print_fleet(result: FleetResult) -> None:
         console.print(_spread_table(spread))
         console.print(escape(spread.text), soft_wrap=True)
     if result.lost:
-        console.print(f"{result.lost} workloads came back unfinished, and went on elsewhere", soft_wrap=True)
+        over = f", {len(result.given_up)} of them for good" if result.given_up else ", and went on elsewhere"
+        times = "a workload" if result.lost == 1 else f"{result.lost} times a workload"
+        console.print(f"{times} came back unfinished{over}", soft_wrap=True)
     for refused in result.refused:
         console.print(f"[yellow]{escape(refused)}[/yellow]", soft_wrap=True)
 

@@ -150,6 +150,17 @@ def print_findings(file: Path, rows: int, findings: Sequence[Finding]) -> None:
         console.print(f"{escape(str(file))}: {rows} rows, nothing wrong", soft_wrap=True)
 
 
+def print_ahead(file: Path, rows: Sequence[LutRow]) -> None:
+    """That rows are dated in the future: no defect of the file, but of a clock."""
+    if rows:
+        console = table_console()
+        console.print(
+            f"{escape(str(file))}: measured_at of {len(rows)} rows lies in the future, the first is "
+            f"{escape(rows[0].spec.key)}: a clock was wrong, and any other measurement of these replaces them",
+            soft_wrap=True,
+        )
+
+
 def print_rows(rows: Sequence[LutRow]) -> None:
     view = Table(box=None, pad_edge=False)
     for column in ("workload", "types", "epilogue", "source", "cache"):

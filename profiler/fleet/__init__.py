@@ -17,7 +17,7 @@ in hand and nothing else. The search is a function of the journal (`tuning.tuner
 fingerprint the workload goes on as if nothing had happened; on another card it is searched anew, and its cost model
 begins with what the first one's journal says.
 
-- `access`     the scheduler's address, TLS, --insecure        - `request`, `result`, `limits`, `events`
+- `access`, `tls_files`  the scheduler's address, TLS           - `request`, `result`, `limits`, `events`
 - `link`       Dask, from the client's side                     - `orders`   what travels
 - `roster`     who is there                                     - `offers`   who measures what; versions
 - `opening`    from a worker to lanes                           - `ledger`   what is waiting, in flight, done, given up

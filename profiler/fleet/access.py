@@ -33,7 +33,9 @@ class Access:
 
     def __post_init__(self) -> None:
         scheme, separator, rest = self.address.partition("://")
-        if not separator or scheme not in ("tls", "tcp") or not rest.rpartition(":")[2].isdigit():
+        host, _, port = rest.rpartition(":")
+        known = separator and scheme in ("tls", "tcp") and host and port.isdecimal() and port.isascii()
+        if not known or not 0 < int(port) < 65536:
             raise ProfilerError(f"scheduler '{self.address}': give its address as tls://host:8786")
         named = {"--tls-ca-file": self.ca_file, "--tls-cert": self.certificate, "--tls-key": self.key}
         files = {option: file for option, file in named.items() if file is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profiler.artifact import Artifact
 from profiler.errors import DeviceError
@@ -14,7 +14,7 @@ from profiler.fleet.compilers import FleetBuilder
 from profiler.fleet.limits import FleetLimits
 from profiler.fleet.link import Link, WorkerLost
 from profiler.fleet.offers import Place
-from profiler.fleet.orders import Hung, MeasureOrder, SeatKey, SeatOptions, Unusable
+from profiler.fleet.orders import Hung, MeasureOrder, Occupied, SeatKey, SeatOptions, Unusable
 from profiler.fleet.roster import Roster, Watch
 from profiler.measure import Rules, Run, StoppingRule
 from profiler.measure.turns import Turns
@@ -59,14 +59,15 @@ class RemoteCard:
     ) -> tuple[Measurement | Failure, ...]:
         """One record per artifact, in their order: as `measure.measure`, there.
 
-        Raises `DeviceError` if the card does not work, and `CardLost` if the worker is lost or hangs.
+        Raises `DeviceError` if the card does not work, and `CardLost` if the worker is lost or hangs, or if others have
+        the card for long.
         """
         limit_s = self.limits.measuring_s(len(artifacts))
         order = MeasureOrder(
             tuple(a.to_bytes() for a in artifacts), conditions, rule, stage, run, self.limits.turn_s, limit_s
         )
         address = self.place.offer.address
-        end_s = time.monotonic() + self.limits.answer_s(len(artifacts))
+        begin, end_s = time.time(), time.monotonic() + self.limits.answer_s(len(artifacts))
 
         def still_in_time() -> None:
             watch()
@@ -86,17 +87,18 @@ class RemoteCard:
             )
         except WorkerLost as lost:
             raise CardLost(str(lost), _candidates(artifacts)) from None
-        if isinstance(answer, Hung):
+        if isinstance(answer, (Hung, Occupied)):
             raise CardLost(answer.message, _candidates(artifacts))
         if isinstance(answer, Unusable):
             raise DeviceError(f"{self.place.text}: {answer.message}")
-        return tuple(self._own(line) for line in answer.lines)
+        return tuple(self._own(line, begin) for line in answer.lines)
 
-    def _own(self, line: str) -> Measurement | Failure:
+    def _own(self, line: str, begin: float) -> Measurement | Failure:
+        """``begin`` : when it was asked for. Dates order records, and the clock of a worker may be wrong."""
         record = decode(line, f"an answer of {self.place.text}")
         if isinstance(record, Fingerprint) or record.fingerprint != self.fingerprint.digest:
             raise DeviceError(f"{self.place.text}: the card is not what it was at first (driver, power limit?)")
-        return record
+        return replace(record, measured_at=min(max(record.measured_at, begin), time.time()))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ _CHUNK = 2
 _STEP_S = 0.2
 
 
+class CompilersLost(WorkerLost):
+    """Several workers were lost while they compiled the same kernels. The card that waits for these is not at fault."""
+
+
 @dataclass
 class Compilers:
     """Used by all threads of a run. ``refused`` is told of a worker whose compiler is of no use, and why."""
@@ -53,21 +57,22 @@ class Compilers:
         """Compile all; the results are in the order of the requests. A worker that is lost, or whose compiler does not
         work any more, costs nothing but time.
 
-        Raises `WorkerLost` if several were lost, and `ProfilerError` if there is no worker left that can compile.
+        Raises `CompilersLost` if several were lost, and `ProfilerError` if there is no worker left that can compile.
         """
         order = sorted(range(len(requests)), key=lambda index: requests[index][0].key)
         waiting = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
         results: dict[int, Artifact | BuildFailure] = {}
         losses = 0
         while waiting:
-            orders = [(BuildOrder(backend, tuple(requests[index] for index in chunk)),) for chunk in waiting]
+            turn_s = self.limits.compilers_turn_s
+            orders = [(BuildOrder(backend, tuple(requests[index] for index in chunk), turn_s),) for chunk in waiting]
             try:
                 answers = self._asked(backend, orders, arch, watch)
-            except WorkerLost:
+            except WorkerLost as lost:
                 watch()  # if it is our own worker that is lost, that is what happened
                 losses += 1
                 if losses == self.limits.attempts:
-                    raise
+                    raise CompilersLost(f"{losses} times a worker was lost that compiled it, last: {lost}") from None
                 continue
             for chunk, answer in zip(tuple(waiting), answers, strict=True):
                 if isinstance(answer, BrokenCompiler):
@@ -112,21 +117,32 @@ class Compilers:
                 raise ProfilerError(self._nobody(backend))
             time.sleep(_STEP_S)
 
+    def forget(self, address: str) -> None:
+        """The worker has left: another one may come under its address."""
+        for known in [known for known in list(self._known) if known[1] == address]:
+            self._known.pop(known, None)
+
     def _able(self, backend: Backend, address: str, arch: str, watch: Watch) -> bool:
-        sight = self.roster.sights[address]
-        if isinstance(backend, CpuBackend) and sight.arch != arch:
+        sight = self.roster.sights.get(address)
+        if sight is None or (isinstance(backend, CpuBackend) and sight.arch != arch):
             return False
         if (backend, address) not in self._known:
             with self._lock:
                 if (backend, address) not in self._known:
                     watched = self._watch(address, watch)
                     try:
-                        found = self.link.ask(worker_side.compiler, backend, workers=[address], watch=watched)
+                        found = self.link.ask(
+                            worker_side.compiler,
+                            backend,
+                            self.limits.compilers_turn_s,
+                            workers=[address],
+                            watch=watched,
+                        )
                     except WorkerLost:
                         watch()
                         return False
                     self._judge(backend, address, found)
-        return isinstance(self._known[backend, address], Compiler)
+        return isinstance(self._known.get((backend, address)), Compiler)
 
     def _watch(self, address: str, watch: Watch) -> Watch:
         def still_there() -> None:

@@ -45,6 +45,15 @@ class JobLost:
 
 
 @dataclass(frozen=True)
+class ExtraLost:
+    """Something beside the workloads was not measured on a card; ``what`` names it for people."""
+
+    what: str
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Tally:
     """Where the fleet stands, whenever that changes. All but ``places`` count workloads."""
 
@@ -55,7 +64,7 @@ class Tally:
     given_up: int
 
 
-FleetEvent = PlaceOpened | WorkerRefused | PlaceClosed | JobLost | Tally
+FleetEvent = PlaceOpened | WorkerRefused | PlaceClosed | JobLost | ExtraLost | Tally
 
 
 def _nothing(event: object) -> None:

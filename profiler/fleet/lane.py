@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from profiler.errors import DeviceError
 from profiler.fleet.bench import CardLost, FleetBench
+from profiler.fleet.compilers import CompilersLost
 from profiler.fleet.ledger import Holder, Job
 from profiler.fleet.link import Stopped, WorkerLost
 from profiler.fleet.offers import Place
@@ -78,7 +79,8 @@ class Compared:
 class Failed:
     """Some work came back unfinished.
 
-    ``last`` : the card does not work, so it gets no more. ``candidates`` are what was measured when it happened.
+    ``last`` : the card does not work, so it gets no more. ``blameless`` : nothing was asked of it when it happened.
+    ``candidates`` are what was measured then.
     """
 
     lane: Lane
@@ -86,6 +88,7 @@ class Failed:
     reason: str
     candidates: tuple[Candidate, ...] = ()
     last: bool = False
+    blameless: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ class Lane:
                 return
             except CardLost as lost:
                 self.tell(Failed(self, work, lost.reason, lost.candidates))
+            except CompilersLost as lost:
+                self.tell(Failed(self, work, str(lost), blameless=True))
             except WorkerLost as lost:
                 self.tell(Failed(self, work, str(lost)))
             except DeviceError as error:

@@ -40,6 +40,12 @@ class FleetLimits:
         if min(self.attempts, self.strikes) < 1:
             raise ValueError("attempts and strikes must be at least 1")
 
+    @property
+    def compilers_turn_s(self) -> float:
+        """For those who measure the CPU of a machine that compiles. They may take long, and a compiler that has no turn
+        within it gets no more work."""
+        return self.answer_s(1)
+
     def answer_s(self, kernels: int) -> float:
         """What may pass until a worker answers such a call, with all that may come before it."""
         return 2 * self.turn_s + self.start_s + self.measuring_s(kernels)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from profiler.errors import ProfilerError
 from profiler.fleet.access import Access
 from profiler.fleet.offers import Offer, Versions
+from profiler.fleet.tls_files import TlsFile, require_usable
 
 _T = TypeVar("_T")
 _STEP_S = 0.1
@@ -42,7 +43,8 @@ class SchedulerLost(ProfilerError):
 class Link:
     """A connection to a scheduler; use it as a context manager.
 
-    Raises `ProfilerError` if Dask is not installed or the scheduler cannot be reached within ``connect_s`` seconds.
+    Raises `ProfilerError` if Dask is not installed, if a file of TLS is of no use, and if the scheduler cannot be
+    reached within ``connect_s`` seconds.
     """
 
     def __init__(self, access: Access, connect_s: float) -> None:
@@ -56,6 +58,7 @@ class Link:
         _silence()
         self.address = access.address
         self._distributed = distributed
+        self._closed: type[Exception] = distributed.client.ClosedClientError
         try:
             self._client: Any = distributed.Client(
                 access.address,
@@ -73,20 +76,31 @@ class Link:
     def _security(self, access: Access) -> Any:
         if not access.encrypted:
             return None
+        named = (access.ca_file, access.certificate, access.key)
+        options: tuple[str, ...] = ("--tls-ca-file", "--tls-cert", "--tls-key")
         if access.ca_file is None:
             security = self._distributed.Security(require_encryption=True)
-            if not (security.tls_ca_file and security.tls_client_cert):
+            named = (
+                security.tls_ca_file,
+                security.tls_client_cert,
+                security.tls_client_key or security.tls_client_cert,
+            )
+            options = ("distributed.comm.tls.ca-file", *(f"distributed.comm.tls.client.{of}" for of in ("cert", "key")))
+            if not all(named):
                 raise ProfilerError(
                     f"{access.address} takes --tls-ca-file, --tls-cert and --tls-key (or distributed.comm.tls in "
                     "Dask's configuration); docs/fleet.md has the commands that make them"
                 )
-            return security
-        return self._distributed.Security(
-            require_encryption=True,
-            tls_ca_file=str(access.ca_file),
-            tls_client_cert=str(access.certificate),
-            tls_client_key=str(access.key),
-        )
+        else:
+            security = self._distributed.Security(
+                require_encryption=True,
+                tls_ca_file=str(access.ca_file),
+                tls_client_cert=str(access.certificate),
+                tls_client_key=str(access.key),
+            )
+        if not any("\n" in str(file) for file in named):  # Dask's configuration may hold them themselves
+            require_usable(*(TlsFile(option, str(file)) for option, file in zip(options, named, strict=True)))
+        return security
 
     def offers(self) -> Mapping[str, tuple[Offer, object]]:
         """The workers that run, by address, each with a value that changes whenever the scheduler hears of it.
@@ -95,7 +109,7 @@ class Link:
         """
         try:
             known = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_S)
-        except (OSError, TimeoutError, CancelledError, RuntimeError, AttributeError):
+        except (OSError, TimeoutError, CancelledError, RuntimeError, AttributeError, self._closed):
             raise SchedulerLost(
                 f"the scheduler {self.address} does not answer any more; what was measured is kept, the same command "
                 "goes on from there"
@@ -167,6 +181,8 @@ class Link:
                 while not answered.acquire(timeout=_STEP_S):
                     watch()
             return [self._outcome(future) for future in futures]
+        except self._closed:  # the scheduler has gone, which whoever leads the run sees by itself
+            raise WorkerLost("the scheduler takes no tasks any more") from None
         finally:
             with suppress(Exception):
                 self._client.cancel([future for future in futures if not future.done()])

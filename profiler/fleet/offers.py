@@ -52,13 +52,15 @@ class Place:
         return f"{self.device.name} of {self.sight.host}{which}, worker {self.offer.name}"
 
 
-def places_of(offer: Offer, sight: Sight, device: str, taken: frozenset[str]) -> tuple[tuple[Place, ...], str]:
+def places_of(
+    offer: Offer, sight: Sight, device: str, taken: frozenset[str], has: int = 0
+) -> tuple[tuple[Place, ...], str]:
     """The places that a worker brings, and what the user should know of it (often nothing).
 
     It offers ``device`` as a resource, as many as it shall measure at a time. ``taken`` are the `Place.card` of places
-    that other workers have: a GPU is measured through one worker.
+    that workers have: a GPU is measured through one worker. ``has`` : how many of those are this one's already.
     """
-    wanted = offer.amount(device)
+    wanted = offer.amount(device) - has
     if device == "cpu":
         cpu = next(found for found in sight.devices if not found.is_gpu)
         return (Place(offer, sight, cpu),), ""
@@ -67,16 +69,17 @@ def places_of(offer: Offer, sight: Sight, device: str, taken: frozenset[str]) ->
     free = [place for place in able if place.card not in taken][:wanted]
     if len(free) == wanted:
         return tuple(free), ""
-    return tuple(free), f"worker {offer.text} offers {wanted} {device}: {_why_fewer(sight, here, able, free)}"
+    why = _why_fewer(sight, here, able, len(free) + has)
+    return tuple(free), f"it offers {offer.amount(device)} {device}: {why}"
 
 
-def _why_fewer(sight: Sight, here: list[FoundDevice], able: list[Place], free: list[Place]) -> str:
+def _why_fewer(sight: Sight, here: list[FoundDevice], able: list[Place], left: int) -> str:
     if not here:
         found = ", ".join(found.text for found in sight.devices)
         return f"{sight.host} has none; found: {found}" + (f", no NVIDIA GPU: {sight.no_gpus}" if sight.no_gpus else "")
     if not able:
         return f"{here[0].text} is there, but {here[0].obstacle}"
-    return f"{len(free)} of the {len(here)} of {sight.host} are left for it"
+    return f"{left} of the {len(here)} of {sight.host} are left for it"
 
 
 @dataclass(frozen=True)

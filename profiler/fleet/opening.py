@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,10 +49,12 @@ class Opened:
 @dataclass(frozen=True)
 class Looked:
     """A worker was looked at, to the end; its lanes have been told before. ``refused`` says why it takes no part, or
-    what it lacks; empty if all is well. ``gone``: it left meanwhile, and is looked at again should it return."""
+    what it lacks; empty if all is well. ``short``: it lacks cards that other workers have. ``gone``: it left meanwhile,
+    and is looked at again should it return."""
 
     offer: Offer
     refused: str = ""
+    short: bool = False
     gone: bool = False
 
 
@@ -80,14 +83,26 @@ class Opening:
     def look_at(self, offer: Offer) -> None:
         threading.Thread(target=self._look_at, args=(offer,), name=f"look {offer.address}", daemon=True).start()
 
-    def free(self, place: Place) -> None:
-        """The place is closed: its card may be another worker's."""
+    def free_cards(self, present: Collection[str]) -> bool:
+        """Those of workers that are not ``present`` any more may be others'. Whether there are some.
+
+        A card that does not work stays with its worker as long as that is there.
+        """
         with self._lock:
-            self.taken.pop(place.card, None)
+            left = [card for card, address in self.taken.items() if address not in present]
+            for card in left:
+                del self.taken[card]
+        return bool(left)
+
+    def _free(self, places: Iterable[Place]) -> None:
+        with self._lock:
+            for place in places:
+                if self.taken.get(place.card) == place.offer.address:
+                    del self.taken[place.card]
 
     def _look_at(self, offer: Offer) -> None:
         try:
-            self.tell(Looked(offer, self._open(offer)))
+            self.tell(self._open(offer))
         except Stopped:
             pass
         except TaskFailed as error:
@@ -99,41 +114,45 @@ class Opening:
         except BaseException as error:
             self.tell(Broken(error))
 
-    def _open(self, offer: Offer) -> str:
-        """Why the worker takes no part; empty if it does."""
+    def _open(self, offer: Offer) -> Looked:
         watch = self._watch(offer)
         different = self.link.versions.difference(self.link.versions_of(offer.address))
         if different:
-            return f"it runs {different}; make all machines alike"
+            return Looked(offer, f"it runs {different}; make all machines alike")
         try:
-            sight = self.link.ask(worker_side.look, self.request.seat, workers=[offer.address], watch=watch)
+            patient = self._patient(watch)
+            sight = self.link.ask(worker_side.look, self.request.seat, workers=[offer.address], watch=patient)
         except TaskFailed as error:
-            return f"it cannot run this package: {error}"
+            return Looked(offer, f"it cannot run this package: {error}")
         if isinstance(sight, Unusable):
-            return sight.message
+            return Looked(offer, sight.message)
         other = other_package(sight, __version__, code_sha256())
         if other:
-            return f"it has {other}; make all machines alike"
+            return Looked(offer, f"it has {other}; make all machines alike")
         self.roster.sights[offer.address] = sight
         if not offer.amount(self.request.device):
-            return ""
+            return Looked(offer)
         if self.request.threads > sight.cpus:
-            return f"{self.request.threads} threads do not fit the {sight.cpus} CPUs that it may use"
+            return Looked(offer, f"{self.request.threads} threads do not fit the {sight.cpus} CPUs that it may use")
         with self._lock:
-            places, lacking = places_of(offer, sight, self.request.device, frozenset(self.taken))
+            others = {card for card, address in self.taken.items() if address != offer.address}
+            has = len(self.taken) - len(others)
+            places, lacking = places_of(offer, sight, self.request.device, frozenset(self.taken), has)
+            short = bool(lacking) and any(found.uuid in others for found in sight.devices)
             for place in places:
                 self.taken[place.card] = offer.address
-        for place in places:
+        for number, place in enumerate(places):
             try:
                 opened = self._opened(place, watch)
-            except BaseException as error:
-                self.free(place)
-                if not isinstance(error, DeviceError):
-                    raise
+            except DeviceError as error:
+                self._free([place])
                 lacking = str(error)
+            except BaseException:
+                self._free(places[number:])
+                raise
             else:
                 self.tell(opened)
-        return lacking
+        return Looked(offer, lacking, short)
 
     def _watch(self, offer: Offer) -> Watch:
         def still_wanted() -> None:
@@ -143,6 +162,18 @@ class Opening:
 
         return still_wanted
 
+    def _patient(self, watch: Watch) -> Watch:
+        """The same, and no longer than others' batches may take: all threads of a worker may be in what never ends."""
+        limit_s = self.request.limits.answer_s(1)
+        end_s = time.monotonic() + limit_s
+
+        def still_in_time() -> None:
+            watch()
+            if time.monotonic() > end_s:
+                raise TaskFailed(f"it gave no answer within {limit_s:.0f} s")
+
+        return still_in_time
+
     def _opened(self, place: Place, watch: Watch) -> Opened:
         request, options = self.request, self.request.seat_options
         facts = self.link.ask(
@@ -151,7 +182,7 @@ class Opening:
             SeatKey(place.device.uuid, options),
             request.limits.start_s,
             workers=[place.offer.address],
-            watch=watch,
+            watch=self._patient(watch),
             resources={request.device: 1},
         )
         if isinstance(facts, Unusable):
@@ -195,7 +226,7 @@ class Opening:
         closed: threading.Event,
     ) -> Lane:
         request, fingerprint = self.request, bench.card.fingerprint
-        logs, turns = request.out / "tuning_logs" / request.device, MachineTurns.of_cpu()
+        logs, turns = request.out / "tuning_logs" / request.device, MachineTurns.of_cpu(request.limits.compilers_turn_s)
 
         def model(more: Sequence[ConfigLatency]) -> CostModel:
             return PoliteModel(LearnedModel(target.device, target.threads, (*known, *more)), turns)

@@ -81,9 +81,19 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Occupied:
+    """Nothing was measured: others have the card for longer than was waited. ``message`` is one line."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class BuildOrder:
+    """``turn_s`` : seconds for others who measure the CPU of that machine."""
+
     backend: Backend
     requests: tuple[tuple[KernelSpec, ScheduleConfig], ...]
+    turn_s: float
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Built:
 
 @dataclass(frozen=True)
 class BrokenCompiler:
-    """The worker of that address can compile nothing; ``message`` is one line."""
+    """The worker of that address can compile nothing, or must not; ``message`` is one line."""
 
     address: str
     message: str

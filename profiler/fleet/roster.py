@@ -20,11 +20,15 @@ class Roster:
     sights: dict[str, Sight] = field(default_factory=dict)
     _heard: dict[str, tuple[object, float]] = field(default_factory=dict)
 
-    def update(self, found: Mapping[str, tuple[Offer, object]], now_s: float) -> None:
+    def update(self, found: Mapping[str, tuple[Offer, object]], now_s: float) -> frozenset[str]:
         """``found`` : each worker with a value that changes when the scheduler hears of it; ``now_s`` : seconds.
 
-        A worker of which nothing is heard is gone, until something is.
+        A worker of which nothing is heard is gone, until something is. Returns the addresses that are not listed any
+        more: whoever comes back under one may be another worker, so what was seen there is forgotten.
         """
+        left = frozenset(self._heard.keys() - found.keys())
+        for address in left:
+            self.sights.pop(address, None)
         for address, (_, heard) in found.items():
             if address not in self._heard or self._heard[address][0] != heard:
                 self._heard[address] = (heard, now_s)
@@ -32,6 +36,7 @@ class Roster:
         self.present = {
             address: offer for address, (offer, _) in found.items() if now_s - self._heard[address][1] <= self.silent_s
         }
+        return left
 
     def compiling(self) -> tuple[str, ...]:
         """Workers that are fit and compile: those that offer it, or all where nobody does."""

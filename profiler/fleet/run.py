@@ -19,11 +19,21 @@ from dataclasses import dataclass, field
 from profiler.errors import ProfilerError
 from profiler.fleet import worker_side
 from profiler.fleet.compilers import Compilers
-from profiler.fleet.events import FleetEvent, FleetProgress, JobLost, PlaceClosed, PlaceOpened, Tally, WorkerRefused
+from profiler.fleet.events import (
+    ExtraLost,
+    FleetEvent,
+    FleetProgress,
+    JobLost,
+    PlaceClosed,
+    PlaceOpened,
+    Tally,
+    WorkerRefused,
+)
 from profiler.fleet.extras import Extras
 from profiler.fleet.lane import (
     Broken,
     Compared,
+    Confirmation,
     Confirmed,
     Failed,
     Finished,
@@ -70,13 +80,15 @@ class FleetRun:
         self._reports: queue.SimpleQueue[Report | Opened | Looked | FleetEvent] = queue.SimpleQueue()
         self._roster = Roster(limits.silent_s)
         self._stopping = threading.Event()
-        compilers = Compilers(self.link, self._roster, limits, self._refuse)
+        self._compilers = compilers = Compilers(self.link, self._roster, limits, self._refuse)
         self._opening = Opening(
             self.request, self.link, self._roster, compilers, self.run, self._reports.put, self._stopping, self._alone
         )
         self._working: dict[str, Lane] = {}
         self._looked: set[str] = set()
-        self._looking: set[str] = set()
+        self._freed = 0  # how often cards of workers that left became free
+        self._looking: dict[str, int] = {}  # and how often that was when the look began
+        self._short: dict[str, str] = {}  # what was said to those that lack a card which another worker has
         self._hands: dict[str, Work] = {}  # in flight, by lane
         self._strikes: Counter[str] = Counter()  # in a row, by place
         self._extras = Extras(self.request.complete)
@@ -118,15 +130,20 @@ class FleetRun:
         if now_s - self._last_look_s < limits.look_every_s:
             return
         self._last_look_s = now_s
-        self._roster.update(self.link.offers(), now_s)
+        for address in self._roster.update(self.link.offers(), now_s):
+            self._compilers.forget(address)
+            self._short.pop(address, None)
         present = self._roster.present
         for place in self._places:
             if place.offer.address not in present:
                 self._close(place, "its worker is gone")
         self._looked &= set(present)
+        if self._opening.free_cards(present):
+            self._freed += 1
+            self._looked -= self._short.keys()
         for address, offer in present.items():
-            if self._of_use(offer) and address not in self._looked | self._looking:
-                self._looking.add(address)
+            if self._of_use(offer) and address not in self._looked | self._looking.keys():
+                self._looking[address] = self._freed
                 self._opening.look_at(offer)
         if self._gather_until_s is None and self._looking:
             self._gather_until_s = now_s + limits.gather_s
@@ -210,11 +227,7 @@ class FleetRun:
         if isinstance(report, Opened):
             self._opened(report)
         elif isinstance(report, Looked):
-            self._looking.discard(report.offer.address)
-            if not report.gone:
-                self._looked.add(report.offer.address)
-            if report.refused:
-                self._refuse(report.offer.text, report.refused)
+            self._was_looked_at(report)
         elif isinstance(report, Tuned):
             if report.lane.key in self._working:
                 self.progress.tuning(report.event)
@@ -224,6 +237,21 @@ class FleetRun:
             if isinstance(report, WorkerRefused):
                 self.refused.append(f"worker {report.worker}: {report.reason}")
             self.progress.fleet(report)
+
+    def _was_looked_at(self, looked: Looked) -> None:
+        address = looked.offer.address
+        freed = self._looking.pop(address)
+        if looked.gone:
+            return
+        if not (looked.short and self._freed > freed):
+            self._looked.add(address)
+        before = self._short.pop(address, "")
+        if looked.short:
+            self._short[address] = looked.refused
+        if looked.refused != before:
+            self.refused = [said for said in self.refused if not before or not said.endswith(before)]
+            if looked.refused:
+                self._refuse(looked.offer.text, looked.refused)
 
     def _opened(self, opened: Opened) -> None:
         place = opened.lanes[0].place
@@ -243,18 +271,23 @@ class FleetRun:
             return
         lane.busy = False
         self._hands.pop(key)
+        if not isinstance(report, Failed):
+            self._strikes[place.key] = 0
         if isinstance(report, Compared):
             self._extras.compared(lane, report.latencies_s)
         elif isinstance(report, Finished):
-            self._strikes[place.key] = 0
             self._finished(report)
         elif isinstance(report, Failed):
-            self._strikes[place.key] += 1
+            self._strikes[place.key] += not report.blameless
             self._last_look_s = -math.inf  # before it gets more work: is it still there?
             if isinstance(report.work, Job):
                 self._lost(lane, report.work, report)
             elif isinstance(report.work, References):
                 self._extras.compared(lane, {})
+                self.progress.fleet(ExtraLost("the reference kernels", place.text, report.reason))
+            elif isinstance(report.work, Confirmation):
+                what = f"what others found of {report.work.job.workload.text}"
+                self.progress.fleet(ExtraLost(what, place.text, report.reason))
             if report.last or self._strikes[place.key] >= self.request.limits.strikes:
                 self._close(place, report.reason)
 
@@ -309,7 +342,6 @@ class FleetRun:
                 self._extras.dropped(lane, work)
                 if isinstance(work, Job):
                     self._lost(lane, work, None, reason)
-        self._opening.free(place)
 
     def _refuse(self, worker: str, reason: str) -> None:
         """Called by any thread."""

@@ -33,13 +33,16 @@ from profiler.devices.discover import FoundDevice, Inventory, Vendor, discover, 
 from profiler.devices.host import HostDevice
 from profiler.devices.pipe import Closed, Header, Pipe
 from profiler.errors import DeviceError, ProfilerError
-from profiler.fleet.orders import CardFacts, MeasureOrder, SeatKey, Sight, code_sha256
+from profiler.fleet.orders import CardFacts, MeasureOrder, Occupied, SeatKey, Sight, code_sha256
 from profiler.measure import measure
 from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import encode
 
 COMMAND = (sys.executable, "-m", "profiler.fleet.seat")
 """Starts one; the process id of the parent is appended."""
+
+UNUSED_S = 10.0
+"""A turn ends after so long without the kernels to be measured, which come at once."""
 
 Message = tuple[Header, bytes]
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -52,7 +55,7 @@ class Seat:
         self._vendor = vendor or Vendor()
         self._machine = machine or _boot_id()
         self._held = ExitStack()
-        self._turn = ExitStack()
+        self._turn: ExitStack | None = None
         self._device: HostDevice | CudaDevice | None = None
         self._found: FoundDevice | None = None
 
@@ -64,8 +67,7 @@ class Seat:
         if request == "open":
             return self.open(pickle.loads(payload))
         if request == "turn":
-            self.turn(header["limit_s"])
-            return None
+            return self.turn(header["limit_s"])
         return self.measure(pickle.loads(payload))
 
     def list(self) -> Sight:
@@ -96,24 +98,42 @@ class Seat:
         hardware = device.cpu if isinstance(device, HostDevice) else device.properties
         return CardFacts(device.fingerprint(compiler=""), hardware, locked.text if locked else "")
 
-    def turn(self, limit_s: float) -> None:
-        """Raises `DeviceError` if others have the device for longer."""
-        assert self._found is not None, "a card is opened first"
-        try:
-            self._turn.enter_context(MachineTurns.of_device(self._found).measuring(limit_s))
-        except NoTurn as error:
-            raise DeviceError(str(error)) from None
+    @property
+    def has_turn(self) -> bool:
+        return self._turn is not None
 
-    def measure(self, order: MeasureOrder) -> tuple[str, ...]:
+    def turn(self, limit_s: float) -> Occupied | None:
+        """Take it for the kernels that come next."""
+        assert self._found is not None, "a card is opened first"
+        self.give_back()
+        turn = ExitStack()
+        try:
+            turn.enter_context(MachineTurns.of_device(self._found, limit_s).measuring())
+        except NoTurn as error:
+            return Occupied(str(error))
+        self._turn = turn
+        return None
+
+    def give_back(self) -> None:
+        """The turn, if this process has it."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.close()
+
+    def measure(self, order: MeasureOrder) -> tuple[str, ...] | Occupied:
         """Lines of a journal, one for each artifact."""
         assert self._device is not None, "a card is opened first"
-        with self._turn:
+        if not self.has_turn:
+            return Occupied(f"no kernels came within {UNUSED_S:g} s of the turn, which was given back")
+        try:
             artifacts = [Artifact.from_bytes(data) for data in order.artifacts]
             records = measure(self._device, artifacts, order.conditions, order.rule, order.stage, order.run)
+        finally:
+            self.give_back()
         return tuple(encode(record) for record in records)
 
     def close(self) -> None:
-        self._turn.close()
+        self.give_back()
         self._held.close()
 
     def _inventory(self) -> Inventory:
@@ -129,7 +149,11 @@ def serve(seat: Seat) -> None:
     threading.Thread(target=_read, args=(pipe, requests), daemon=True).start()
     try:
         while True:
-            header, payload = requests.get()
+            try:
+                header, payload = requests.get(timeout=UNUSED_S if seat.has_turn else None)
+            except queue.Empty:
+                seat.give_back()  # whoever asked for the turn is stopped: others need not wait for it
+                continue
             pipe.send(*_answered(seat, header, payload))
     except Closed:
         pass

@@ -30,6 +30,7 @@ from profiler.measure import Run
 from profiler.output_folder import require_writable
 from profiler.pipeline import Plan
 from profiler.pipeline_result import ProfileResult
+from profiler.predictor import model_file
 from profiler.record import Fingerprint, Measurement
 from profiler.targets import default_batch
 from profiler.tuning.tuner import SpecResult
@@ -54,6 +55,8 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
     """
     begin = time.monotonic()
     progress = progress or FleetProgress()
+    if request.predictor is not None:
+        model_file.read(request.predictor)  # a damaged one is told ahead of the fleet
     luts, logs = request.out / "lut", request.out / "tuning_logs" / request.device
     batch = request.batch or default_batch(request.on_gpus)
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)

@@ -27,13 +27,13 @@ from profiler.fleet.orders import (
     Hung,
     Measured,
     MeasureOrder,
+    Occupied,
     SeatKey,
     Sight,
     Unusable,
 )
 from profiler.kernels.backend import Backend, CudaBackend
 from profiler.kernels.pool_build import BuildPool
-from profiler.kernels.toolchain import ToolchainError
 from profiler.measure.turns import MachineTurns
 
 IDLE_S = 120.0
@@ -62,7 +62,9 @@ def open_card(command: Sequence[str], key: SeatKey, start_s: float) -> CardFacts
     return trouble.unusable()
 
 
-def measure(command: Sequence[str], key: SeatKey, order: MeasureOrder, start_s: float) -> Measured | Unusable | Hung:
+def measure(
+    command: Sequence[str], key: SeatKey, order: MeasureOrder, start_s: float
+) -> Measured | Occupied | Unusable | Hung:
     """Measure the kernels of an order on the card; the process that does it is ended where it hangs."""
     with _translated() as trouble, _here().seat(command, key, start_s) as seat:
         return seat.measure(order)
@@ -72,17 +74,17 @@ def measure(command: Sequence[str], key: SeatKey, order: MeasureOrder, start_s: 
 def build(order: BuildOrder) -> Built | BrokenCompiler:
     """Compile the kernels of an order."""
     try:
-        with _here().pool(order.backend) as pool, MachineTurns.of_cpu().compiling():
+        with _here().pool(order.backend) as pool, MachineTurns.of_cpu(order.turn_s).compiling():
             results = pool.build(order.requests)
-    except ToolchainError as error:
+    except ProfilerError as error:  # a defect of this machine, or somebody who measures it and does not end
         return BrokenCompiler(_dask_worker().address, str(error))
     return Built(tuple(result.to_bytes() if isinstance(result, Artifact) else result for result in results))
 
 
-def compiler(backend: Backend) -> Compiler | Unusable:
-    """What would compile here."""
+def compiler(backend: Backend, turn_s: float) -> Compiler | Unusable:
+    """What would compile here. ``turn_s`` : as in `BuildOrder`."""
     try:
-        with MachineTurns.of_cpu().compiling():  # it imports the compiler
+        with MachineTurns.of_cpu(turn_s).compiling():  # it imports the compiler
             return _compiler(backend)
     except ProfilerError as error:
         return Unusable(str(error))
@@ -107,9 +109,14 @@ class SeatProcess:
     def open(self, key: SeatKey, start_s: float) -> None:
         self.facts = self.ask({"request": "open"}, key, start_s)
 
-    def measure(self, order: MeasureOrder) -> Measured:
-        self.ask({"request": "turn", "limit_s": order.turn_s}, None, order.turn_s + _GRACE_S)
-        return Measured(self.ask({"request": "measure"}, order, order.limit_s))
+    def measure(self, order: MeasureOrder) -> Measured | Occupied:
+        occupied: Occupied | None = self.ask(
+            {"request": "turn", "limit_s": order.turn_s}, None, order.turn_s + _GRACE_S
+        )
+        if occupied is not None:
+            return occupied
+        answer: tuple[str, ...] | Occupied = self.ask({"request": "measure"}, order, order.limit_s)
+        return answer if isinstance(answer, Occupied) else Measured(answer)
 
     def ask(self, header: Header, payload: object, limit_s: float) -> Any:
         """Raises `DeviceError` as the process says it, `Died`, and `Overdue`."""
@@ -208,13 +215,20 @@ class _Processes:
                 self.pools.append((backend, pool))
 
     def close_idle(self) -> None:
+        """Whoever wants a seat that is being closed waits for its end: it may be giving back a lock of clocks."""
         with self.lock:
             pools, self.pools = self.pools, []
-            seats = [self.seats.pop(name, None) for name in list(self.seats)]  # None: just taken for an order
+            idle = [(name, self.taken[name]) for name in self.seats]
         for _, pool in pools:
             pool.close()
-        for seat in filter(None, seats):
-            seat.close()
+        for name, taken in idle:
+            if taken.acquire(blocking=False):  # else it was just taken for an order
+                try:
+                    seat = self.seats.pop(name, None)
+                    if seat is not None:
+                        seat.close()
+                finally:
+                    taken.release()
 
     @contextmanager
     def _busy(self) -> Iterator[None]:

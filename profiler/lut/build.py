@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from profiler.errors import InvalidFile
+from profiler.lut.age import age_rank
 from profiler.lut.schema import LutRow, Source
 from profiler.record import FINAL_STAGE, Conditions, Failure, Fingerprint, Measurement, Record, encode, of_the_device
 from profiler.workload import KernelSpec
 
 
-def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, ...]:
+def build(records: Iterable[Record], fingerprint: Fingerprint, now: float | None = None) -> tuple[LutRow, ...]:
     """One measured row per kernel and conditions, from the final measurements on that instrument.
 
     Each config stands for itself by its latest run (an older run of it is not asked: taking the luckiest of many runs
-    would flatter it), and the config with the lowest median is taken. Configs that ever failed are passed over, unless
-    it was the device that was unstable; so are candidates' screenings and records of other instruments. Raises
-    `InvalidFile` for a measurement whose instrument no record describes.
+    would flatter it; ``now`` as in `store.merge`), and the config with the lowest median is taken. Configs that ever
+    failed are passed over, unless it was the device that was unstable; so are candidates' screenings and records of
+    other instruments. Raises `InvalidFile` for a measurement whose instrument no record describes.
     """
     instruments = {fingerprint.digest}
     finals: list[Measurement] = []
@@ -28,6 +30,7 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
             finals.append(record)
         elif isinstance(record, Failure) and not of_the_device(record):
             failed.add((record.spec, record.conditions, record.fingerprint, record.config))
+    today = time.time() if now is None else now
     latest: dict[tuple[KernelSpec, Conditions, str], Measurement] = {}
     for measurement in finals:
         if measurement.fingerprint not in instruments:
@@ -40,7 +43,7 @@ def build(records: Iterable[Record], fingerprint: Fingerprint) -> tuple[LutRow, 
         if (measurement.spec, measurement.conditions, measurement.fingerprint, measurement.config) in failed:
             continue
         key = (measurement.spec, measurement.conditions, measurement.config)
-        if key not in latest or _age(latest[key]) < _age(measurement):
+        if key not in latest or _age(latest[key], today) < _age(measurement, today):
             latest[key] = measurement
     best: dict[tuple[KernelSpec, Conditions], Measurement] = {}
     for (spec, conditions, _), measurement in latest.items():
@@ -81,8 +84,8 @@ def row_of(measurement: Measurement, fingerprint: Fingerprint) -> LutRow:
     )
 
 
-def _age(measurement: Measurement) -> tuple[float, str]:
-    return measurement.measured_at, encode(measurement)
+def _age(measurement: Measurement, now: float) -> tuple[tuple[bool, float], str]:
+    return age_rank(measurement.measured_at, now), encode(measurement)
 
 
 def _rank(measurement: Measurement) -> tuple[float, str]:

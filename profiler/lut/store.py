@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 from profiler.errors import FingerprintMismatch, InvalidFile
+from profiler.lut.age import age_rank
 from profiler.lut.check import scan
 from profiler.lut.schema import COLUMNS, LutRow
 from profiler.output_folder import write_whole, writing
@@ -29,13 +31,21 @@ def read(path: Path) -> tuple[LutRow, ...]:
     return tuple(rows)
 
 
-def merge(a: Iterable[LutRow], b: Iterable[LutRow], known: Iterable[Fingerprint] = ()) -> tuple[LutRow, ...]:
+def merge(
+    a: Iterable[LutRow], b: Iterable[LutRow], known: Iterable[Fingerprint] = (), now: float | None = None
+) -> tuple[LutRow, ...]:
     """The rows of both, ordered by key: independent of order, idempotent, associative.
 
-    Of two rows with one key the later ``measured_at`` stays; at the same time the content decides (the larger
-    digest), so that every order of merging ends alike. Raises `FingerprintMismatch` for rows of two instruments and
-    says in what they differ, as far as the ``known`` fingerprints or the rows tell.
+    Of two rows with one key the later ``measured_at`` stays, but for one that lies in the future of ``now`` (Unix time;
+    None is the time of the call): its clock was wrong, and it would stay for ever. At the same time the content decides
+    (the larger digest), so that every order of merging ends alike. Raises `FingerprintMismatch` for rows of two
+    instruments and says in what they differ, as far as the ``known`` fingerprints or the rows tell.
     """
+    today = time.time() if now is None else now
+
+    def rank(row: LutRow) -> tuple[tuple[bool, float], str]:
+        return age_rank(row.measured_at, today), row.digest
+
     latest: dict[tuple[int | str, ...], LutRow] = {}
     instruments: dict[str, LutRow] = {}
     for row in (*a, *b):
@@ -43,7 +53,7 @@ def merge(a: Iterable[LutRow], b: Iterable[LutRow], known: Iterable[Fingerprint]
         if len(instruments) > 1:
             raise FingerprintMismatch(_difference(list(instruments.values()), known))
         other = latest.get(row.key)
-        if other is None or (row.measured_at, row.digest) > (other.measured_at, other.digest):
+        if other is None or rank(row) > rank(other):
             latest[row.key] = row
     return tuple(latest[key] for key in sorted(latest))
 

@@ -7,5 +7,6 @@
 - `noise_sensitivity`  what each layer in few bits does to the outputs, as a sensitivity file
 - `accuracy`  how many images the float network and integer ones answer right
 - `finetune`  a model that was trained on with the roundings in
-- `trained` `deployments` `kernels_of` `in_turn`  what these need: weights and ranges, bits, compiled kernels, rounds
+- `trained` `deployments` `kernels_of` `in_turn` `windows`  what these need: weights and ranges, bits, compiled kernels,
+  rounds of timing, windows of steady state
 """

@@ -19,6 +19,7 @@ from profiler.network.real_numbers import quantized_inputs
 from profiler.network.steady import SteadyRule, SteadyWindow
 from profiler.network_stages.bench import Bench
 from profiler.network_stages.kernels_of import kernels_of
+from profiler.space.config import to_text
 
 _SEED = 1
 
@@ -77,6 +78,11 @@ class Prepared:
     @property
     def arena_bytes(self) -> int:
         return self._device.plan.arena_nbytes
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """What runs: a text for each distinct kernel, with its config."""
+        return tuple(f"{kernel.spec.key} {to_text(kernel.config)}" for kernel in self._chosen)
 
     @property
     def by_default(self) -> int:

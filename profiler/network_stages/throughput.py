@@ -7,10 +7,8 @@ alike.
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -25,20 +23,23 @@ from profiler.campaign import MeasureRequest, Progress, choose_device, opened
 from profiler.devices.discover import Vendor
 from profiler.errors import InvalidFile, ProfilerError
 from profiler.lut import store
+from profiler.lut.age import is_ahead
 from profiler.lut.demand import demand
 from profiler.lut.table import prices
-from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule, SteadyWindow
+from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule
 from profiler.network_stages.bench import Bench, Site, find_site, opened_bench
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment
 from profiler.network_stages.prepared import Prepared
 from profiler.network_stages.quantizer import Quantizer, network_of, quantizer
 from profiler.network_stages.run import RunRequest
+from profiler.network_stages.windows import earlier_notes, notes_of, windows_in_turn
 from profiler.output_folder import require_writable
 from profiler.record import escaped
 from profiler.throughput import file
 from profiler.throughput.digests import bits_digest, network_digest
 from profiler.throughput.file import Throughputs
-from profiler.throughput.point import MOST_IMAGES, Point, Window
+from profiler.throughput.point import MOST_IMAGES, Point
+from profiler.throughput.unfinished import Taken, Unfinished, path_for
 from profiler.workload import INT8, KernelSpec, Network, Precision, distinct
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -70,7 +71,17 @@ class ThroughputRequest:
             raise ProfilerError("say which bits: --uniform int8, --bits bits.json, or both")
         if not self.batches or not all(1 <= batch <= MOST_IMAGES for batch in self.batches):
             raise ProfilerError(f"--batches takes one or more of 1 to {MOST_IMAGES}, for instance 1,8,64")
+        if self.trials is not None and self.no_rows:
+            raise ProfilerError(
+                f"--trials is for rows that are measured on the way; nothing is with {self.no_rows}: leave one out"
+            )
         object.__setattr__(self, "batches", tuple(sorted(set(self.batches))))
+
+    @property
+    def no_rows(self) -> str:
+        """The option that has no rows measured; empty if they are, where the table lacks some."""
+        options = {"--lut": self.run.lut, "--allow-default": self.run.allow_default, "--no-profile": not self.profile}
+        return next((option for option, given in options.items() if given), "")
 
     @property
     def steady_rule(self) -> SteadyRule:
@@ -143,7 +154,7 @@ def with_rows(
     Raises `ProfilerError` for whatever the user can mend; what was measured until then is in the journals.
     """
     run = request.run
-    if run.lut is not None or run.allow_default or not request.profile:
+    if request.no_rows:
         return request
     progress = progress or Progress()
     asked = MeasureRequest(
@@ -161,14 +172,15 @@ def with_rows(
                 progress.planned(_Plan(network, len(missing), choice.device.name, "; ".join(campaign.notes)))
                 campaign.measure(missing)
         table = store.path_for(campaign.luts, campaign.target.slug, campaign.fingerprint.short)
-    return replace(request, run=replace(run, lut=table))
+    return replace(request, trials=None, run=replace(run, lut=table))
 
 
 def throughput(
     request: ThroughputRequest, told: Told = lambda text: None, vendor: Vendor | None = None
 ) -> ThroughputResult:
     """Every configuration is verified bit for bit at every batch before any window. ``told`` hears of each step. The
-    file is written when all windows are there.
+    file is written when all windows are there; until then they are kept beside it (`throughput.unfinished`), and the
+    same request goes on with them.
 
     Raises `ProfilerError` for whatever the user can mend, a table that lacks rows among them (`with_rows`), and
     `NetworkFailure` for a network that is not what the oracle says.
@@ -193,14 +205,32 @@ def throughput(
             ready.append(stack.enter_context(Prepared(bench, one.label, integers)))
             verified = ready[-1].verify()
             steps, nbytes = steps + verified.steps, nbytes + verified.nbytes
-        windows = _windows(request, ready, [network.batch for _, network, _ in deployed], told)
         run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+        unfinished = stack.enter_context(Unfinished(path_for(path, _identity(request, bench, deployed, ready))))
+        windows = windows_in_turn(
+            request.steady_rule,
+            request.energy,
+            request.windows,
+            ready,
+            [network.batch for _, network, _ in deployed],
+            unfinished,
+            run_id,
+            told,
+        )
         points = tuple(
             _point(one, network, deployment, prepared, found, run_id)
             for (one, network, deployment), prepared, found in zip(deployed, ready, windows, strict=True)
         )
         content = file.update(path, _content(bench, points))
-    notes = [*source.notes, *site.notes, *_notes(request, points), *_told(w for found in windows for w in found)]
+        unfinished.finished()
+    all_windows = [window for found in windows for window in found]
+    notes = [*source.notes, *site.notes, *_notes(request, points)]
+    notes += [*notes_of(all_windows), *earlier_notes(all_windows, run_id)]
+    ahead = sum(is_ahead(point.measured_at, time.time()) for point in content.points)
+    if ahead:
+        notes.append(
+            f"{path}: {ahead} points are dated in the future by a clock that was wrong; a later run replaces them"
+        )
     return ThroughputResult(path, content, points, steps, nbytes, tuple(dict.fromkeys(notes)))
 
 
@@ -253,19 +283,20 @@ def _require_rows(
             )
 
 
-def _windows(
-    request: ThroughputRequest, ready: Sequence[Prepared], batches: Sequence[int], told: Told
-) -> list[list[SteadyWindow]]:
-    """Of each network."""
-    found: list[list[SteadyWindow]] = [[] for _ in ready]
-    order = list(range(len(ready)))
-    for number in range(request.windows):
-        for at in order:
-            told(f"round {number + 1} of {request.windows}: {ready[at].name}, batch {batches[at]}")
-            others = [pid for pid in (one.worker_pid for one in ready) if pid is not None]
-            found[at].append(ready[at].steady(request.steady_rule, request.energy, others))
-        order.reverse()
-    return found
+def _identity(
+    request: ThroughputRequest,
+    bench: Bench,
+    deployed: Sequence[tuple[_Configuration, Network, Deployment]],
+    ready: Sequence[Prepared],
+) -> list[str]:
+    """What two runs have alike of which one can go on with the other's windows."""
+    rule = request.steady_rule
+    points = [
+        (network_digest(network), str(network.batch), one.name, bits_digest(deployment), *prepared.kernels)
+        for (one, network, deployment), prepared in zip(deployed, ready, strict=True)
+    ]
+    asked = (f"{rule.window_s:g} s behind {rule.settle_s:g} s", f"energy {request.energy}")
+    return [bench.fingerprint, __version__, *asked, *(text for point in points for text in point)]
 
 
 def _point(
@@ -273,7 +304,7 @@ def _point(
     network: Network,
     deployment: Deployment,
     prepared: Prepared,
-    windows: Sequence[SteadyWindow],
+    windows: Sequence[Taken],
     run_id: str,
 ) -> Point:
     return Point(
@@ -282,14 +313,12 @@ def _point(
         batch=network.batch,
         configuration=escaped(one.name),
         bits_digest="" if one.uniform is not None else bits_digest(deployment),
-        windows=tuple(
-            Window(w.window.runs, w.window.duration_s, w.window.counted_j, w.window.integrated_j) for w in windows
-        ),
+        windows=tuple(taken.window for taken in windows),
         cache_mode=prepared.bench.site.conditions.cache_mode.value,
         by_default=prepared.by_default,
         lut_sum_s=prepared.lut_sum_s,
         no_energy=escaped(next((w.no_energy for w in windows if w.no_energy), "")),
-        notes=tuple(map(escaped, _told(windows))),
+        notes=tuple(map(escaped, notes_of(windows))),
         run_id=run_id,
         tool_version=__version__,
         measured_at=time.time(),
@@ -316,17 +345,3 @@ def _notes(request: ThroughputRequest, points: Collection[Point]) -> Iterator[st
             f"{len(defaults)} of {len(points)} points have kernels without a row, which ran with the config of the "
             "analytic model: throughput that a search may raise (make profile)"
         )
-
-
-def _told(windows: Iterator[SteadyWindow] | Sequence[SteadyWindow]) -> Iterator[str]:
-    """What was noted of windows, each once: what differs in its numbers alone counts as the same."""
-    found = list(windows)
-    said: Counter[str] = Counter()
-    texts: dict[str, str] = {}
-    for window in found:
-        for note in dict.fromkeys(window.notes):
-            kind = re.sub(r"[0-9]+", "#", note)
-            texts.setdefault(kind, note)
-            said[kind] += 1
-    for kind, count in said.items():
-        yield texts[kind] if count == len(found) else f"{texts[kind]} ({count} of {len(found)} windows)"

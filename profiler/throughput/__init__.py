@@ -4,4 +4,5 @@
 - `knee`   the batch from which on larger ones gain little, or why none can be named
 - `digests` what tells networks and bits of one name apart
 - `file`   ``lut/<device>.throughput.json``: read, merged, written
+- `unfinished`  the windows of a run until all are there
 """

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from profiler.errors import FingerprintMismatch, InvalidFile
+from profiler.lut.age import age_rank
 from profiler.output_folder import write_whole, writing
 from profiler.throughput.point import Point
 from profiler.typed_json import integer, typed, without_repetition
@@ -94,13 +96,14 @@ def require(path: Path, fingerprint: str) -> None:
         _require_instrument(path, read(path), fingerprint)
 
 
-def update(path: Path, new: Throughputs) -> Throughputs:
-    """Add the points to the file (made if it is not there), under its lock; of two of one key the later one stays.
-    Returns what the file then holds.
+def update(path: Path, new: Throughputs, now: float | None = None) -> Throughputs:
+    """Add the points to the file (made if it is not there), under its lock; of two of one key the later one stays, but
+    for one that lies in the future (``now`` as in `lut.store.merge`). Returns what the file then holds.
 
     Raises `InvalidFile` for a damaged file and `FingerprintMismatch` for one of another instrument, both untouched;
     `OutputError` if it cannot be written.
     """
+    today = time.time() if now is None else now
     with _locked(path):
         old: Sequence[Point] = ()
         if path.exists():
@@ -110,7 +113,7 @@ def update(path: Path, new: Throughputs) -> Throughputs:
         points = {point.key: point for point in old}
         for point in new.points:
             other = points.get(point.key)
-            if other is None or other.measured_at <= point.measured_at:
+            if other is None or age_rank(other.measured_at, today) <= age_rank(point.measured_at, today):
                 points[point.key] = point
         merged = Throughputs(
             new.device, new.device_name, new.arch, new.fingerprint, tuple(points[key] for key in sorted(points))

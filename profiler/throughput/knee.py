@@ -19,6 +19,9 @@ from enum import Enum
 from profiler.verdict import Span, ratio
 
 SHARE = 0.95
+NOISE = 0.02
+"""What is assumed of a latency without interval (there is one window): the standard deviation of its logarithm, as
+`compare` has it from one run to the next. The ratio of two is then known to some 6%."""
 
 
 class KneeKind(str, Enum):
@@ -34,12 +37,14 @@ class KneeKind(str, Enum):
 
 @dataclass(frozen=True)
 class Knee:
-    """``batches`` are those that may be the knee: one where it is found. ``best`` is that of the highest throughput."""
+    """``batches`` are those that may be the knee: one where it is found. ``best`` is that of the highest throughput.
+    ``noise`` is what was assumed where an interval is not known, 0 where all are."""
 
     kind: KneeKind
     batches: tuple[int, ...]
     best: int
     share: float = SHARE
+    noise: float = 0.0
 
     @property
     def batch(self) -> int | None:
@@ -49,6 +54,11 @@ class Knee:
     @property
     def text(self) -> str:
         """For people, to stand behind the name of a curve."""
+        assumed = f" (single windows have no interval; a noise of {self.noise:.0%} is assumed)" if self.noise else ""
+        return self._answer + assumed
+
+    @property
+    def _answer(self) -> str:
         reached = f"{self.share:.0%} of the best throughput"
         if self.kind is KneeKind.FOUND:
             return f"knee at batch {self.batches[0]}, the smallest that reaches {reached} (that of batch {self.best})"
@@ -80,7 +90,7 @@ def find_knee(latencies: Mapping[int, Span], share: float = SHARE) -> Knee:
     """``latencies`` : of a whole batch, by batch. Raises `ValueError` for none, and for a share that is none.
 
     A batch reaches the share where the 95% interval of its throughput over the best one lies above, misses it where
-    that lies below, and otherwise may be either.
+    that lies below, and otherwise may be either. Where one of the two has no interval, `NOISE` is its.
     """
     if not latencies or not 0 < share < 1:
         raise ValueError("a knee takes a batch, and a share between 0 and 1")
@@ -88,17 +98,19 @@ def find_knee(latencies: Mapping[int, Span], share: float = SHARE) -> Knee:
     best = min(per_image, key=lambda batch: per_image[batch].latency_s)
     if len(per_image) == 1:
         return Knee(KneeKind.SINGLE, (best,), best, share)
+    noise = 0.0 if all(span.known for span in per_image.values()) else NOISE
     undecided = []
     for batch, seconds in per_image.items():
-        throughput = ratio(per_image[best], seconds)  # of times: the inverse of throughputs
+        both = seconds.known and per_image[best].known
+        throughput = ratio(per_image[best], seconds, 0.0 if both else noise)  # of times: the inverse of throughputs
         if batch == best or throughput.low >= share:
             break
         if throughput.high >= share:
             undecided.append(batch)
     if undecided:
-        return Knee(KneeKind.AMBIGUOUS, (*undecided, batch), best, share)
+        return Knee(KneeKind.AMBIGUOUS, (*undecided, batch), best, share, noise)
     kind = {min(per_image): KneeKind.FLAT, max(per_image): KneeKind.RISING}.get(batch, KneeKind.FOUND)
-    return Knee(kind, (batch,), best, share)
+    return Knee(kind, (batch,), best, share, noise)
 
 
 def _scaled(span: Span, parts: int) -> Span:

@@ -15,7 +15,7 @@ from tests.e2e.command import Outcome, Place
 from tests.e2e.small_model import small_model
 
 Command = Callable[[list[str]], Outcome]
-QUICK = ("--windows", 2, "--window", 0.1, "--trials", 1, "--device", "cpu")
+QUICK = ("--windows", 2, "--window", 0.1, "--device", "cpu")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def throughput(model: Path | str, *options: Any) -> list[str]:
 
 def test_from_nothing_to_a_curve_and_again(command: Command, place: Place, small: Path) -> None:
     """Rows are measured on the way, once."""
-    asked = throughput(small, *QUICK, "--in", place.out)
+    asked = throughput(small, *QUICK, "--trials", 1, "--in", place.out)
     first = place.run([*asked, "--batches", "1,2", "--json", "--energy", "--plot", str(place.folder / "curve.svg")])
     assert first.code == 0, first.err
     assert "small, batch 1: 2 kernels without a row" in first.err

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from profiler.fleet import opening
+from profiler.fleet import opening, stage
 from profiler.statistics import Summary
 from tests.fleet.cluster import Cluster
 from tests.fleet.pools import PoolTarget
+from tests.fleet.pretended import PretendedFleet, PretendedLink
 from tests.rehearsal.machine import QUICK
 
 
@@ -37,3 +38,12 @@ def cluster(clusters: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(opening, "rules_of", lambda gpu: QUICK)
     monkeypatch.setattr(opening, "_target", lambda facts, request: PoolTarget(facts.hardware))
     return made
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PretendedFleet:
+    fleet = PretendedFleet(PretendedLink(), tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(stage, "Link", lambda access, connect_s: fleet.link)
+    monkeypatch.setattr(opening, "_target", lambda facts, request: PoolTarget(facts.hardware))
+    return fleet

@@ -2,6 +2,7 @@
 
 ``machine``, ``microcode``, ``version``: what it pretends to be. ``stuck``: seconds that each measurement takes longer.
 ``mark``: a file that is made when a measurement begins. ``broken``: each measurement ends with an error of ours.
+``stopped``: seconds for others that are stopped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from profiler.devices.host import HostDevice
 from profiler.fleet import seat
 from profiler.fleet.orders import MeasureOrder, Sight
 from profiler.hardware import host_cpu
+from profiler.measure import turns
 
 SAID: dict[str, Any] = json.loads(os.environ.get("FLEET_TEST", "{}"))
 
@@ -42,5 +44,6 @@ def _open(device: FoundDevice, *_: object, **__: object) -> HostDevice:
 
 
 if __name__ == "__main__":
+    turns.STOPPED_S = SAID.get("stopped", turns.STOPPED_S)
     seat.open_device = _open  # type: ignore[assignment]
     seat.serve(PretendedSeat(machine=SAID.get("machine", "here")))

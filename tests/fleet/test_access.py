@@ -25,7 +25,20 @@ def test_what_is_fine(files: tuple[Path, Path, Path]) -> None:
     assert not Access("tcp://10.0.0.1:8786", insecure=True).encrypted
 
 
-@pytest.mark.parametrize("address", ["host:8786", "tls://host", "host", "", "ucx://host:8786", "tls://host:port"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "host:8786",
+        "tls://host",
+        "host",
+        "",
+        "ucx://host:8786",
+        "tls://host:port",
+        "tls://:8786",
+        "tls://host:0",
+        "tls://host:99999",
+    ],
+)
 def test_no_address(address: str) -> None:
     with pytest.raises(ProfilerError, match="give its address as tls://host:8786"):
         Access(address)

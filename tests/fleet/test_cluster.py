@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from profiler.artifact import Artifact
 from profiler.cli.fleet_tables import fleet_json
 from profiler.errors import ProfilerError
-from profiler.fleet import reference
+from profiler.fleet import link, reference
 from profiler.fleet.access import Access
 from profiler.fleet.compilers import Compilers
 from profiler.fleet.events import FleetEvent, FleetProgress, JobLost, PlaceClosed, PlaceOpened, Tally, WorkerRefused
@@ -140,6 +141,37 @@ def test_one_is_killed_and_one_hangs(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.strays() == [], "measuring processes end with their Dask worker, and with the run"
 
 
+def test_one_is_stopped_while_it_compiles(cluster: Cluster, tmp_path: Path) -> None:
+    """It keeps the lock of the machine: who measures there is told of it soon, and goes on when it does."""
+    home = Home(tmp_path, cluster, pools=2)
+    mark = tmp_path / "frozen compiles"
+    cluster.worker("frozen", "compile=1", compiles=str(mark))
+    wait_for(cluster, 1)
+
+    def stop() -> None:
+        end = time.monotonic() + 60
+        while not mark.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        cluster.workers["frozen"].send_signal(signal.SIGSTOP)
+
+    def go_on(event: object) -> None:
+        home.events.append(event)  # type: ignore[arg-type]
+        if isinstance(event, JobLost):
+            cluster.workers["frozen"].send_signal(signal.SIGCONT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    cluster.worker("steady", "cpu=1", stopped=0.5)
+    threading.Timer(4, lambda: cluster.worker("late", "compile=1")).start()
+    limits = FleetLimits(workers_s=30, silent_s=2, look_every_s=0.2)
+    result = profile(home.request(limits), FleetProgress(fleet=go_on))
+    assert result.profile.measured == 2
+    (lost, *_) = home.told(JobLost)
+    pid = cluster.workers["frozen"].pid
+    assert lost.place.endswith("worker steady")
+    assert f"process {pid} (" in lost.reason
+    assert f"has the device and is stopped; continue it (kill -CONT {pid}), or end it" in lost.reason
+
+
 def test_interrupted_and_gone_on_with(cluster: Cluster, tmp_path: Path) -> None:
     home = Home(tmp_path, cluster, pools=5)
     cluster.worker("one", BOTH)
@@ -246,6 +278,24 @@ def test_nobody_offers_it(cluster: Cluster, tmp_path: Path) -> None:
         profile(home.request(limits))
 
 
+def test_the_scheduler_ends(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_ANSWER_S", 2.0)
+    home = Home(tmp_path, cluster, pools=3)
+    cluster.worker("one", BOTH)
+
+    def end(event: object) -> None:
+        if isinstance(event, SpecFinished):
+            cluster.scheduler.kill()
+            cluster.scheduler.wait()
+
+    begin = time.monotonic()
+    with pytest.raises(ProfilerError, match=r"the scheduler .* does not answer any more; what was measured is kept"):
+        profile(home.request(), FleetProgress(tuning=end, fleet=home.events.append))
+    assert time.monotonic() - begin < 60
+    assert [record for record in home.records() if isinstance(record, Measurement)]
+    assert not [record for record in home.records() if isinstance(record, Failure)]
+
+
 def test_the_last_worker_leaves(cluster: Cluster, tmp_path: Path) -> None:
     home = Home(tmp_path, cluster, pools=3)
     cluster.worker("only", "cpu=1", threads=1)
@@ -268,10 +318,10 @@ def test_compilers_that_do_not_work(cluster: Cluster) -> None:
     specs = _specs(network(8))
     requests = [(spec, default_config(spec, host_cpu())) for spec in specs]
     refused: list[tuple[str, str]] = []
-    with Link(Access(cluster.address, insecure=True), connect_s=20) as link:
+    with Link(Access(cluster.address, insecure=True), connect_s=20) as linked:
         roster = Roster(silent_s=60)
-        compilers = Compilers(link, roster, LIMITS, lambda worker, reason: refused.append((worker, reason)))
-        roster.update(link.offers(), time.monotonic())
+        compilers = Compilers(linked, roster, LIMITS, lambda worker, reason: refused.append((worker, reason)))
+        roster.update(linked.offers(), time.monotonic())
         roster.sights.update(dict.fromkeys(roster.present, Sight("here", "here", "any", 2, "", "", ())))
         results = compilers.build(PoolBackend(), requests, "x", lambda: None)
         assert [result.spec for result in results] == specs
@@ -282,7 +332,7 @@ def test_compilers_that_do_not_work(cluster: Cluster) -> None:
 
         cluster.kill("able")
         while len(roster.present) > 1:
-            roster.update(link.offers(), time.monotonic())
+            roster.update(linked.offers(), time.monotonic())
         with pytest.raises(ProfilerError, match=r"can compile \(no C compiler: install one\): start one with"):
             compilers.build(PoolBackend(), requests, "x", lambda: None)
 

@@ -37,7 +37,14 @@ def test_a_card_is_measured_through_one_worker() -> None:
     assert (uuids(places), lacking) == (["GPU-1"], "")
     places, lacking = places_of(offer(t4=2), sight(*T4S), "t4", frozenset({"GPU-0", "GPU-2"}))
     assert uuids(places) == ["GPU-1"]
-    assert lacking == "worker w (tls://h:1) offers 2 t4: 1 of the 3 of host are left for it"
+    assert lacking == "it offers 2 t4: 1 of the 3 of host are left for it"
+
+
+def test_a_worker_that_has_a_card_lacks_another() -> None:
+    places, lacking = places_of(offer(t4=2), sight(*T4S), "t4", frozenset({"GPU-0", "GPU-1", "GPU-2"}), has=1)
+    assert (places, lacking) == ((), "it offers 2 t4: 1 of the 3 of host are left for it")
+    places, lacking = places_of(offer(t4=2), sight(*T4S), "t4", frozenset({"GPU-0", "GPU-2"}), has=1)
+    assert (uuids(places), lacking) == (["GPU-1"], "")
 
 
 def test_an_offer_that_is_not_true() -> None:
@@ -79,8 +86,12 @@ def test_a_worker_that_is_silent_is_gone_until_it_speaks() -> None:
     assert set(roster.present) == {"a"}
     roster.update({"a": (a, 4.0), "b": (b, 2.0)}, now_s=12)
     assert set(roster.present) == {"a", "b"}
-    roster.update({"b": (b, 3.0)}, now_s=13)
+    roster.sights |= {"a": sight(), "b": sight()}
+    assert roster.update({"b": (b, 3.0)}, now_s=13) == {"a"}
     assert set(roster.present) == {"b"}
+    assert set(roster.sights) == {"b"}, "whoever comes back under that address may be another one"
+    assert roster.update({"b": (b, 3.0)}, now_s=99) == frozenset()
+    assert (roster.present, set(roster.sights)) == ({}, {"b"}), "silent, and listed"
 
 
 def test_who_compiles() -> None:

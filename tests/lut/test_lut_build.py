@@ -70,6 +70,13 @@ def test_the_fastest_config_by_the_latest_run_of_each() -> None:
     assert (row.config, row.latency_median_s, row.measured_at) == ("b", 2.5, 3)
 
 
+def test_a_run_of_the_future_is_not_the_latest() -> None:
+    wrong, right = at(1e9, 1.0, "a"), at(2.0, 2.0, "a")
+    assert [row.measured_at for row in build([HERE, wrong, right], HERE, now=10.0)] == [2.0]
+    assert [row.measured_at for row in build([HERE, wrong, right], HERE, now=2e9)] == [1e9]
+    assert [row.measured_at for row in build([HERE, wrong], HERE, now=10.0)] == [1e9], "there is no other one"
+
+
 def test_what_is_passed_over() -> None:
     records: list[Record] = [
         HERE,

@@ -18,7 +18,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from profiler.cli.commands import app
 from profiler.errors import FingerprintMismatch, InvalidFile, ProfilerError
 from profiler.lut import store
 from profiler.lut.check import check
@@ -522,3 +524,30 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_rest(
 def test_keys_are_made_of_the_key_columns() -> None:
     assert len(MEASURED.key) == len(KEY_COLUMNS)
     assert tuple(map(str, MEASURED.key)) == MEASURED.cells[: len(KEY_COLUMNS)]
+
+
+# -- clocks that were wrong -------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_future_stays_for_no_longer_than_until_the_next(tmp_path: Path) -> None:
+    now = time.time()
+    wrong = replace(MEASURED, measured_at=now + 30 * 86_400, latency_median_s=1.99e-5)
+    path = tmp_path / "cpu.csv"
+    assert update(path, [wrong]) == (wrong,)
+    right = replace(MEASURED, measured_at=now)
+    assert update(path, [right]) == (right,)
+    assert update(path, [wrong]) == (right,)
+    assert merge([right], [wrong], now=now + 31 * 86_400) == (wrong,), "once that time has come it is the later one"
+    soon = replace(MEASURED, measured_at=now + 3600)
+    assert merge([right], [soon]) == (soon,), "clocks of machines differ"
+    later = replace(wrong, measured_at=wrong.measured_at + 1)
+    assert merge([wrong], [later]) == merge([later], [wrong]) == (later,)
+
+
+def test_lut_check_tells_of_the_future(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.csv"
+    write(path, [replace(MEASURED, measured_at=time.time() + 1e7)])
+    told = CliRunner().invoke(app, ["lut", "check", str(path)])
+    assert (told.exit_code, "measured_at of 1 rows lies in the future" in told.output) == (0, True)
+    write(path, [MEASURED])
+    assert "future" not in CliRunner().invoke(app, ["lut", "check", str(path)]).output

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from profiler.errors import ProfilerError
+from profiler.measure import turns
+from profiler.measure.lock_holders import described, holders, is_stopped
 from profiler.measure.turns import MachineTurns, NoTurn
 
 _OTHER = """
@@ -107,3 +113,60 @@ def test_somebody_else_s_turn_is_waited_for_as_long_as_was_said(tmp_path: Path) 
 def test_no_folder_for_locks() -> None:
     with mock.patch("tempfile.gettempdir", side_effect=FileNotFoundError), pytest.raises(ProfilerError, match="TMPDIR"):
         MachineTurns.of_cpu()
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[Other]:
+    """A process that has been stopped in its turn."""
+    other = Other(tmp_path / "lock", "compiling")
+    assert other.has_turn(20)
+    other.process.send_signal(signal.SIGSTOP)
+    yield other
+    other.process.kill()
+    other.process.communicate()
+
+
+def test_a_stopped_process_is_not_waited_for_long_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: Other
+) -> None:
+    monkeypatch.setattr(turns, "STOPPED_S", 0.2)
+    monkeypatch.setattr(turns, "_HOLDERS_EVERY_S", 0.05)
+    pid = stopped.process.pid
+    begin = time.monotonic()
+    said = rf"process {pid} \(.*\) has the device and is stopped; continue it \(kill -CONT {pid}\), or end it"
+    with pytest.raises(NoTurn, match=said), MachineTurns(tmp_path / "lock", limit_s=60).measuring():
+        pass
+    assert 0.2 <= time.monotonic() - begin < 10
+    # Whoever has a limit of the moment alone, as a bundle's time budget, hears of that limit.
+    with pytest.raises(NoTurn, match="another run has the device"), MachineTurns(tmp_path / "lock").measuring(0.5):
+        pass
+    stopped.process.send_signal(signal.SIGCONT)
+    stopped.end()
+    with MachineTurns(tmp_path / "lock", limit_s=60).measuring():
+        pass
+
+
+def test_one_that_goes_on_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: Other) -> None:
+    monkeypatch.setattr(turns, "STOPPED_S", 5.0)
+    monkeypatch.setattr(turns, "_HOLDERS_EVERY_S", 0.05)
+    timer = threading.Timer(0.3, lambda: (stopped.process.send_signal(signal.SIGCONT), stopped.end()))
+    timer.start()
+    with MachineTurns(tmp_path / "lock", limit_s=60).measuring():
+        pass
+    timer.join()
+
+
+def test_who_has_a_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with open(path, "ab") as file:
+        assert holders(file.fileno()) == ()
+        two = [Other(path, "compiling") for _ in range(2)]
+        assert all(other.has_turn(20) for other in two)
+        assert set(holders(file.fileno())) == {other.process.pid for other in two}
+        assert not any(is_stopped(other.process.pid) for other in two)
+        assert described(two[0].process.pid).startswith(f"process {two[0].process.pid} ({sys.executable} -c")
+        for other in two:
+            other.end()
+        assert holders(file.fileno()) == ()
+    assert not is_stopped(two[0].process.pid)
+    assert described(two[0].process.pid) == f"process {two[0].process.pid}"

@@ -51,10 +51,12 @@ class Machine:
     counts: bool = True
     log: list[tuple[str, str, int]] = field(default_factory=list)
     rules: set[SteadyRule] = field(default_factory=set)
-    rounds: int = 0
+    windows: int = 0
+    ends_after: int | None = None
+    configs: tuple[str, ...] = ("a kernel and its config",)
 
     def prepared(self, bench: Any, name: str, integers: Any) -> Prepared:
-        return Prepared(self, bench, name, integers.network.batch)
+        return Prepared(self, bench, name, integers.network.batch, kernels=self.configs)
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Prepared:
     by_default: int = 0
     lut_sum_s: float | None = None
     worker_pid: int = 7
+    kernels: tuple[str, ...] = ()
 
     def __enter__(self) -> Prepared:
         return self
@@ -80,6 +83,9 @@ class Prepared:
         return SimpleNamespace(steps=14, nbytes=100)
 
     def steady(self, rule: SteadyRule, energy: bool, own: Sequence[int]) -> SteadyWindow:
+        if self.machine.ends_after == self.machine.windows:
+            raise KeyboardInterrupt
+        self.machine.windows += 1
         self.machine.log.append(("window", self.name, self.batch))
         self.machine.rules.add(rule)
         assert set(own) == {self.worker_pid}
@@ -225,6 +231,68 @@ def test_bits_of_one_batch_run_at_others(machine: Machine, tmp_path: Path) -> No
     assert len(again.content.points) == 6
 
 
+def test_points_of_the_future_are_told_and_replaced(machine: Machine, tmp_path: Path) -> None:
+    first = throughput(asked(tmp_path))
+    wrong = replace(first.content, points=tuple(replace(p, measured_at=9e9) for p in first.points))
+    first.path.write_bytes(file.to_bytes(wrong))
+    second = throughput(asked(tmp_path, batches=(1, 8)))
+    assert any("1 points are dated in the future by a clock that was wrong" in note for note in second.notes)
+    assert {p.batch for p in second.content.points if p.measured_at == 9e9} == {32}
+
+
+# -- runs that were ended ---------------------------------------------------------------------------------------------
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return list((folder / "lut").glob("*.windows.jsonl"))
+
+
+@pytest.mark.parametrize("taken", [1, 4, 11])
+def test_an_ended_run_keeps_its_windows_and_goes_on(machine: Machine, tmp_path: Path, taken: int) -> None:
+    machine.ends_after = taken
+    with pytest.raises(KeyboardInterrupt):
+        throughput(asked(tmp_path))
+    assert not (tmp_path / "lut" / "cpu.throughput.json").exists()
+    (path,) = unfinished(tmp_path)
+    assert len(path.read_text().splitlines()) == 1 + taken
+    machine.ends_after = None
+    found = throughput(asked(tmp_path))
+    assert machine.windows == 12, "none is taken twice"
+    order = [batch for kind, _, batch in machine.log if kind == "window"]
+    assert order == [1, 8, 32, 32, 8, 1] * 2, "as if nothing had happened"
+    assert {len(point.windows) for point in found.points} == {4}
+    assert f"{taken} of 12 windows are of earlier runs of this command, which were ended" in found.notes
+    assert unfinished(tmp_path) == []
+    assert not any("earlier runs" in note for note in throughput(asked(tmp_path)).notes), "a new run, of new windows"
+    assert machine.windows == 24
+
+
+def test_another_run_does_not_go_on_with_them(machine: Machine, tmp_path: Path) -> None:
+    machine.ends_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        throughput(asked(tmp_path))
+    machine.ends_after = None
+    for changes in ({"batches": (1, 8)}, {"energy": True}, {"uniform": (INT4,)}, {"rule": SteadyRule(9.0)}):
+        machine.windows = 0
+        found = throughput(asked(tmp_path, **changes))
+        assert machine.windows == sum(len(point.windows) for point in found.points)
+    machine.configs, machine.windows = ("a kernel and another config",), 0
+    throughput(asked(tmp_path))
+    assert machine.windows == 12
+    machine.configs, machine.windows = ("a kernel and its config",), 0
+    assert len(unfinished(tmp_path)) == 1
+    throughput(asked(tmp_path, windows=6))
+    assert machine.windows == 18 - 5, "more windows of the same are the same run"
+
+
+def test_what_the_end_of_a_run_leaves(machine: Machine, tmp_path: Path) -> None:
+    """Nothing where there was no window; all windows where the file cannot be written."""
+    machine.ends_after = 0
+    with pytest.raises(KeyboardInterrupt):
+        throughput(asked(tmp_path))
+    assert unfinished(tmp_path) == []
+
+
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +349,7 @@ def rows_needed(tmp_path: Path, **changes: Any) -> ThroughputRequest:
 
 
 def test_what_is_missing_is_measured_and_nothing_else(campaign: Campaign, tmp_path: Path) -> None:
-    request = with_rows(rows_needed(tmp_path))
+    request = with_rows(rows_needed(tmp_path, trials=4))
     assert request.run.lut == campaign.path
     batches = [{spec.workload.batch for spec in specs} for specs in campaign.asked]
     assert batches == [{1}, {8}]
@@ -335,6 +403,9 @@ def test_what_was_asked_badly(machine: Machine, tmp_path: Path) -> None:
         ({"batches": ()}, "--batches takes one or more"),
         ({"batches": (0,)}, "--batches takes one or more"),
         ({"batches": (4097,)}, "1 to 4096"),
+        ({"trials": 4}, "--trials is for rows that are measured on the way; nothing is with --allow-default"),
+        ({"trials": 4, "profile": False, "run": RunRequest(model=str(ONNX))}, "nothing is with --no-profile"),
+        ({"trials": 4, "run": RunRequest(model=str(ONNX), lut=Path("x.csv"))}, "nothing is with --lut"),
     ):
         with pytest.raises(ProfilerError, match=said):
             asked(tmp_path, **changes)

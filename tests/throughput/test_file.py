@@ -32,7 +32,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_a_later_run_adds_and_replaces_by_key(tmp_path: Path) -> None:
     path = tmp_path / "cpu.throughput.json"
     file.update(path, content(POINTS))
-    later = replace(POINTS[1], windows=windows(0.5), measured_at=1.8e9, run_id="later")
+    later = replace(POINTS[1], windows=windows(0.5), measured_at=1.76e9, run_id="later")
     earlier = replace(POINTS[0], windows=windows(0.5), measured_at=1.7e9, run_id="earlier")
     other = replace(POINTS[0], bits_digest="0000000a", configuration="bits")
     merged = file.update(path, content((later, earlier, other)))
@@ -134,3 +134,13 @@ def test_a_networks_digest_knows_its_layers_and_no_batch() -> None:
     assert len(set(digests)) == 3
     renamed = replace(networks[0], name="another")
     assert network_digest(renamed) != digests[0]
+
+
+def test_a_point_of_the_future_is_replaced(tmp_path: Path) -> None:
+    """Its clock was wrong; it would stay for ever."""
+    path = tmp_path / "cpu.throughput.json"
+    wrong, right = point(1, measured_at=4e9), point(1, 0.005, measured_at=1.8e9)
+    file.update(path, content([wrong]), now=1.8e9)
+    assert file.update(path, content([right]), now=1.8e9).points == (right,)
+    assert file.update(path, content([wrong]), now=1.8e9).points == (right,)
+    assert file.update(path, content([wrong]), now=4e9).points == (wrong,)

@@ -67,6 +67,30 @@ def test_noise_that_hides_it_is_told() -> None:
     assert wide.batches == (1, 2, 4, 8)
 
 
+def single(images_per_s: dict[int, float]) -> dict[int, Span]:
+    """Of one window each."""
+    return {b: Span(b / rate, b / rate, b / rate, known=False) for b, rate in images_per_s.items()}
+
+
+def test_single_windows_leave_a_doubt() -> None:
+    """One at 96% of the best may be at 91%: 1.96 * sqrt(2) * 2% either way is 5.7%."""
+    found = find_knee(single({1: 50.0, 2: 96.0, 4: 99.0, 8: 100.0}))
+    assert (found.kind, found.batches) == (KneeKind.AMBIGUOUS, (2, 4, 8))
+    assert found.text.endswith("(single windows have no interval; a noise of 2% is assumed)")
+    clear = find_knee(single({1: 50.0, 2: 85.0, 4: 101.0, 8: 100.0}))
+    assert (clear.kind, clear.batch) == (KneeKind.FOUND, 4)
+    assert "is assumed" in clear.text
+    flat = find_knee(single({1: 100.0, 8: 101.0}))
+    assert (flat.kind, flat.batches) == (KneeKind.AMBIGUOUS, (1, 8)), "99% of the best may be 94%"
+    assert "is assumed" not in find_knee(spans({1: 50.0, 2: 96.0, 4: 100.0})).text
+
+
+def test_one_window_among_many() -> None:
+    mixed = spans({1: 50.0, 4: 100.0}) | single({2: 96.0})
+    assert find_knee(mixed).batches == (2, 4)
+    assert find_knee(spans({1: 50.0, 2: 96.0, 4: 100.0})).batches == (2,)
+
+
 def test_one_batch_has_none() -> None:
     assert find_knee(spans({8: 100.0})) == Knee(KneeKind.SINGLE, (8,), 8)
 
