@@ -18,6 +18,9 @@ class GpuMonitor:
     Raises `DeviceError` here and in all calls if the driver or the card does not answer (any more).
     """
 
+    name = "NVML"
+    """As a counter."""
+
     def __init__(self, nvml: Nvml, uuid: str) -> None:
         self._refused: dict[str, str] = {}
         self._session = nvml.open()

@@ -24,6 +24,11 @@ class RaplCounter:
         self.refusals: Sequence[str] = _refusals(powercap, self._domains)
 
     @property
+    def name(self) -> str:
+        """E.g. ``RAPL package-0, dram``."""
+        return f"RAPL {', '.join(self.domains)}"
+
+    @property
     def domains(self) -> tuple[str, ...]:
         """Whose energy it is, e.g. ``package-0``."""
         return tuple(domain.name for domain in self._domains)

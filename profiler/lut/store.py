@@ -32,9 +32,10 @@ def read(path: Path) -> tuple[LutRow, ...]:
 def merge(a: Iterable[LutRow], b: Iterable[LutRow], known: Iterable[Fingerprint] = ()) -> tuple[LutRow, ...]:
     """The rows of both, ordered by key: independent of order, idempotent, associative.
 
-    Of two rows with one key the later ``measured_at`` stays; at the same time the content decides (the larger
-    digest), so that every order of merging ends alike. Raises `FingerprintMismatch` for rows of two instruments and
-    says in what they differ, as far as the ``known`` fingerprints or the rows tell.
+    Of two rows with one key the later ``measured_at`` stays. At the same time it is one measurement: a row that knows
+    its energy stays, then the content decides (the larger digest), so that every order of merging ends alike. Raises
+    `FingerprintMismatch` for rows of two instruments and says in what they differ, as far as the ``known`` fingerprints
+    or the rows tell.
     """
     latest: dict[tuple[int | str, ...], LutRow] = {}
     instruments: dict[str, LutRow] = {}
@@ -43,9 +44,13 @@ def merge(a: Iterable[LutRow], b: Iterable[LutRow], known: Iterable[Fingerprint]
         if len(instruments) > 1:
             raise FingerprintMismatch(_difference(list(instruments.values()), known))
         other = latest.get(row.key)
-        if other is None or (row.measured_at, row.digest) > (other.measured_at, other.digest):
+        if other is None or _rank(row) > _rank(other):
             latest[row.key] = row
     return tuple(latest[key] for key in sorted(latest))
+
+
+def _rank(row: LutRow) -> tuple[float, bool, str]:
+    return row.measured_at, row.energy_j is not None, row.digest
 
 
 def _difference(rows: list[LutRow], known: Iterable[Fingerprint]) -> str:
