@@ -14,7 +14,7 @@ class GpuMonitor:
     """One card, by its UUID.
 
     Around every timed batch `limits`, twice, for `gpu_state.compare`; once per measurement `state`, for the record. It
-    is an `EnergyCounter` too (`measure.energy`).
+    is a `protocol.EnergyCounter` too.
     Raises `DeviceError` here and in all calls if the driver or the card does not answer (any more).
     """
 

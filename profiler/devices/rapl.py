@@ -14,7 +14,7 @@ _POWERCAP = Path("/sys/class/powercap")
 
 
 class RaplCounter:
-    """Packages and, where they are counted apart, their memory: a `measure.energy.EnergyCounter`.
+    """Packages and, where they are counted apart, their memory: a `protocol.EnergyCounter`.
 
     A counter that ran over once between two readings is taken to have done so once; it does so after minutes.
     """

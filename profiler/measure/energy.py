@@ -16,40 +16,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Callable, Protocol, Tuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Callable, Tuple, TypeVar
 
+from profiler.devices.protocol import EnergyCounter
 from profiler.record import Energy, EnergyWindow, require_count, require_number
-from profiler.record.energy import told
+from profiler.record.energy import ENERGY_TELLING, told
 
 T = TypeVar("T")
-
-_TELLING = 0.02
-"""The two ways differ: by more than this share, that is worth a note."""
 
 Sample = Tuple[float, float]
 """Seconds of a clock, and watts then."""
 During = Callable[[], None]
-
-
-class EnergyCounter(Protocol):
-    """A device that tells its energy or its power. None is what it does not tell, `refusals` says why."""
-
-    @property
-    def name(self) -> str:
-        """What tells it, e.g. ``NVML``."""
-        ...
-
-    def read_j(self) -> float | None:
-        """Since some beginning."""
-        ...
-
-    def power_w(self) -> float | None:
-        """At this moment."""
-        ...
-
-    @property
-    def refusals(self) -> Sequence[str]: ...
 
 
 Sampled = Callable[[EnergyCounter, During, float, Callable[[], float]], Tuple[Sample, ...]]
@@ -73,6 +51,11 @@ class EnergyRule:
         require_count("windows", self.windows)
         if not (self.windows and self.window_s and self.sample_every_s):
             raise ValueError("an energy needs a window, and samples")
+
+    @property
+    def total_s(self) -> float:
+        """What all of it takes, without loading."""
+        return self.windows * (self.settle_s + self.window_s) + 2 * (self.settle_s + self.idle_s)
 
 
 ENERGY_RULE = EnergyRule()
@@ -112,7 +95,12 @@ def measured_energy(
     idle_after_w = _idle_w(look, rule, sleep)
     if not told(windows):
         return NoEnergy("neither the energy counter nor the power of the device showed anything of the work")
-    return Energy(tuple(windows), idle_before_w, idle_after_w, tuple(_notes(windows, counter)), counter.name)
+    found = Energy(tuple(windows), idle_before_w, idle_after_w, tuple(_notes(windows, counter)), counter.name)
+    apart = found.sensed_apart
+    if apart is None or abs(apart) <= ENERGY_TELLING:
+        return found
+    told_apart = f"the integrated power differs from the energy counter by up to {apart:+.1%}"
+    return replace(found, notes=(*found.notes, told_apart))
 
 
 def why_none(counter: EnergyCounter) -> str:
@@ -199,12 +187,4 @@ def _notes(windows: Sequence[EnergyWindow], counter: EnergyCounter) -> list[str]
         found.append("the energy is the integral of the power alone: the device counted none")
     if any(window.integrated_j is None for window in windows):
         found.append("the energy is the counter's alone: the device told no power")
-    apart = [
-        window.integrated_j / window.counted_j - 1
-        for window in windows
-        if window.integrated_j is not None and window.counted_j is not None
-    ]
-    most = max(apart, key=abs, default=0.0)
-    if abs(most) > _TELLING:
-        found.append(f"the integrated power differs from the energy counter by up to {most:+.1%}")
     return found

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.artifact import Artifact
-from profiler.devices.protocol import KernelFailure
-from profiler.measure.energy import ENERGY_RULE, EnergyCounter, EnergyRule, NoEnergy, measured_energy
+from profiler.devices.protocol import EnergyCounter, KernelFailure
+from profiler.measure.energy import ENERGY_RULE, EnergyRule, NoEnergy, measured_energy
 from profiler.measure.rule import StoppingRule
 from profiler.network.difference import Difference, difference
 from profiler.network.execute.planned import Plan

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from profiler.measure.energy import EnergyCounter, EnergyRule, measured_energy
+from profiler.devices.protocol import EnergyCounter
+from profiler.measure.energy import EnergyRule, measured_energy
 from profiler.record import Energy, EnergyWindow, require_number
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from profiler.record.checks import require_count, require_number, require_text
 
+ENERGY_TELLING = 0.02
+"""Counter and integrated power differ: by more than this share, that is worth a note."""
+
 
 @dataclass(frozen=True)
 class EnergyWindow:
@@ -78,6 +81,17 @@ class Energy:
         found = self.integrated_j_per_run if self.counted_j_per_run is None else self.counted_j_per_run
         assert found is not None, "an energy has one or the other"
         return found
+
+    @property
+    def sensed_apart(self) -> float | None:
+        """By which share the integrated power is above the counter, in the window in which they differ most; None where
+        there is only one of them."""
+        shares = [
+            window.integrated_j / window.counted_j - 1
+            for window in self.windows
+            if window.integrated_j is not None and window.counted_j is not None
+        ]
+        return max(shares, key=abs, default=None)
 
     @property
     def idle_w(self) -> float | None:
