@@ -15,8 +15,8 @@ from profiler.doubts import why_none
 from profiler.errors import ProfilerError
 from profiler.frontend import load_network
 from profiler.lut.demand import Demand, demand
-from profiler.lut.table import network_table, prices
-from profiler.pipeline_result import ProfileResult
+from profiler.lut.table import Joules, network_table, prices
+from profiler.pipeline_result import EnergyCount, ProfileResult
 from profiler.targets import default_batch
 from profiler.workload import INT4, INT8, Network, Precision
 
@@ -75,7 +75,9 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
     if done.lut_path is None:
         reason = why_none(done.results[0], campaign.target)
         raise ProfilerError(f"no kernel of {network.name} could be measured: {reason}")
-    table = network_table(network, request.precisions, prices(done.rows, request.conditions))
+    energies = {spec: found.energy for spec, found in done.energies.items()}
+    joules = {spec: Joules(energy.j_per_run, energy.above_idle_j_per_run) for spec, energy in energies.items()}
+    table = network_table(network, request.precisions, prices(done.rows, request.conditions), joules)
     return ProfileResult(
         device=choice.device.slug,
         device_name=campaign.fingerprint.device_name,
@@ -88,5 +90,11 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
         elapsed_s=time.monotonic() - begin,
         lut_path=done.lut_path,
         logs=campaign.database.folder,
-        warnings=campaign.warnings(done.results, done.lut_path),
+        warnings=campaign.warnings([done], done.lut_path),
+        energies=EnergyCount(
+            known=len(energies),
+            measured=len(done.metered),
+            counters=tuple(sorted({energy.counter for energy in energies.values()})),
+            why_none=done.no_energy,
+        ),
     )

@@ -17,9 +17,20 @@ from profiler.fleet.offers import Place
 from profiler.fleet.orders import Hung, MeasureOrder, SeatKey, SeatOptions, Unusable
 from profiler.fleet.roster import Roster, Watch
 from profiler.measure import Rules, Run, StoppingRule
+from profiler.measure.energy import NoEnergy
+from profiler.measure.kernel_energy import KernelEnergy
 from profiler.measure.turns import Turns
 from profiler.predictor.configs.prediction import Prediction
-from profiler.record import FINAL_STAGE, SCREEN_STAGE, Conditions, Failure, Fingerprint, Measurement, decode
+from profiler.record import (
+    FINAL_STAGE,
+    SCREEN_STAGE,
+    Conditions,
+    EnergyMeasurement,
+    Failure,
+    Fingerprint,
+    Measurement,
+    decode,
+)
 from profiler.space.config import ScheduleConfig
 from profiler.tuning.cost_model import CostModel
 from profiler.tuning.workbench import Batch, Candidate, Request, SpaceOf, batch_of
@@ -94,7 +105,7 @@ class RemoteCard:
 
     def _own(self, line: str) -> Measurement | Failure:
         record = decode(line, f"an answer of {self.place.text}")
-        if isinstance(record, Fingerprint) or record.fingerprint != self.fingerprint.digest:
+        if isinstance(record, (Fingerprint, EnergyMeasurement)) or record.fingerprint != self.fingerprint.digest:
             raise DeviceError(f"{self.place.text}: the card is not what it was at first (driver, power limit?)")
         return record
 
@@ -127,6 +138,9 @@ class FleetBench:
 
     def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
         return self._measure(artifacts, self.rules.final, FINAL_STAGE)
+
+    def energy(self, artifact: Artifact) -> KernelEnergy:
+        return NoEnergy("a fleet measures latencies alone")
 
     def _measure(
         self, artifacts: Sequence[Artifact], rule: StoppingRule, stage: str

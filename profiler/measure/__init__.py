@@ -33,7 +33,7 @@ look at every output, as the last timed launch left it (`Device.recheck`). One t
 
 - `window`: the loop. `rule`: when there are enough samples. `throttle`: waits and rests. `stability`: when it is
   the device that cannot be measured. `turns`: whose turn it is on this machine.
-- `energy`: joules of work that goes on for seconds, with a drawing of its own.
+- `energy`: joules of work that goes on for seconds, with a drawing of its own. `kernel_energy`: those of a kernel.
 """
 
 from __future__ import annotations
