@@ -51,8 +51,6 @@ def profile(request: ProfileRequest, options: FleetOptions, json_output: bool) -
     from profiler.fleet.stage import profile as run_profile
 
     assert options.scheduler is not None
-    if request.energy:
-        raise ProfilerError("--energy is of this machine's devices: leave out --scheduler, or measure latencies alone")
     access = Access(options.scheduler, options.tls_ca_file, options.tls_cert, options.tls_key, options.insecure)
     asked = {field.name: getattr(request, field.name) for field in fields(request)}
     with fleet_display(WARNING if options.insecure else "") as progress:

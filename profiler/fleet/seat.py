@@ -6,6 +6,8 @@
     turn                    -->    waits until nobody else measures the card
     measure KERNELS         -->    loads, verifies, times them  -->   ...
          <-- a record of each; the turn ends
+    turn, energy KERNEL     -->    the same, in windows of energy
+         <-- its record, or why the card tells none
 
 Requests are read by a thread of their own, so that the end of the Dask worker, however it comes, ends this process in
 the middle of a measurement: an orphan would disturb whoever measures next. A lock of clocks is given back then.
@@ -33,8 +35,10 @@ from profiler.devices.discover import FoundDevice, Inventory, Vendor, discover, 
 from profiler.devices.host import HostDevice
 from profiler.devices.pipe import Closed, Header, Pipe
 from profiler.errors import DeviceError, ProfilerError
-from profiler.fleet.orders import CardFacts, MeasureOrder, SeatKey, Sight, code_sha256
+from profiler.fleet.orders import CardFacts, EnergyOrder, MeasureOrder, SeatKey, Sight, code_sha256
 from profiler.measure import measure
+from profiler.measure.energy import NoEnergy, why_none
+from profiler.measure.kernel_energy import measure_energy
 from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import encode
 
@@ -66,6 +70,8 @@ class Seat:
         if request == "turn":
             self.turn(header["limit_s"])
             return None
+        if request == "energy":
+            return self.energy(pickle.loads(payload))
         return self.measure(pickle.loads(payload))
 
     def list(self) -> Sight:
@@ -94,7 +100,8 @@ class Seat:
         self._held.callback(device.close)
         self._device = device
         hardware = device.cpu if isinstance(device, HostDevice) else device.properties
-        return CardFacts(device.fingerprint(compiler=""), hardware, locked.text if locked else "")
+        clocks = locked.text if locked else ""
+        return CardFacts(device.fingerprint(compiler=""), hardware, clocks, why_none(device.counter))
 
     def turn(self, limit_s: float) -> None:
         """Raises `DeviceError` if others have the device for longer."""
@@ -111,6 +118,14 @@ class Seat:
             artifacts = [Artifact.from_bytes(data) for data in order.artifacts]
             records = measure(self._device, artifacts, order.conditions, order.rule, order.stage, order.run)
         return tuple(encode(record) for record in records)
+
+    def energy(self, order: EnergyOrder) -> str | NoEnergy:
+        """A line of a journal."""
+        assert self._device is not None, "a card is opened first"
+        with self._turn:
+            artifact = Artifact.from_bytes(order.artifact)
+            found = measure_energy(self._device, artifact, order.conditions, order.run, order.rule)
+        return found if isinstance(found, NoEnergy) else encode(found)
 
     def close(self) -> None:
         self._turn.close()

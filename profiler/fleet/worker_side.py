@@ -24,6 +24,7 @@ from profiler.fleet.orders import (
     Built,
     CardFacts,
     Compiler,
+    EnergyOrder,
     Hung,
     Measured,
     MeasureOrder,
@@ -34,6 +35,7 @@ from profiler.fleet.orders import (
 from profiler.kernels.backend import Backend, CudaBackend
 from profiler.kernels.pool_build import BuildPool
 from profiler.kernels.toolchain import ToolchainError
+from profiler.measure.energy import NoEnergy
 from profiler.measure.turns import MachineTurns
 
 IDLE_S = 120.0
@@ -66,6 +68,15 @@ def measure(command: Sequence[str], key: SeatKey, order: MeasureOrder, start_s: 
     """Measure the kernels of an order on the card; the process that does it is ended where it hangs."""
     with _translated() as trouble, _here().seat(command, key, start_s) as seat:
         return seat.measure(order)
+    return trouble.hung or trouble.unusable()
+
+
+def measure_energy(
+    command: Sequence[str], key: SeatKey, order: EnergyOrder, start_s: float
+) -> Measured | NoEnergy | Unusable | Hung:
+    """The same of a kernel's energy."""
+    with _translated() as trouble, _here().seat(command, key, start_s) as seat:
+        return seat.energy(order)
     return trouble.hung or trouble.unusable()
 
 
@@ -110,6 +121,11 @@ class SeatProcess:
     def measure(self, order: MeasureOrder) -> Measured:
         self.ask({"request": "turn", "limit_s": order.turn_s}, None, order.turn_s + _GRACE_S)
         return Measured(self.ask({"request": "measure"}, order, order.limit_s))
+
+    def energy(self, order: EnergyOrder) -> Measured | NoEnergy:
+        self.ask({"request": "turn", "limit_s": order.turn_s}, None, order.turn_s + _GRACE_S)
+        found = self.ask({"request": "energy"}, order, order.limit_s)
+        return found if isinstance(found, NoEnergy) else Measured((found,))
 
     def ask(self, header: Header, payload: object, limit_s: float) -> Any:
         """Raises `DeviceError` as the process says it, `Died`, and `Overdue`."""
