@@ -40,6 +40,7 @@ help: ## list the targets and their variables
 	@echo "  GPU=auto           auto, cpu, a model (t4, a100, h200), an index or a UUID"
 	@echo "  BATCH=             1 on a CPU, 8 on a GPU"
 	@echo "  PRECISIONS=int8,int4   TRIALS=   CACHE=network|cold|hot   THREADS=1   OUT=.   JSON=1"
+	@echo "  ENERGY=1           joules of each kernel, too, where the device counts them: half a minute each; docs/energy.md"
 	@echo "  PREDICTOR=         a latency model of the device, made with LOGS: the search begins with what it knows"
 	@echo "  of a GPU: CUDA=   SUSTAINED=1   LOCK_CLOCKS=1 [CLOCK_MHZ=]"
 	@echo "  on a fleet: SCHEDULER=tls://host:8786   TLS_CA= TLS_CERT= TLS_KEY=   (or INSECURE=1); docs/fleet.md"
@@ -66,7 +67,7 @@ help: ## list the targets and their variables
 profile: $(VENV)/.base $(EXTRA) $(if $(SCHEDULER),$(VENV)/.fleet,$(CUDA_EXTRA)) ## measure every layer of MODEL on the device and write lut/<device>.csv
 	@$(RUN) profile "$(MODEL)" --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
 		$(if $(BATCH),--batch "$(BATCH)") $(if $(TRIALS),--trials "$(TRIALS)") $(if $(PREDICTOR),--predictor "$(PREDICTOR)") \
-		--out "$(OUT)" $(FLAGS) $(GPU_FLAGS) $(FLEET_FLAGS)
+		$(if $(ENERGY),--energy) --out "$(OUT)" $(FLAGS) $(GPU_FLAGS) $(FLEET_FLAGS)
 
 require_encryption = @[ -n "$(INSECURE)" ] || { [ -n "$(TLS_CA)" ] && [ -n "$(TLS_CERT)" ] && [ -n "$(TLS_KEY)" ]; } || \
 	{ echo "error: say TLS_CA= TLS_CERT= TLS_KEY= (docs/fleet.md makes them), or INSECURE=1: Dask unpickles what it receives" >&2; exit 2; }
@@ -84,7 +85,8 @@ worker: $(VENV)/.fleet $(VENV)/.cubin $(CUDA_EXTRA) ## measure for SCHEDULER=tls
 
 sample: $(VENV)/.base $(CUDA_EXTRA) ## measure COUNT=16 workloads, those that teach a latency model most
 	@$(RUN) sample --device "$(GPU)" --precisions "$(PRECISIONS)" --cache "$(CACHE)" --threads "$(THREADS)" \
-		$(if $(COUNT),--count "$(COUNT)") $(if $(TRIALS),--trials "$(TRIALS)") --out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
+		$(if $(COUNT),--count "$(COUNT)") $(if $(TRIALS),--trials "$(TRIALS)") $(if $(ENERGY),--energy) \
+		--out "$(OUT)" $(FLAGS) $(GPU_FLAGS)
 
 fit: $(VENV)/.base ## learn a latency model FILE=LUT.model.json from LUT=... [LOGS=tuning_logs/...]; docs/predictor.md
 	@[ -n "$(LUT)" ] || { echo "error: say which rows to learn from: make fit LUT=lut/<device>.csv" >&2; exit 2; }

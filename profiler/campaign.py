@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,24 +21,26 @@ from profiler.devices.cuda_driver import GpuProperties
 from profiler.devices.discover import Choice, FoundDevice, Vendor, discover, find_device, open_device
 from profiler.devices.gpu_spec import spec_of
 from profiler.devices.host import HostDevice
-from profiler.doubts import doubts
+from profiler.doubts import doubts, energy_doubts
 from profiler.errors import DeviceError, InvalidFile
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.schema import LutRow
 from profiler.measure import Run, rules_of
+from profiler.measure.energy import ENERGY_RULE, NoEnergy, why_none
 from profiler.measure.turns import MachineTurns
 from profiler.output_folder import require_writable
 from profiler.predictor import model_file
 from profiler.predictor.configs.learned import LearnedModel
 from profiler.predictor.model_state import ConfigLatency
-from profiler.record import CacheMode, Conditions, Fingerprint, Measurement
+from profiler.record import CacheMode, Conditions, EnergyMeasurement, Failure, Fingerprint, Measurement
 from profiler.targets import CpuTarget, GpuTarget, Target, cuda_for_driver, opened_builds, require_driver
 from profiler.tuning.database import TuningDatabase
-from profiler.tuning.events import Listener, ignore
+from profiler.tuning.energies import Energies
+from profiler.tuning.events import EnergiesStarted, Listener, ignore
 from profiler.tuning.tuner import Budget, SpecResult, Tuner
 from profiler.tuning.workbench import Workbench
-from profiler.workload import KernelSpec
+from profiler.workload import KernelSpec, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class MeasureRequest:
 
     ``trials`` None is the tuner's; a larger number also extends the search of kernels that an earlier run finished.
     ``out`` gets lut/ and tuning_logs/. ``predictor`` is a fitted model of such a device: the search then begins with
-    the latencies of schedule configs that it holds.
+    the latencies of schedule configs that it holds. ``energy``: the joules of each kernel, too, where the device tells
+    them.
 
     Of a GPU: ``cuda`` names the compiler (see `CudaBackend`), None is what its driver accepts; ``sustained`` measures
     without rests, under the card's power cap; ``lock_clocks`` holds the SM clock, at ``clock_mhz`` or where the card's
@@ -60,6 +63,7 @@ class MeasureRequest:
     threads: int = 1
     out: Path = field(default_factory=Path)
     predictor: Path | None = None
+    energy: bool = False
     cuda: str | None = None
     sustained: bool = False
     lock_clocks: bool = False
@@ -98,24 +102,31 @@ class Round:
     """What became of some kernels.
 
     ``measured`` are those that this run timed itself, ``rows`` those of the LUT that have a latency, whoever timed
-    them; ``lut_path`` is None if there is none.
+    them; ``lut_path`` is None if there is none. ``energies`` are those of the best configs that are known, whoever
+    measured them, ``metered`` the kernels whose energy this run measured; ``no_energy`` says why it did not go on.
     """
 
     results: tuple[SpecResult, ...]
     measured: frozenset[KernelSpec]
     rows: tuple[LutRow, ...]
     lut_path: Path | None
+    energies: Mapping[KernelSpec, EnergyMeasurement] = field(default_factory=dict)
+    metered: frozenset[KernelSpec] = frozenset()
+    no_energy: str = ""
 
 
 @dataclass(frozen=True)
 class Campaign:
     """A device that is open, with all that it takes to measure kernels on it. ``notes`` are what the user should know
-    of the device that was chosen and of its clocks."""
+    of the device that was chosen and of its clocks. ``energies`` measures them, where they are asked for and the device
+    tells them; ``no_energy`` says why it does not."""
 
     tuner: Tuner
     target: Target
     luts: Path
     notes: tuple[str, ...]
+    energies: Energies | None = None
+    no_energy: str = ""
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -139,27 +150,73 @@ class Campaign:
         What was measured on the same instrument under the same conditions before is not measured again. Errors as
         those of `Tuner.tune` and `store.save`; what was measured until then is in the journals.
         """
+        workloads = tuple(dict.fromkeys(spec.workload for spec in specs))  # with the kernels of earlier runs
         results = self.tuner.tune(specs)
-        workloads = dict.fromkeys(spec.workload for spec in specs)  # with the kernels of earlier runs
+        rows, lut_path = self._saved(workloads)
+        no_energy = self.no_energy
+        while self.energies is not None and not no_energy:
+            failed, no_energy = self._meter(self.energies, specs)
+            if failed:  # at work, so that the next config takes its place
+                results = self.tuner.tune(specs)
+            rows, lut_path = self._saved(workloads)
+            if not failed:
+                break
         records = tuple(record for workload in workloads for record in self.database.records(workload))
-        rows = build_rows(records, self.fingerprint)
-        own = self.tuner.bench.run.run_id
+        own = [record for record in records if record.run_id == self.tuner.bench.run.run_id]
+        known = {result.spec: self._energy(result) for result in results}
         return Round(
             results=results,
-            measured=frozenset(r.spec for r in records if isinstance(r, Measurement) and r.run_id == own),
+            measured=frozenset(record.spec for record in own if isinstance(record, Measurement)),
             rows=rows,
-            lut_path=store.save(self.luts, self.target.slug, self.fingerprint, rows) if rows else None,
+            lut_path=lut_path,
+            energies={spec: energy for spec, energy in known.items() if energy is not None},
+            metered=frozenset(record.spec for record in own if isinstance(record, EnergyMeasurement)),
+            no_energy=no_energy,
         )
+
+    def _meter(self, energies: Energies, specs: Sequence[KernelSpec]) -> tuple[bool, str]:
+        """Measure the energies that are missing, and write each into its row; whether a config failed at it, and why
+        the device told none."""
+        missing = energies.missing(specs)
+        if missing:
+            energies.listener(EnergiesStarted(len(missing), len(missing) * ENERGY_RULE.total_s))
+        failed = False
+        for spec in missing:
+            found = energies.measure(spec)
+            if isinstance(found, NoEnergy):
+                return failed, found.reason
+            failed |= isinstance(found, Failure)
+            self._saved((spec.workload,))
+        return failed, ""
+
+    def _energy(self, result: SpecResult) -> EnergyMeasurement | None:
+        known = self.database.tried(result.spec.workload).get(result.spec)
+        return None if known is None else known.energy
+
+    def _saved(self, workloads: Sequence[Workload]) -> tuple[tuple[LutRow, ...], Path | None]:
+        """What the journals of these workloads hold, as rows, and the LUT that has them now; None if there are none."""
+        records = [record for workload in workloads for record in self.database.records(workload)]
+        rows = build_rows(records, self.fingerprint)
+        return rows, store.save(self.luts, self.target.slug, self.fingerprint, rows) if rows else None
 
     def rows(self) -> tuple[LutRow, ...]:
         """All that the LUT of this instrument holds now. Raises `InvalidFile` for a damaged one."""
         path = store.path_for(self.luts, self.target.slug, self.fingerprint.short)
         return store.read(path) if path.exists() else ()
 
-    def warnings(self, results: Sequence[SpecResult], lut_path: Path) -> tuple[str, ...]:
+    def warnings(self, rounds: Sequence[Round], lut_path: Path) -> tuple[str, ...]:
         """What a reader of these results should know, a line each."""
         elsewhere = _elsewhere(lut_path, self.target.slug)
-        return (*self.notes, *filter(None, (elsewhere,)), *doubts(results, self.target))
+        results = [result for done in rounds for result in done.results]
+        energies = [energy for done in rounds for energy in done.energies.values()]
+        stopped = [no_energies(d.no_energy) for d in rounds if d.no_energy and d.no_energy != self.no_energy]
+        return (
+            *self.notes,
+            *filter(None, (elsewhere,)),
+            *doubts(results, self.target),
+            *stopped[:1],
+            *(energy_doubts(energies) if self.energies is not None else ()),
+        )
 
 
 def choose_device(request: MeasureRequest, vendor: Vendor | None = None) -> Choice:
@@ -201,6 +258,7 @@ def opened(
             run,
             MachineTurns.of_device(choice.device),
             rules_of(choice.device.is_gpu),
+            ENERGY_RULE,
         )
         tuner = Tuner(
             bench=bench,
@@ -210,7 +268,10 @@ def opened(
             budget=budget_of(request.trials),
             listener=listener,
         )
-        yield Campaign(tuner, target, luts, tuple(filter(None, (choice.note, clocks))))
+        no_energy = why_none(device.counter) if request.energy else ""
+        energies = Energies(bench, tuner.database, listener) if request.energy and not no_energy else None
+        notes = tuple(filter(None, (choice.note, clocks, no_energy and no_energies(no_energy))))
+        yield Campaign(tuner, target, luts, notes, energies, no_energy)
 
 
 def known_configs(predictor: Path | None, instrument: Fingerprint, conditions: Conditions) -> tuple[ConfigLatency, ...]:
@@ -253,6 +314,11 @@ def _target(device: HostDevice | CudaDevice, request: MeasureRequest) -> Target:
 def gpu_target(card: GpuProperties, request: MeasureRequest) -> GpuTarget:
     """What kernels for that card are built for. Raises `DeviceError` for a driver that loads no cubins of ours."""
     return GpuTarget(spec_of(card), request.cuda or cuda_for_driver(card.driver_version))
+
+
+def no_energies(reason: str) -> str:
+    """On a line, for people."""
+    return f"no energies: {reason}"
 
 
 def budget_of(trials: int | None) -> Budget:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from profiler.hardware import is_cpu
-from profiler.record import FailureKind
+from profiler.record import EnergyMeasurement, FailureKind
+from profiler.record.energy import ENERGY_TELLING
 from profiler.targets import Target
 from profiler.tuning.tuner import SpecResult
 
@@ -41,6 +42,35 @@ def doubts(results: Sequence[SpecResult], target: Target) -> Iterator[str]:
         widths = sorted({m.spec.input_dtype.bits for m in emulated})
         types = " and ".join(f"INT{bits}" for bits in widths)
         yield f"{target.name} emulates {types} in {len(emulated)} of {total} kernels (native is false in the LUT)"
+
+
+def energy_doubts(energies: Sequence[EnergyMeasurement]) -> Iterator[str]:
+    """The same of energies."""
+    total = len(energies)
+    apart = [found.energy.sensed_apart for found in energies if found.energy.sensed_apart is not None]
+    most = max(apart, key=abs, default=0.0)
+    if abs(most) > ENERGY_TELLING:
+        count = sum(abs(share) > ENERGY_TELLING for share in apart)
+        yield (
+            f"the integrated power differs from the energy counter in {count} of {total} energies, by up to "
+            f"{most:+.1%} (the counter is believed)"
+        )
+    disturbed = [found for found in energies if any(names_others(note) for note in found.circumstances.notes)]
+    if disturbed:
+        yield f"other processes were busy while the energies of {len(disturbed)} of {total} kernels were measured"
+    capped = [found for found in energies if found.circumstances.power_capped_fraction]
+    if capped:
+        yield (
+            f"the card was at its power limit while the energies of {len(capped)} of {total} kernels were measured: "
+            "they are those of a lowered clock"
+        )
+    noted = Counter(note.partition(":")[0] for found in energies for note in found.energy.notes if _of_the_work(note))
+    for note, count in noted.items():
+        yield f"of {count} of {total} energies: {note} (the records say more)"
+
+
+def _of_the_work(note: str) -> bool:
+    return note.startswith("launche") or note.startswith("taken again")
 
 
 def why_none(result: SpecResult, target: Target) -> str:

@@ -6,6 +6,7 @@ model -> network -> kernels that it can need -> tuned and measured, journaled ->
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from profiler import profiled_networks
@@ -15,12 +16,13 @@ from profiler.doubts import why_none
 from profiler.errors import ProfilerError
 from profiler.frontend import load_network
 from profiler.lut.demand import Demand, demand
-from profiler.lut.table import network_table, prices
-from profiler.pipeline_result import ProfileResult
+from profiler.lut.table import Joules, network_table, prices
+from profiler.pipeline_result import EnergyCount, ProfileResult
+from profiler.record import EnergyMeasurement
 from profiler.targets import default_batch
-from profiler.workload import INT4, INT8, Network, Precision
+from profiler.workload import INT4, INT8, KernelSpec, Network, Precision
 
-__all__ = ["Plan", "ProfileRequest", "Progress", "profile"]
+__all__ = ["Plan", "ProfileRequest", "Progress", "energy_count", "joules_of", "profile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,8 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
     if done.lut_path is None:
         reason = why_none(done.results[0], campaign.target)
         raise ProfilerError(f"no kernel of {network.name} could be measured: {reason}")
-    table = network_table(network, request.precisions, prices(done.rows, request.conditions))
+    latencies_s = prices(done.rows, request.conditions)
+    table = network_table(network, request.precisions, latencies_s, joules_of(done.energies))
     return ProfileResult(
         device=choice.device.slug,
         device_name=campaign.fingerprint.device_name,
@@ -88,5 +91,17 @@ def profile(request: ProfileRequest, progress: Progress | None = None, vendor: V
         elapsed_s=time.monotonic() - begin,
         lut_path=done.lut_path,
         logs=campaign.database.folder,
-        warnings=campaign.warnings(done.results, done.lut_path),
+        warnings=campaign.warnings([done], done.lut_path),
+        energies=energy_count(done.energies, len(done.metered), done.no_energy),
     )
+
+
+def joules_of(energies: Mapping[KernelSpec, EnergyMeasurement]) -> dict[KernelSpec, Joules]:
+    """Of a launch of each kernel."""
+    return {spec: Joules(found.energy.j_per_run, found.energy.above_idle_j_per_run) for spec, found in energies.items()}
+
+
+def energy_count(energies: Mapping[KernelSpec, EnergyMeasurement], measured: int, why_none: str) -> EnergyCount:
+    """``measured`` of them were by this run."""
+    counters = sorted({found.energy.counter for found in energies.values()})
+    return EnergyCount(len(energies), measured, tuple(counters), why_none)

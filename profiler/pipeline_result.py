@@ -10,6 +10,18 @@ from profiler.record import Conditions
 
 
 @dataclass(frozen=True)
+class EnergyCount:
+    """Kernels whose energy is ``known``, ``measured`` of them by this run, and the ``counters`` that told it.
+    ``why_none`` says why this run, which was asked for them, did not measure them all; it is empty where it did, or was
+    not asked."""
+
+    known: int = 0
+    measured: int = 0
+    counters: tuple[str, ...] = ()
+    why_none: str = ""
+
+
+@dataclass(frozen=True)
 class ProfileResult:
     """A profiled network. ``measured`` counts the kernels that this run timed itself, ``failures`` its candidates that
     did not compile, crashed, hung or computed something else; ``warnings`` are lines that a reader should know."""
@@ -26,3 +38,4 @@ class ProfileResult:
     lut_path: Path
     logs: Path
     warnings: tuple[str, ...] = ()
+    energies: EnergyCount = EnergyCount()

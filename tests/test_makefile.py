@@ -77,6 +77,13 @@ def test_throughput() -> None:
     assert given(parsed("report", "THROUGHPUT=t.json"), throughput="t.json")
 
 
+def test_energies() -> None:
+    for target in ("profile", "sample"):
+        assert given(parsed(target), energy=False)
+        assert given(parsed(target, "ENERGY=1"), energy=True)
+    assert given(parsed("allocate", "ENERGY=30mJ"), max_energy="30mJ")
+
+
 def test_bundle() -> None:
     found = parsed("bundle", "GPU=cpu", "NETWORKS=uniform:int8 net.npz", "LUT=lut/cpu.csv", "FILE=x.zip")
     assert given(found, network=["uniform:int8", "net.npz"], lut="lut/cpu.csv", out="x.zip", device="cpu")

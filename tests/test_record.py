@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,9 @@ from profiler.record import (
     CacheMode,
     Circumstances,
     Conditions,
+    Energy,
+    EnergyMeasurement,
+    EnergyWindow,
     Failure,
     FailureKind,
     Fingerprint,
@@ -88,10 +93,31 @@ failures = st.builds(
     measured_at=st.floats(0, 2e9),
     tool_version=text,
 )
+joules = st.none() | st.floats(1e-6, 1e6)
+windows = st.builds(EnergyWindow, st.integers(1, 10**6), st.floats(1e-3, 100), st.floats(1e-6, 1e6), joules)
+energies = st.builds(
+    EnergyMeasurement,
+    spec=st.just(SPEC),
+    config=text,
+    conditions=conditions,
+    fingerprint=text,
+    artifact_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    energy=st.builds(
+        Energy,
+        st.lists(windows, min_size=1, max_size=4).map(tuple),
+        maybe,
+        maybe,
+        st.lists(free_text, max_size=2).map(tuple),
+        text,
+    ),
+    run_id=text,
+    measured_at=st.floats(0, 2e9),
+    tool_version=text,
+)
 fingerprints = st.builds(
     Fingerprint, text, text, text, text, text, text, maybe, st.none() | st.booleans(), st.none() | st.booleans()
 )
-records = st.one_of(measurements, failures, fingerprints)
+records = st.one_of(measurements, energies, failures, fingerprints)
 
 
 @settings(max_examples=200)
@@ -128,9 +154,61 @@ def test_records_of_version_1_are_read() -> None:
     assert decode(json.dumps({**body, "version": 1})) == measurement()
 
 
+def test_records_of_version_2_are_read() -> None:
+    """Their lines are as those of version 3, which has one more type."""
+    for record in (FINGERPRINT, measurement(), FAILED):
+        assert decode(json.dumps({**json.loads(encode(record)), "version": 2})) == record
+
+
 def measurement(**changes: object) -> Measurement:
     base = Measurement(SPEC, "c", Conditions(), "f", "ab" * 32, (1.0, 2.0), 1, 0, "final", "r", 1.0, "0.1")
     return replace(base, **changes)  # type: ignore[arg-type]
+
+
+FAILED = Failure(SPEC, "c", Conditions(), "f", FailureKind.CRASH, "SIGSEGV", "r", 1.0, "0.1")
+ENERGY = Energy((EnergyWindow(500, 5.0, 100.0, 101.0), EnergyWindow(505, 5.05, 102.0, 103.0)), 10.0, 12.0)
+"""0.2 J a run at 20 W, of which 11 W are those of a device that does nothing."""
+
+
+def energy_measurement(energy: Energy = ENERGY) -> EnergyMeasurement:
+    return EnergyMeasurement(SPEC, "c", Conditions(), "f", "ab" * 32, energy, "r", 1.0, "0.1")
+
+
+def test_what_follows_from_windows() -> None:
+    assert ENERGY.counted_j_per_run == pytest.approx((100 / 500 + 102 / 505) / 2)
+    assert ENERGY.integrated_j_per_run == pytest.approx((101 / 500 + 103 / 505) / 2)
+    assert ENERGY.j_per_run == ENERGY.counted_j_per_run, "the counter is believed"
+    assert ENERGY.above_idle_j_per_run == pytest.approx(ENERGY.j_per_run - 11 * 0.01)
+    sensed = replace(ENERGY, windows=(replace(ENERGY.windows[0], counted_j=None), ENERGY.windows[1]))
+    assert sensed.counted_j_per_run is None, "not of two windows of three"
+    assert sensed.j_per_run == ENERGY.integrated_j_per_run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: e.update(windows=[]),
+        lambda e: e.update(windows={}),
+        lambda e: e.pop("windows"),
+        lambda e: e["windows"][0].update(runs=0),
+        lambda e: e["windows"][0].update(runs=1.5),
+        lambda e: e["windows"][0].update(duration_s=0),
+        lambda e: e["windows"][0].update(counted_j=-1.0),
+        lambda e: e["windows"][0].update(counted_j=0.0),
+        lambda e: e["windows"][0].update(integrated_j="1"),
+        lambda e: e["windows"][0].update(counted_j=None) or e["windows"][1].update(integrated_j=None),
+        lambda e: e["windows"][0].update(weather="rain"),
+        lambda e: e.update(idle_before_w=float("nan")),
+        lambda e: e.update(notes="a note"),
+        lambda e: e.update(notes=[1]),
+        lambda e: e.update(counter="a\nb"),
+    ],
+)
+def test_an_energy_that_cannot_be(change: Callable[[Any], object]) -> None:
+    body = json.loads(encode(energy_measurement()))
+    change(body["energy"])
+    with pytest.raises(InvalidFile, match=r"a\.jsonl, line 3"):
+        decode(json.dumps(body), origin="a.jsonl, line 3")
 
 
 def damaged(change: object) -> str:

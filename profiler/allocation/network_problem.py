@@ -11,7 +11,7 @@ from profiler.allocation.tensor_choices import Prices, SensitivityOf, TensorChoi
 from profiler.allocation.unit_tables import UnitTable, is_priced, unit_table
 from profiler.errors import ProfilerError
 from profiler.lut.demand import units
-from profiler.workload import Network
+from profiler.workload import KernelSpec, Network
 
 _MOST_NAMES = 8
 
@@ -22,7 +22,7 @@ class NetworkProblem:
 
     ``unpriced`` : layers of which nothing is in the latency, since nothing of them has a price. ``gaps`` : units that
     have a price in some combinations of precisions but not in all, with how many of how many are missing.
-    ``has_energy`` : whether every kernel that can be chosen says its energy.
+    ``kernels`` counts those that can be chosen, and ``unmetered`` are the ones that do not say their energy.
     """
 
     network: Network
@@ -32,7 +32,8 @@ class NetworkProblem:
     tables: tuple[UnitTable, ...]
     unpriced: tuple[str, ...]
     gaps: tuple[tuple[str, int, int], ...]
-    has_energy: bool
+    kernels: int
+    unmetered: tuple[KernelSpec, ...]
 
 
 def network_problem(
@@ -80,7 +81,8 @@ def network_problem(
             for table in tables
             if table.impossible
         ),
-        has_energy=all(prices[spec].energy_j is not None for spec in used),
+        kernels=len(used),
+        unmetered=tuple(sorted((spec for spec in used if prices[spec].energy_j is None), key=lambda spec: spec.key)),
     )
 
 

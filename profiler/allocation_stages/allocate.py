@@ -178,10 +178,11 @@ def _calibration(request: AllocateRequest, network: Network, priced: PriceList) 
 
 
 def _require_energy(problem: NetworkProblem) -> None:
-    if not problem.has_energy:
+    if problem.unmetered:
         raise ProfilerError(
-            "the energy of some kernels is not known (energy_j is empty in the LUT, and no model predicts it), so it"
-            " can be no limit; leave it out, or profile on a device with an energy counter"
+            f"the energy of {len(problem.unmetered)} of {problem.kernels} kernels is not known (energy_j is empty in "
+            f"their rows, e.g. {problem.unmetered[0].key}, and no model predicts it), so it can be no limit: measure "
+            "it (profile --energy, make profile ENERGY=1) on a device with an energy counter, or leave it out"
         )
 
 

@@ -19,7 +19,7 @@ from profiler.lut.build import build as build_rows
 from profiler.lut.build import row_of
 from profiler.lut.schema import COLUMNS, LutRow, RowError
 from profiler.output_folder import require_writable, write_whole
-from profiler.record import Failure, Fingerprint, Measurement, encode, escaped
+from profiler.record import Fingerprint, KernelRecord, Measurement, encode, escaped
 from profiler.tuning.database import TuningDatabase
 from profiler.workload import Workload
 
@@ -119,7 +119,7 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
     logs = out / "tuning_logs" / fingerprint.device
     with _locked(logs):
         database = TuningDatabase(logs, fingerprint, header.conditions)
-        by_workload: dict[Workload, list[Measurement | Failure]] = {}
+        by_workload: dict[Workload, list[KernelRecord]] = {}
         for record in results.records:
             by_workload.setdefault(record.spec.workload, []).append(record)
         old = {workload: database.records(workload) for workload in by_workload}
@@ -155,9 +155,7 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
     )
 
 
-def _new(
-    records: Iterable[Measurement | Failure], known: Iterable[Measurement | Failure]
-) -> tuple[Measurement | Failure, ...]:
+def _new(records: Iterable[KernelRecord], known: Iterable[KernelRecord]) -> tuple[KernelRecord, ...]:
     texts = {encode(record) for record in known}
     return tuple(record for record in dict.fromkeys(records) if encode(record) not in texts)
 

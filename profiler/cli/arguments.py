@@ -34,6 +34,10 @@ Trials = Annotated[
 ]
 Cache = Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of a kernel; one repeats best.")]
+Energy = Annotated[
+    bool,
+    typer.Option("--energy", help="Measure joules of each kernel, too: half a minute each. Needs an energy counter."),
+]
 Out = Annotated[Path, typer.Option(help="Folder that gets lut/ and tuning_logs/.")]
 DriverCuda = Annotated[
     str | None, typer.Option(help="GPU: compiler, as of the command kernels; by default what the driver accepts.")

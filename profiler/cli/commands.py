@@ -39,6 +39,7 @@ from profiler.cli.arguments import (
     Cuda,
     Device,
     DriverCuda,
+    Energy,
     Insecure,
     Json,
     LockClocks,
@@ -141,6 +142,7 @@ def profile(
             "the kernels where precisions are many; without them an allocation cannot mix."
         ),
     ] = True,
+    energy: Energy = False,
     skip_unsupported: SkipUnsupported = False,
     cuda: DriverCuda = None,
     sustained: Sustained = False,
@@ -170,6 +172,7 @@ def profile(
         out=out,
         predictor=predictor,
         mixed=mixed,
+        energy=energy,
         skip_unsupported=skip_unsupported,
         cuda=cuda,
         sustained=sustained,

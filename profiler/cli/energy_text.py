@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from profiler.measure.energy import Energy, NoEnergy
+from profiler.measure.energy import NoEnergy
+from profiler.record import Energy
 from profiler.units import format_energy
 
 

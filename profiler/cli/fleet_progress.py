@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from profiler.campaign import Plan
 from profiler.cli.bars import description, print_line, terminal_bars
-from profiler.cli.progress import failure_text, known_text, outcome_text
+from profiler.cli.progress import energy_text, failure_text, known_text, outcome_text
 from profiler.fleet.events import (
     ExtraLost,
     FleetEvent,
@@ -24,7 +24,7 @@ from profiler.fleet.events import (
     WorkerRefused,
 )
 from profiler.record import Failure
-from profiler.tuning.events import CandidateTried, SpecFinished, TuneEvent
+from profiler.tuning.events import CandidateTried, EnergyTaken, SpecFinished, TuneEvent
 from profiler.tuning.search import StopReason
 from profiler.units import format_duration
 
@@ -41,10 +41,11 @@ def fleet_display(warning: str = "") -> Iterator[FleetProgress]:
 
 class _Display(ABC):
     """What both show alike: what happens to workers. ``total`` counts the network's kernels, ``kernels`` those
-    that are done, ``known`` those of them that an earlier run has measured."""
+    that are done, ``known`` those of them that an earlier run has measured. ``energies`` counts those that this run has
+    measured."""
 
     def __init__(self) -> None:
-        self.total = self.kernels = self.known = 0
+        self.total = self.kernels = self.known = self.energies = 0
         self.tally = Tally(0, 0, 0, 0, 0)
         self.begin = time.monotonic()
 
@@ -88,9 +89,16 @@ class _Display(ABC):
             self.show()
         elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
             self.failed(event.record)
+        elif isinstance(event, EnergyTaken):
+            self.energies += 1
+            self.metered(event)
+            self.show()
 
     def finished(self, event: SpecFinished) -> None:  # noqa: B027
         """A kernel was measured; nothing, unless a display tells of each."""
+
+    def metered(self, event: EnergyTaken) -> None:  # noqa: B027
+        """The energy of a kernel was measured; nothing, unless a display tells of each."""
 
     def failed(self, failure: Failure) -> None:  # noqa: B027
         """A candidate has failed; nothing, unless a display tells of each."""
@@ -99,9 +107,10 @@ class _Display(ABC):
     def state(self) -> str:
         tally = self.tally
         given_up = f", {tally.given_up} given up" if tally.given_up else ""
+        energies = f"; {self.energies} energies" if self.energies else ""
         return (
             f"{tally.places} measuring; workloads: {tally.done} done, {tally.in_flight} in flight, "
-            f"{tally.waiting} waiting{given_up}"
+            f"{tally.waiting} waiting{given_up}{energies}"
         )
 
 
@@ -149,3 +158,7 @@ class _Lines(_Display):
 
     def failed(self, failure: Failure) -> None:
         print_line(failure_text(failure))
+
+    def metered(self, event: EnergyTaken) -> None:
+        elapsed = format_duration(time.monotonic() - self.begin)
+        print_line(f"[{self.energies} energies, {elapsed}] {energy_text(event)}")

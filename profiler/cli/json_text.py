@@ -12,6 +12,7 @@ from profiler.devices.discover import Inventory
 from profiler.kernel_library.result import BuiltKernel, KernelLibrary, LibraryRow
 from profiler.lut.check import Finding
 from profiler.lut.schema import LutRow
+from profiler.lut.table import Joules
 from profiler.pipeline_result import ProfileResult
 
 Json = dict[str, Any]
@@ -28,6 +29,7 @@ def profile_json(result: ProfileResult) -> Json:
             "latency_s": {n: c.latency_s for n, c in zip(names, row.cells, strict=True)},
             "variant": {n: c.variant.value if c.variant else None for n, c in zip(names, row.cells, strict=True)},
             "speedup": {n: row.speedup(i) for i, n in enumerate(names) if i},
+            "energy_j": {n: _energy_j(c.joules) for n, c in zip(names, row.cells, strict=True)},
         }
         for row in table.rows
     ]
@@ -38,6 +40,9 @@ def profile_json(result: ProfileResult) -> Json:
             "lines": total.lines,
             "speedup": total.speedup,
             "compared": total.compared,
+            "energy_j": _energy_j(total.joules),
+            "above_idle_j": None if total.joules is None else total.joules.above_idle_j,
+            "metered": total.metered,
         }
         for name, total in zip(names, table.totals, strict=True)
     }
@@ -57,10 +62,20 @@ def profile_json(result: ProfileResult) -> Json:
         "kernels": result.kernels,
         "measured": result.measured,
         "failures": result.failures,
+        "energies": {
+            "kernels": result.energies.known,
+            "measured": result.energies.measured,
+            "counters": list(result.energies.counters),
+            "reason": result.energies.why_none or None,
+        },
         "elapsed_s": result.elapsed_s,
         "lut": str(result.lut_path),
         "tuning_logs": str(result.logs),
     }
+
+
+def _energy_j(joules: Joules | None) -> float | None:
+    return None if joules is None else joules.energy_j
 
 
 def kernels_json(library: KernelLibrary) -> Json:

@@ -13,9 +13,17 @@ from profiler.campaign import Plan
 from profiler.campaign import Progress as Report
 from profiler.cli.bars import description, print_line, terminal_bars
 from profiler.record import Failure
-from profiler.tuning.events import CandidateTried, FinalsStarted, SpecFinished, SpecStarted, TuneEvent
+from profiler.tuning.events import (
+    CandidateTried,
+    EnergiesStarted,
+    EnergyTaken,
+    FinalsStarted,
+    SpecFinished,
+    SpecStarted,
+    TuneEvent,
+)
 from profiler.tuning.search import StopReason
-from profiler.units import format_duration
+from profiler.units import format_duration, format_energy
 
 
 @contextmanager
@@ -51,6 +59,13 @@ class _Bar:
             self._show(f"trial {event.tried}, best {best}  {event.spec.key}")
         elif isinstance(event, FinalsStarted):
             self._show(f"final measurement of {len(event.specs)} kernels in turn")
+        elif isinstance(event, EnergiesStarted):
+            self._total += event.kernels
+            self._bars.update(self._task, total=self._total)
+            self._show(energies_text(event))
+        elif isinstance(event, EnergyTaken):
+            self._bars.advance(self._task)
+            self._show(energy_text(event))
 
     def _show(self, text: str) -> None:
         self._bars.update(self._task, description=description(text, self._bars), refresh=True)
@@ -61,6 +76,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._total = self._done = self._known = 0
+        self._to_meter = self._metered = 0
         self._begin = time.monotonic()
 
     def planned(self, plan: Plan) -> None:
@@ -81,6 +97,13 @@ class _Lines:
                 self._known = 0
         elif isinstance(event, CandidateTried) and isinstance(event.record, Failure):
             print_line(failure_text(event.record))
+        elif isinstance(event, EnergiesStarted):
+            self._metered, self._to_meter = 0, event.kernels
+            print_line(energies_text(event))
+        elif isinstance(event, EnergyTaken):
+            self._metered += 1
+            elapsed = format_duration(time.monotonic() - self._begin)
+            print_line(f"[{self._metered}/{self._to_meter}, {elapsed}] {energy_text(event)}")
 
     def _finished(self, event: SpecFinished) -> None:
         elapsed = format_duration(time.monotonic() - self._begin)
@@ -97,6 +120,20 @@ def outcome_text(event: SpecFinished) -> str:
 def failure_text(failure: Failure) -> str:
     """Of one candidate."""
     return f"  failed ({failure.kind.value}): {failure.config}: {failure.message}"
+
+
+def energies_text(event: EnergiesStarted) -> str:
+    """What is about to be measured, and how long that takes."""
+    minutes = event.duration_s / 60
+    some = f"{minutes:.0f} min" if minutes >= 2 else f"{event.duration_s:.0f} s"
+    return f"energies of {event.kernels} kernels, which take some {some}"
+
+
+def energy_text(event: EnergyTaken) -> str:
+    """What came of a kernel whose energy was measured."""
+    if isinstance(event.record, Failure):
+        return f"{event.spec.key}: no energy ({event.record.kind.value}): {event.record.message}"
+    return f"{event.spec.key}: {format_energy(event.record.energy.j_per_run)}"
 
 
 def known_text(known: int, total: int) -> str:

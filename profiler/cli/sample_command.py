@@ -13,6 +13,7 @@ from profiler.cli.arguments import (
     ClockMhz,
     Device,
     DriverCuda,
+    Energy,
     Json,
     LockClocks,
     Out,
@@ -45,6 +46,7 @@ def sample(
     trials: Trials = None,
     cache: Cache = CacheMode.NETWORK,
     threads: Threads = 1,
+    energy: Energy = False,
     out: Out = Path(),
     cuda: DriverCuda = None,
     sustained: Sustained = False,
@@ -67,6 +69,7 @@ def sample(
         trials=trials,
         cache_mode=cache,
         threads=threads,
+        energy=energy,
         out=out,
         cuda=cuda,
         sustained=sustained,
@@ -84,10 +87,11 @@ def sample(
 def _print(result: SampleResult) -> None:
     for warning in result.warnings:
         typer.echo(escaped(warning))
+    energies = f", energies of {result.energies} of them" if result.energies else ""
     resumed = ", with what an earlier run had in hand" if result.resumed else ""
     typer.echo(
         f"{result.workloads} workloads, {result.kernels} kernels{resumed}, {result.measured} measured now in "
-        f"{format_duration(result.elapsed_s)}, {result.failures} failed candidates; "
+        f"{format_duration(result.elapsed_s)}, {result.failures} failed candidates{energies}; "
         f"LUT: {result.lut_path}, records: {result.logs}"
     )
     typer.echo(f"learn from them: python -m profiler fit --lut {result.lut_path} -o {result.device}.model.json")
@@ -104,6 +108,7 @@ def _json(result: SampleResult) -> dict[str, Any]:
         "kernels": result.kernels,
         "measured": result.measured,
         "failures": result.failures,
+        "energies": result.energies,
         "resumed": result.resumed,
         "elapsed_s": result.elapsed_s,
         "warnings": list(result.warnings),

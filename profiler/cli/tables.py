@@ -16,7 +16,7 @@ from profiler.lut.demand import Variant
 from profiler.lut.schema import LutRow
 from profiler.lut.table import NetworkTable, TableRow
 from profiler.pipeline_result import ProfileResult
-from profiler.units import format_count, format_duration
+from profiler.units import format_count, format_duration, format_energy, format_rate
 from profiler.workload import Network
 
 PLAIN_WIDTH = 120
@@ -38,7 +38,7 @@ def print_profile(result: ProfileResult) -> None:
     console.print(_network_table(result))
     if any(cell.variant is Variant.SEPARATE for row in table.rows for cell in row.cells):
         console.print("[dim]+ the addition runs faster as a kernel of its own than fused into the convolution[/dim]")
-    for line in _totals(table):
+    for line in (*_totals(table), *_energies(result)):
         console.print(line)
     if table.skipped:
         console.print(f"[yellow]left out, not in the totals: {escape(', '.join(table.skipped))}[/yellow]")
@@ -63,9 +63,39 @@ def _network_table(result: ProfileResult) -> Table:
     for precision in table.precisions[1:]:
         name = "speedup" if len(table.precisions) == 2 else f"{table.precisions[0].name}/{precision.name}"
         view.add_column(name, justify="right")
+    metered = any(total.joules for total in table.totals)
+    for precision in table.precisions if metered else ():
+        view.add_column(f"{precision.name.upper()} energy", justify="right")
     for row in table.rows:
-        view.add_row(escape(" + ".join(row.layers)), row.workload.text, *_cells(row), *_speedups(row))
+        joules = _joules(row) if metered else ()
+        view.add_row(escape(" + ".join(row.layers)), row.workload.text, *_cells(row), *_speedups(row), *joules)
     return view
+
+
+def _joules(row: TableRow) -> list[str]:
+    return ["-" if cell.joules is None else format_energy(cell.joules.energy_j) for cell in row.cells]
+
+
+def _energies(result: ProfileResult) -> list[str]:
+    """What a batch takes, and of how many lines that is; nothing where no energy is known."""
+    table, lines = result.table, []
+    for precision, total in zip(table.precisions, table.totals, strict=True):
+        if total.joules is None:
+            continue
+        text = f"energy {precision.name.upper()}: {format_energy(total.joules.energy_j)}"
+        if total.joules.above_idle_j is not None:
+            text += f", {format_energy(total.joules.above_idle_j)} of it above idle"
+        if total.metered < total.lines:
+            text += f", over {total.metered} of {total.lines} lines"
+        else:
+            per_watt = format_rate(table.batch / total.joules.energy_j)
+            text += f"; {per_watt} images per second and watt, by the sum of the kernels"
+        lines.append(text)
+    if lines:
+        found = result.energies
+        counters = escape(", ".join(found.counters))
+        lines.append(f"energies of {found.known} kernels by {counters}, {found.measured} measured now")
+    return lines
 
 
 def _cells(row: TableRow) -> list[str]:

@@ -27,7 +27,8 @@ from profiler.devices.gpu_facts import GpuFacts
 from profiler.devices.gpu_state import GpuLimits, GpuState, compare
 from profiler.devices.kernel_process import KernelProcess
 from profiler.devices.pipe import Header
-from profiler.devices.protocol import Throttling
+from profiler.devices.protocol import Throttling, Worked
+from profiler.devices.rotation import COPIES_LIMIT_S
 from profiler.record import CacheMode, Circumstances, Fingerprint
 
 _SLOWEST_BYTES_PER_S = 10e9  # of preparing the caches; no memory of our cards is slower
@@ -41,6 +42,16 @@ class Monitor(Protocol):
     def limits(self) -> GpuLimits: ...
 
     def state(self, own_pids: Collection[int] = ()) -> GpuState: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def refusals(self) -> Sequence[str]: ...
+
+    def read_j(self) -> float | None: ...
+
+    def power_w(self) -> float | None: ...
 
     def close(self) -> None: ...
 
@@ -130,11 +141,26 @@ class CudaDevice:
         self._floors_s += answer["floors_s"]
         return tuple(memoryview(times).cast("d"))
 
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        request: Header = {"request": "work", "duration_s": duration_s, "mode": CacheMode(mode).value}
+        limit_s = WAKE_LIMIT_S + COPIES_LIMIT_S + 2 * (self._time_limit_s + duration_s)
+        self._throttling = None
+        before = self._monitor.limits()
+        answer, _ = self._process.ask(handle, request, limit_s, once=True)
+        self._throttling = compare(before, self._monitor.limits())
+        self._clocks_mhz += answer["clocks_mhz"]
+        return Worked(answer["runs"], answer["note"])
+
+    @property
+    def counter(self) -> Monitor:
+        """NVML's."""
+        return self._monitor
+
     def recheck(self, handle: int) -> None:
         self._process.ask(handle, {"request": "recheck"})
 
     def throttling(self) -> Throttling | None:
-        """Between the readings of NVML before and behind the last `time`."""
+        """Between the readings of NVML before and behind the last `time` or `work`."""
         return self._throttling
 
     def unload(self, handle: int) -> None:

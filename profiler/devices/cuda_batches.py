@@ -31,7 +31,8 @@ ATTEMPTS = 5
 """In a row, each half as long as the one before."""
 L2_SIZES = 3
 WAKE_LIMIT_S = 0.5
-_CLOCK_S = 100e-6
+CLOCK_S = 100e-6
+"""Of counting the clock."""
 _LOOK_EVERY_S = 0.005  # at the clock, while the card is woken
 _STEADY = 0.01  # two looks that differ by less
 _AWAKE = 0.5  # of the rated clock: no card idles there
@@ -121,14 +122,14 @@ class Batches:
         while self._host_s() - begin_s < _LOOK_EVERY_S:
             self.flush()
             self._driver.wait()
-        self.probes.clock(_CLOCK_S)
+        self.probes.clock(CLOCK_S)
         return self.probes.clock_mhz()
 
     def _run(self, put: Callable[[int], None], batch: int) -> None:
         self.probes.spin(SPIN_LIMIT_S)
         try:
             put(batch)
-            self.probes.clock(_CLOCK_S)
+            self.probes.clock(CLOCK_S)
         finally:
             self.probes.release()
         self._driver.wait()

@@ -6,8 +6,10 @@ Every `DriverError` becomes what it means (`cuda_errors`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+
+import numpy as np
 
 from profiler.artifact import Artifact, Launch, Resources, Role
 from profiler.cuda_versions import LEAST_DRIVERS, OLDEST
@@ -54,6 +56,8 @@ class CudaKernel:
                 self._begin, self._end = driver.event(), driver.event()
             undo.pop_all()
         self._launched = False
+        self.launch_s = 0.0
+        """What the last launch by itself took; before there was one nothing is known."""
 
     @property
     def inputs(self) -> tuple[tuple[int, int], ...]:
@@ -61,10 +65,24 @@ class CudaKernel:
         pairs = zip(self._arena.addresses, self.artifact.args)
         return tuple((address, arg.nbytes) for address, arg in pairs if arg.role is Role.INPUT and arg.nbytes)
 
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """Of all arguments."""
+        return self._arena.addresses
+
+    def initial(self, index: int) -> Bytes:
+        """What an argument holds ahead of the first launch; zeros where that says nothing."""
+        arg = self.artifact.args[index]
+        return self._packed.get(arg.name, np.zeros(arg.nbytes, np.uint8))
+
     def launch(self) -> None:
         """Put it into the stream."""
+        self.launch_on(self._arena.addresses)
+
+    def launch_on(self, addresses: Sequence[int]) -> None:
+        """The same, on other arguments that are like its own."""
         launch = self._launch
-        self._driver.launch(self._function, launch.grid, launch.threads, launch.shared_bytes, self._arena.addresses)
+        self._driver.launch(self._function, launch.grid, launch.threads, launch.shared_bytes, addresses)
 
     def ready(self) -> None:
         """Launch it once if it never was, on its arguments as they are at first."""
@@ -99,7 +117,8 @@ class CudaKernel:
             self._driver.record(self._end)
             self._driver.wait()
             self._launched = True
-            return self._driver.elapsed_s(self._begin, self._end)
+            self.launch_s = self._driver.elapsed_s(self._begin, self._end)
+            return self.launch_s
 
     def _initialize(self) -> None:
         self._arena.draw_guards()

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from profiler.devices.cuda_batches import QUEUE_COMMANDS, Batches, whole_steps
+from profiler.devices.cuda_batches import CLOCK_S, QUEUE_COMMANDS, Batches, whole_steps
 from profiler.devices.cuda_driver import CudaDriver
 from profiler.devices.cuda_probes import Probes
+from profiler.devices.cuda_work import BackToBack
 from profiler.record import CacheMode
 
 BATCH_LAUNCHES = QUEUE_COMMANDS // 7
@@ -73,6 +74,7 @@ class Timer:
 
     def __init__(self, driver: CudaDriver, clock: Callable[[], float] = monotonic) -> None:
         self._driver = driver
+        self._host_s = clock
         self._batches = Batches(driver, clock)
         self._nothing = _Nothing(self._batches.probes)
         self._events = [(driver.event(), driver.event()) for _ in range(BATCH_LAUNCHES + 1)]
@@ -94,6 +96,14 @@ class Timer:
             *times_s, floor_s = (self._driver.elapsed_s(*events) for events in self._events[: batch + 1])
             timing += Timing(tuple(times_s), (clock_mhz,), (floor_s,))
         return timing
+
+    def work(self, kernel: BackToBack, duration_s: float) -> tuple[int, float]:
+        """How many launches there were, and the clock in MHz of an SM behind them. Raises as `BackToBack.work`."""
+        launches = kernel.work(duration_s, self._host_s)
+        self._batches.probes.clock(CLOCK_S)
+        clock_mhz = self._batches.probes.clock_mhz()
+        self._batches.worked()
+        return launches, clock_mhz
 
     def _put(self, kernel: Timed, index: int, mode: CacheMode) -> None:
         if mode is not CacheMode.HOT:

@@ -1,7 +1,7 @@
 """The process in which kernels run on a GPU: ``python -m profiler.devices.cuda_worker <PCI bus id> <pid of parent>``.
 
 How it speaks with its parent is in `worker_loop`. The greeting has the GPU's ``properties``. Requests: load (payload:
-the artifact), verify, time, recheck, unload.
+the artifact), verify, time, work, recheck, unload.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from profiler.devices.cuda_driver import CudaDriver, DriverError
 from profiler.devices.cuda_errors import describe
 from profiler.devices.cuda_kernel import CudaKernel, blamed
 from profiler.devices.cuda_timing import Timer
+from profiler.devices.cuda_work import BackToBack
 from profiler.devices.pipe import Header
 from profiler.devices.pycuda_driver import open_pycuda
+from profiler.devices.rotation import Rotation, rotation
 from profiler.devices.worker_loop import Operation, serve
 from profiler.errors import DeviceError
 from profiler.record import CacheMode
@@ -34,6 +36,7 @@ class CudaBench:
     def __init__(self, driver: CudaDriver, clock: Callable[[], float] = monotonic) -> None:
         self._driver = driver
         self._kernels: dict[int, CudaKernel] = {}
+        self._at_work: dict[int, tuple[Rotation, BackToBack]] = {}
         self._arguments = SampleArguments()
         gpu = driver.properties
         try:
@@ -51,6 +54,7 @@ class CudaBench:
             "load": self._load,
             "verify": self._verify,
             "time": self._time,
+            "work": self._work,
             "recheck": self._recheck,
             "unload": self._unload,
         }
@@ -77,14 +81,34 @@ class CudaBench:
         return {"clocks_mhz": timing.clocks_mhz, "floors_s": timing.floors_s}, array("d", timing.times_s).tobytes()
 
     @blamed()
+    def _work(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        handle = request["handle"]
+        kernel = self._kernels[handle]
+        kernel.ready()
+        rotated = rotation(kernel.artifact.args, CacheMode(request["mode"]), self._driver.properties.l2_cache_bytes)
+        known = self._at_work.get(handle)
+        if known is None or known[0] != rotated:
+            self._rest(handle)
+            known = (rotated, BackToBack(self._driver, kernel, rotated, kernel.launch_s))
+            self._at_work[handle] = known
+        runs, clock_mhz = self._timer.work(known[1], request["duration_s"])
+        return {"runs": runs, "note": known[1].note, "clocks_mhz": [clock_mhz]}, b""
+
+    @blamed()
     def _recheck(self, request: Header, _: bytes) -> tuple[Header, bytes]:
         self._kernels[request["handle"]].recheck()
         return {}, b""
 
     @blamed()
     def _unload(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        self._rest(request["handle"])
         self._kernels.pop(request["handle"]).close()
         return {}, b""
+
+    def _rest(self, handle: int) -> None:
+        """Give back what working takes."""
+        if handle in self._at_work:
+            self._at_work.pop(handle)[1].close()
 
 
 def opened(pci_bus_id: str) -> CudaDriver:

@@ -14,9 +14,12 @@ class GpuMonitor:
     """One card, by its UUID.
 
     Around every timed batch `limits`, twice, for `gpu_state.compare`; once per measurement `state`, for the record. It
-    is an `EnergyCounter` too (`measure.energy`).
+    is a `protocol.EnergyCounter` too.
     Raises `DeviceError` here and in all calls if the driver or the card does not answer (any more).
     """
+
+    name = "NVML"
+    """As a counter."""
 
     def __init__(self, nvml: Nvml, uuid: str) -> None:
         self._refused: dict[str, str] = {}

@@ -20,7 +20,9 @@ from profiler.artifact import Artifact
 from profiler.devices.host_state import HostObserver
 from profiler.devices.kernel_process import KernelProcess
 from profiler.devices.pipe import Header
-from profiler.devices.protocol import KernelFailure
+from profiler.devices.protocol import EnergyCounter, KernelFailure, Worked
+from profiler.devices.rapl import RaplCounter
+from profiler.devices.rotation import COPIES_LIMIT_S
 from profiler.errors import DeviceError
 from profiler.hardware import CpuSpec, host_cpu
 from profiler.record import CacheMode, Circumstances, FailureKind, Fingerprint
@@ -30,6 +32,7 @@ from profiler.record import CacheMode, Circumstances, FailureKind, Fingerprint
 _USABLE = re.compile(
     r"sse|ssse|avx|amx|fma|f16c|bmi|popcnt|abm|aes|vaes|gfni|sha|adx|movbe|clflush|clwb|vpclmul|pclmul|erms|fsrm"
 )
+_CACHE_BYTES = 32 << 20
 _USABLE_ON_ARM = re.compile(r"asimd|fp|sve|sme|i8mm|bf16|atomics")
 
 
@@ -42,16 +45,21 @@ class HostDevice:
     """The CPU of this machine, a `protocol.Device`.
 
     cpu : what it is; read from the system by default. time_limit_s : the longest that one launch may take.
-    command : how the worker is started.
+    command : how the worker is started. counter : of its energy, RAPL's by default.
     """
 
     def __init__(
-        self, cpu: CpuSpec | None = None, time_limit_s: float = 10.0, command: Sequence[str] | None = None
+        self,
+        cpu: CpuSpec | None = None,
+        time_limit_s: float = 10.0,
+        command: Sequence[str] | None = None,
+        counter: EnergyCounter | None = None,
     ) -> None:
         self.cpu = cpu or host_cpu()
         self._time_limit_s = time_limit_s
         self._process = KernelProcess(command or worker_command(), time_limit_s)
         self._launch_s: dict[int, float] = {}  # by handle, since it was verified
+        self._counter = counter
         self._observer = HostObserver(virtual="hypervisor" in self.cpu.features)
 
     @property
@@ -92,8 +100,7 @@ class HostDevice:
 
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
         """Raises `DeviceError` on a CPU that is emulated: no such time may come into a table."""
-        if self.cpu.emulated_on:
-            raise DeviceError(f"the CPU is {self.cpu.model}: nothing is timed there; measure on a real one")
+        self._require_real()
         artifact = self._process.artifact(handle)
         traffic_s = sum(arg.nbytes for arg in artifact.args) / 0.5e9  # of preparing the caches, at worst
         launch_s = 10 * self._launch_s[handle] if handle in self._launch_s else self._time_limit_s
@@ -101,6 +108,26 @@ class HostDevice:
         request: Header = {"request": "time", "launches": launches, "mode": CacheMode(mode).value}
         _, elapsed_ns = self._process.ask(handle, request, limit_s)
         return tuple(ns * 1e-9 for ns in memoryview(elapsed_ns).cast("q"))
+
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        """Raises `DeviceError` on a CPU that is emulated. One that does not say how large its last cache is is taken to
+        have 32 MB."""
+        self._require_real()
+        request: Header = {
+            "request": "work",
+            "duration_s": duration_s,
+            "mode": CacheMode(mode).value,
+            "cache_bytes": self.cpu.l3_bytes or self.cpu.l2_bytes or _CACHE_BYTES,
+        }
+        limit_s = COPIES_LIMIT_S + 2 * (self._time_limit_s + duration_s)
+        answer, _ = self._process.ask(handle, request, limit_s, once=True)
+        return Worked(answer["runs"], answer["note"])
+
+    @property
+    def counter(self) -> EnergyCounter:
+        if self._counter is None:
+            self._counter = RaplCounter()
+        return self._counter
 
     def recheck(self, handle: int) -> None:
         self._process.ask(handle, {"request": "recheck"})
@@ -123,6 +150,10 @@ class HostDevice:
     def close(self) -> None:
         self._launch_s.clear()
         self._process.close()
+
+    def _require_real(self) -> None:
+        if self.cpu.emulated_on:
+            raise DeviceError(f"the CPU is {self.cpu.model}: nothing is timed there; measure on a real one")
 
     def __enter__(self) -> HostDevice:
         return self

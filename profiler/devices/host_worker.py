@@ -1,7 +1,7 @@
 """The process in which kernels run: ``python -m profiler.devices.host_worker <pid of the parent>``.
 
-How it speaks with its parent is in `worker_loop`. Requests: load (payload: the artifact), verify, time, recheck,
-unload, clocks.
+How it speaks with its parent is in `worker_loop`. Requests: load (payload: the artifact), verify, time, work,
+recheck, unload, clocks.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import numpy.typing as npt
 from profiler.artifact import Artifact, Role
 from profiler.devices.arguments import SampleArguments, compare_output, output_index, wrong_output
 from profiler.devices.buffers import POISON, Arena
+from profiler.devices.host_work import BackToBack
 from profiler.devices.pipe import Header
 from profiler.devices.protocol import KernelFailure
+from profiler.devices.rotation import Rotation, rotation
 from profiler.devices.shared_object import SharedObject
 from profiler.devices.worker_loop import Operation, serve
 from profiler.record import CacheMode, FailureKind
@@ -56,6 +58,7 @@ class _Kernel:
         constant = [(arg, view) for arg, view in pairs if arg.role in (Role.INPUT, Role.PARAMETER)]
         self._constant = [(arg.name, view, zlib.crc32(view.data)) for arg, view in constant]
         self._launched = False
+        self._at_work: dict[Rotation, BackToBack] = {}
         self._library = SharedObject(artifact.code)
         try:
             self._connect(cpus)
@@ -103,6 +106,16 @@ class _Kernel:
         self._launched = self._launched or launches > 0
         return elapsed
 
+    def work(self, duration_s: float, mode: CacheMode, cache_bytes: int) -> tuple[int, str]:
+        """Launches without a pause, for at least so long: how many, and what was not as the mode wants it."""
+        rotated = rotation(self.artifact.args, mode, cache_bytes)
+        if rotated not in self._at_work:
+            views, addresses = self._arena.views, self._arena.addresses
+            self._at_work = {rotated: BackToBack(self._library, self._entry.value, views, addresses, rotated)}
+        kernel = self._at_work[rotated]
+        self._launched = True
+        return kernel.work(duration_s), kernel.note
+
     def clock_mhz(self) -> float:
         """How fast the core runs right now."""
         return float(self._clock_hz()) * 1e-6
@@ -149,6 +162,7 @@ class _Worker:
             "load": self._load,
             "verify": self._verify,
             "time": self._time,
+            "work": self._work,
             "recheck": self._recheck,
             "unload": self._unload,
             "clocks": self._clocks,
@@ -167,6 +181,12 @@ class _Worker:
         elapsed_ns = kernel.launch(request["launches"], CacheMode(request["mode"]))
         self._clocks_mhz.append(kernel.clock_mhz())
         return {}, elapsed_ns.tobytes()
+
+    def _work(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+        kernel = self._kernels[request["handle"]]
+        runs, note = kernel.work(request["duration_s"], CacheMode(request["mode"]), request["cache_bytes"])
+        self._clocks_mhz.append(kernel.clock_mhz())
+        return {"runs": runs, "note": note}, b""
 
     def _recheck(self, request: Header, _: bytes) -> tuple[Header, bytes]:
         self._kernels[request["handle"]].recheck()

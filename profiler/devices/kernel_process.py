@@ -181,14 +181,17 @@ class KernelProcess:
             with suppress(KernelFailure, Died):  # a worker that dies of it takes the kernel along
                 self._call(self._worker, {"request": "unload", "handle": handle}, b"", self._time_limit_s)
 
-    def ask(self, handle: int, request: Header | None, limit_s: float | None = None) -> tuple[Header, bytes]:
+    def ask(
+        self, handle: int, request: Header | None, limit_s: float | None = None, once: bool = False
+    ) -> tuple[Header, bytes]:
         """Put a request to the worker, having loaded the kernel there; without a request load it only.
 
         A worker that was killed (by the system for memory, by a person) is replaced once before that counts against
-        the kernel, which cannot have sent that signal.
+        the kernel, which cannot have sent that signal. ``once``: the request is not made again then; that is UNSTABLE.
         """
         kernel = self._kernels[handle]
         for last in (False, True):
+            asked = False
             try:
                 worker = self._running()
                 answer: tuple[Header, bytes] = ({}, b"")
@@ -198,9 +201,14 @@ class KernelProcess:
                     kernel.worker = worker
                 if request is not None:
                     full: Header = {**request, "handle": handle}
+                    asked = True
                     answer = self._call(worker, full, b"", limit_s or self._time_limit_s)
                 return answer
             except Died as death:
+                if once and asked and death.signal == signal.SIGKILL:
+                    raise KernelFailure(
+                        FailureKind.UNSTABLE, f"{death}: somebody killed the measuring process"
+                    ) from None
                 if last or death.signal != signal.SIGKILL:
                     raise KernelFailure(FailureKind.CRASH, str(death)) from None
         raise AssertionError

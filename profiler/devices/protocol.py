@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeVar, runtime_checkable
 
 from profiler.artifact import Artifact
-from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Fingerprint, Measurement
+from profiler.record import (
+    CacheMode,
+    Circumstances,
+    Conditions,
+    EnergyMeasurement,
+    Failure,
+    FailureKind,
+    Fingerprint,
+    Measurement,
+)
 
 DeviceT = TypeVar("DeviceT", bound="Device")
 
@@ -28,6 +38,35 @@ class Throttling:
 
     slowdown: str = ""
     power_capped: bool = False
+
+
+@dataclass(frozen=True)
+class Worked:
+    """``runs`` of a kernel, one behind the other. ``note`` says what was not as the cache mode wants it, and is empty
+    where all was."""
+
+    runs: int
+    note: str = ""
+
+
+class EnergyCounter(Protocol):
+    """A device that tells its energy or its power. None is what it does not tell, `refusals` says why."""
+
+    @property
+    def name(self) -> str:
+        """What tells it, e.g. ``NVML``."""
+        ...
+
+    def read_j(self) -> float | None:
+        """Since some beginning."""
+        ...
+
+    def power_w(self) -> float | None:
+        """At this moment."""
+        ...
+
+    @property
+    def refusals(self) -> Sequence[str]: ...
 
 
 class Device(Protocol):
@@ -58,15 +97,28 @@ class Device(Protocol):
         """Seconds of each of so many launches in a row, the caches having been prepared ahead of each."""
         ...
 
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        """Launch without a pause for at least so long, and at least once. The caches are as `rotation` has it.
+
+        What that takes besides, memory for one, is made by the first call and kept until the next mode. A process that
+        was lost while it worked is a failure, since nobody knows how much it had done.
+        """
+        ...
+
+    @property
+    def counter(self) -> EnergyCounter:
+        """Of this device's energy. It may be asked from another thread while the device works."""
+        ...
+
     def recheck(self, handle: int) -> None:
-        """Compare what the last timed launch left, without launching; `WRONG_OUTPUT` if a byte differs.
+        """Compare what the last launch of `time` or `work` left, without launching; `WRONG_OUTPUT` if a byte differs.
 
         Passes where nothing is left of a launch, as in a process that took the place of another.
         """
         ...
 
     def throttling(self) -> Throttling | None:
-        """What held the device back during the last `time`; None if it cannot tell."""
+        """What held the device back during the last `time` or `work`; None if it cannot tell."""
         ...
 
     def unload(self, handle: int) -> None:
@@ -94,4 +146,8 @@ class Recorded(Protocol):
 
     def recall(self, artifact: Artifact, conditions: Conditions, stage: str) -> Measurement | Failure:
         """The record of that artifact; raises `NotRecorded`."""
+        ...
+
+    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement:
+        """The record of its energy; raises `NotRecorded`."""
         ...

@@ -14,7 +14,7 @@ _POWERCAP = Path("/sys/class/powercap")
 
 
 class RaplCounter:
-    """Packages and, where they are counted apart, their memory: a `measure.energy.EnergyCounter`.
+    """Packages and, where they are counted apart, their memory: a `protocol.EnergyCounter`.
 
     A counter that ran over once between two readings is taken to have done so once; it does so after minutes.
     """
@@ -22,6 +22,11 @@ class RaplCounter:
     def __init__(self, powercap: Path = _POWERCAP) -> None:
         self._domains = [_Domain(folder) for folder in _counted(powercap)]
         self.refusals: Sequence[str] = _refusals(powercap, self._domains)
+
+    @property
+    def name(self) -> str:
+        """E.g. ``RAPL package-0, dram``."""
+        return f"RAPL {', '.join(self.domains)}"
 
     @property
     def domains(self) -> tuple[str, ...]:

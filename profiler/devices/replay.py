@@ -7,19 +7,21 @@ gives the recorded samples one after the other, and begins again when they are u
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from profiler.artifact import Artifact
-from profiler.devices.protocol import KernelFailure
+from profiler.devices.protocol import EnergyCounter, KernelFailure, Worked
 from profiler.errors import DeviceError, NotRecorded
 from profiler.record import (
     FINAL_STAGE,
     CacheMode,
     Circumstances,
     Conditions,
+    EnergyMeasurement,
     Failure,
     FailureKind,
     Fingerprint,
@@ -50,6 +52,7 @@ class ReplayDevice:
             raise DeviceError(f"a replay needs the records of exactly one instrument; these hold: {found}")
         digest, self._fingerprint = instruments.popitem()
         self._measurements = [r for r in known if isinstance(r, Measurement) and r.fingerprint == digest]
+        self._energies = [r for r in known if isinstance(r, EnergyMeasurement) and r.fingerprint == digest]
         self._failures = [r for r in known if isinstance(r, Failure) and r.fingerprint == digest]
         self._kernels: dict[int, _Loaded] = {}
         self._next_handle = 1
@@ -111,6 +114,23 @@ class ReplayDevice:
         self._circumstances = measurement.circumstances
         return (sample_s,) * launches
 
+    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement:
+        """The latest of that artifact under these conditions; raises `NotRecorded`."""
+        found = [r for r in self._energies if r.artifact_sha256 == artifact.sha256 and r.conditions == conditions]
+        if not found:
+            raise NotRecorded(f"{_named(artifact)}: no energy with {conditions.cache_mode.value} cache")
+        return max(found, key=lambda r: r.measured_at)
+
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        """As many launches as fit, by the recorded samples; no time passes."""
+        sample_s = self.time(handle, 1, mode)[0]
+        return Worked(max(1, math.ceil(duration_s / sample_s)))
+
+    @property
+    def counter(self) -> EnergyCounter:
+        """Counts nothing: energies are recalled, or not known."""
+        return _NoCounter()
+
     def recheck(self, handle: int) -> None:
         """Nothing but what `verify` says: the records were judged when they were made."""
         self.verify(handle)
@@ -155,6 +175,19 @@ class ReplayDevice:
             and wanted(r)
         ]
         return max(found, key=lambda r: r.measured_at, default=None)
+
+
+class _NoCounter:
+    """An `EnergyCounter` of what does not run."""
+
+    name = "replay"
+    refusals = ("a replay has no energy but what was recorded",)
+
+    def read_j(self) -> None:
+        return None
+
+    def power_w(self) -> None:
+        return None
 
 
 def _named(artifact: Artifact) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from profiler.artifact import Artifact
 from profiler.errors import DeviceError
@@ -14,12 +15,33 @@ from profiler.fleet.compilers import FleetBuilder
 from profiler.fleet.limits import FleetLimits
 from profiler.fleet.link import Link, WorkerLost
 from profiler.fleet.offers import Place
-from profiler.fleet.orders import Hung, MeasureOrder, Occupied, SeatKey, SeatOptions, Unusable
+from profiler.fleet.orders import (
+    EnergyOrder,
+    Hung,
+    Measured,
+    MeasureOrder,
+    Occupied,
+    SeatKey,
+    SeatOptions,
+    Unusable,
+)
 from profiler.fleet.roster import Roster, Watch
 from profiler.measure import Rules, Run, StoppingRule
+from profiler.measure.energy import ENERGY_RULE, EnergyRule, NoEnergy
+from profiler.measure.kernel_energy import KernelEnergy
 from profiler.measure.turns import Turns
 from profiler.predictor.configs.prediction import Prediction
-from profiler.record import FINAL_STAGE, SCREEN_STAGE, Conditions, Failure, Fingerprint, Measurement, decode
+from profiler.record import (
+    FINAL_STAGE,
+    SCREEN_STAGE,
+    Conditions,
+    EnergyMeasurement,
+    Failure,
+    Fingerprint,
+    KernelRecord,
+    Measurement,
+    decode,
+)
 from profiler.space.config import ScheduleConfig
 from profiler.tuning.cost_model import CostModel
 from profiler.tuning.workbench import Batch, Candidate, Request, SpaceOf, batch_of
@@ -66,8 +88,35 @@ class RemoteCard:
         order = MeasureOrder(
             tuple(a.to_bytes() for a in artifacts), conditions, rule, stage, run, self.limits.turn_s, limit_s
         )
+        begin = time.time()
+        answer: Measured = self._answer(worker_side.measure, order, _candidates(artifacts), watch)
+        records = []
+        for line in answer.lines:
+            record = self._own(line, begin)
+            assert not isinstance(record, EnergyMeasurement), "latencies were asked for"
+            records.append(record)
+        return tuple(records)
+
+    def energy(
+        self, artifact: Artifact, conditions: Conditions, rule: EnergyRule, run: Run, watch: Watch
+    ) -> KernelEnergy:
+        """As `kernel_energy.measure_energy`, there. Raises as `measure`."""
+        limit_s = self.limits.metering_s(rule)
+        order = EnergyOrder(artifact.to_bytes(), conditions, rule, run, self.limits.turn_s, limit_s)
+        begin = time.time()
+        answer = self._answer(worker_side.measure_energy, order, _candidates([artifact]), watch)
+        if isinstance(answer, NoEnergy):
+            return answer
+        record = self._own(answer.lines[0], begin)
+        assert not isinstance(record, Measurement), "an energy was asked for"
+        return record
+
+    def _answer(
+        self, task: Callable[..., Any], order: MeasureOrder | EnergyOrder, about: tuple[Candidate, ...], watch: Watch
+    ) -> Any:
+        """What the task says of the order, on the worker of this card."""
         address = self.place.offer.address
-        begin, end_s = time.time(), time.monotonic() + self.limits.answer_s(len(artifacts))
+        end_s = time.monotonic() + self.limits.answer_s(order.limit_s)
 
         def still_in_time() -> None:
             watch()
@@ -76,7 +125,7 @@ class RemoteCard:
 
         try:
             answer = self.link.ask(
-                worker_side.measure,
+                task,
                 self.command,
                 SeatKey(self.place.device.uuid, self.options),
                 order,
@@ -86,14 +135,14 @@ class RemoteCard:
                 resources={self.resource: 1},
             )
         except WorkerLost as lost:
-            raise CardLost(str(lost), _candidates(artifacts)) from None
+            raise CardLost(str(lost), about) from None
         if isinstance(answer, (Hung, Occupied)):
-            raise CardLost(answer.message, _candidates(artifacts))
+            raise CardLost(answer.message, about)
         if isinstance(answer, Unusable):
             raise DeviceError(f"{self.place.text}: {answer.message}")
-        return tuple(self._own(line, begin) for line in answer.lines)
+        return answer
 
-    def _own(self, line: str, begin: float) -> Measurement | Failure:
+    def _own(self, line: str, begin: float) -> KernelRecord:
         """``begin`` : when it was asked for. Dates order records, and the clock of a worker may be wrong."""
         record = decode(line, f"an answer of {self.place.text}")
         if isinstance(record, Fingerprint) or record.fingerprint != self.fingerprint.digest:
@@ -111,6 +160,7 @@ class FleetBench:
     run: Run
     rules: Rules
     watch: Watch
+    energy_rule: EnergyRule = ENERGY_RULE
 
     def compiling(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -129,6 +179,9 @@ class FleetBench:
 
     def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
         return self._measure(artifacts, self.rules.final, FINAL_STAGE)
+
+    def energy(self, artifact: Artifact) -> KernelEnergy:
+        return self.card.energy(artifact, self.conditions, self.energy_rule, self.run, self.watch)
 
     def _measure(
         self, artifacts: Sequence[Artifact], rule: StoppingRule, stage: str

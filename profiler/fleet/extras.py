@@ -1,4 +1,4 @@
-"""What cards measure beside the jobs, when there is none for them: the reference kernels, and others' winners."""
+"""What cards measure beside the jobs, when there is none for them: the reference kernels, others' winners, energies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from profiler.fleet.lane import Confirmation, Lane, References, Work
+from profiler.fleet.lane import Confirmation, Lane, Metering, References, Work
 from profiler.fleet.ledger import Job
 from profiler.fleet.spread import Spread, spread_of
+from profiler.measure.energy import NoEnergy
+from profiler.measure.kernel_energy import KernelEnergy
+from profiler.record import Failure
 from profiler.tuning.database import Tried
 from profiler.tuning.tuner import SpecResult
 from profiler.tuning.workbench import Candidate
@@ -17,27 +20,55 @@ from profiler.workload import KernelSpec
 
 @dataclass
 class Extras:
-    """``complete`` : whether every card shall have a latency of every kernel that some card of its model has."""
+    """``complete`` : whether every card shall have a latency of every kernel that some card of its model has.
+    ``energy`` : whether joules are measured, by each card of all that it has the latency of (of what it searched,
+    unless ``complete``), one kernel at a time. ``attempts`` : at an energy on one instrument, if each is lost."""
 
     complete: bool
+    energy: bool = False
+    attempts: int = 3
     _compared: dict[str, Mapping[str, float]] = field(default_factory=dict)  # by card
     _comparing: set[str] = field(default_factory=set)
     _searched: dict[Job, Lane] = field(default_factory=dict)  # by whom
     _confirmed: set[tuple[Job, str]] = field(default_factory=set)  # with the digest of the instrument; or tried to
+    _metering: dict[str, Metering] = field(default_factory=dict)  # by card
+    _metered: Counter[tuple[KernelSpec, str]] = field(default_factory=Counter)  # attempts, on that instrument
+    _silent: dict[str, str] = field(default_factory=dict)  # by card, why it tells no joules after all
 
     def next(
         self, lane: Lane, working: Collection[Lane], results: Mapping[KernelSpec, SpecResult]
-    ) -> Confirmation | References | None:
+    ) -> Confirmation | References | Metering | None:
         """What the lane has to do. ``working`` are all that are there, ``results`` the best of each kernel so far."""
         if self._shall_compare(lane, working):
             return References()
-        return self._confirmation(lane, results) if self.complete else None
+        confirmation = self._confirmation(lane, results) if self.complete else None
+        return confirmation or (self._missing_energy(lane) if self.energy else None)
 
     def begun(self, lane: Lane, work: Work) -> None:
         if isinstance(work, References):
             self._comparing.add(lane.place.card)
         elif isinstance(work, Confirmation):
             self._confirmed.add((work.job, lane.fingerprint.digest))
+        elif isinstance(work, Metering):
+            self._metering[lane.place.card] = work
+            self._metered[work.spec, lane.fingerprint.digest] += 1
+
+    def metered(self, lane: Lane, metering: Metering, found: KernelEnergy) -> None:
+        """A config that failed has left its place to another one, whose energy is a new one to measure."""
+        self._metering.pop(lane.place.card, None)
+        if isinstance(found, NoEnergy):
+            self._silent[lane.place.card] = found.reason
+        elif isinstance(found, Failure):
+            del self._metered[metering.spec, lane.fingerprint.digest]
+
+    def no_energies(self, lanes: Iterable[Lane]) -> tuple[str, ...]:
+        """Why cards told no joules, a line each."""
+        reasons: dict[str, list[str]] = {}
+        for lane in lanes if self.energy else ():
+            reason = lane.no_energy or self._silent.get(lane.place.card, "")
+            if reason:
+                reasons.setdefault(reason, []).append(lane.place.text)
+        return tuple(f"{reason} ({', '.join(dict.fromkeys(places))})" for reason, places in reasons.items())
 
     def searched(self, job: Job, lane: Lane) -> None:
         self._searched[job] = lane
@@ -52,6 +83,8 @@ class Extras:
             self._comparing.discard(lane.place.card)
         elif isinstance(work, Confirmation):
             self._confirmed.discard((work.job, lane.fingerprint.digest))
+        elif isinstance(work, Metering):
+            self._metering.pop(lane.place.card, None)
 
     def spreads(self, lanes: Iterable[Lane]) -> tuple[Spread, ...]:
         """Between the cards of each model, where two of them were measured."""
@@ -81,6 +114,21 @@ class Extras:
             if winners:
                 return Confirmation(job, winners)
             self._confirmed.add((job, instrument))
+        return None
+
+    def _missing_energy(self, lane: Lane) -> Metering | None:
+        """Of a kernel that the card has the latency of. While it measures one, it gets no other."""
+        card, instrument = lane.place.card, lane.fingerprint.digest
+        if lane.no_energy or card in self._silent or card in self._metering:
+            return None
+        busy = {metering.spec for other, metering in self._metering.items() if other != card}
+        for job, other in self._searched.items():
+            own = other.fingerprint.digest == instrument
+            if not own and not (self.complete and _model(other) == _model(lane)):
+                continue
+            open_ = [spec for spec in job.specs if self._metered[spec, instrument] < self.attempts and spec not in busy]
+            for spec in lane.energies.missing(open_) if open_ else ():
+                return Metering(job, spec)
         return None
 
 

@@ -14,16 +14,18 @@ from profiler.fleet.ledger import Holder, Job
 from profiler.fleet.link import Stopped, WorkerLost
 from profiler.fleet.offers import Place
 from profiler.fleet.reference import ReferenceWork
+from profiler.measure.kernel_energy import KernelEnergy
 from profiler.measure.stability import require_stable
 from profiler.predictor.model_state import ConfigLatency
 from profiler.record import Fingerprint, Measurement
 from profiler.space.config import parse_config
 from profiler.targets import Target
 from profiler.tuning.cost_model import CostModel
+from profiler.tuning.energies import Energies
 from profiler.tuning.events import TuneEvent
 from profiler.tuning.tuner import SpecResult, Tuner
 from profiler.tuning.workbench import Candidate
-from profiler.workload import Workload
+from profiler.workload import KernelSpec, Workload
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,15 @@ class References:
     """The reference kernels shall be measured."""
 
 
-Work = Job | Confirmation | References
+@dataclass(frozen=True)
+class Metering:
+    """The energy of a kernel of a job shall be measured."""
+
+    job: Job
+    spec: KernelSpec
+
+
+Work = Job | Confirmation | References | Metering
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,15 @@ class Confirmed:
 
     lane: Lane
     confirmation: Confirmation
+
+
+@dataclass(frozen=True)
+class Metered:
+    """An energy was measured, or a config failed at it, or the card told none."""
+
+    lane: Lane
+    metering: Metering
+    found: KernelEnergy
 
 
 @dataclass(frozen=True)
@@ -98,7 +117,7 @@ class Broken:
     error: BaseException
 
 
-Report = Tuned | Finished | Confirmed | Compared | Failed | Broken
+Report = Tuned | Finished | Confirmed | Metered | Compared | Failed | Broken
 Tell = Callable[[Report], None]
 
 
@@ -107,7 +126,7 @@ class Lane:
     """``slot`` numbers the lanes of a place: while one waits for a compiler another one measures. ``model`` makes a
     cost model that begins with the given latencies of other cards. ``foreign`` are those that journals hold of a
     workload, of other cards of the kind. ``closed`` ends whatever the lane waits for. ``busy`` is for whoever leads
-    the run."""
+    the run. ``no_energy`` says why the card tells no joules."""
 
     place: Place
     slot: int
@@ -121,6 +140,7 @@ class Lane:
     tell: Tell
     closed: threading.Event
     busy: bool = False
+    no_energy: str = ""
     _inbox: queue.SimpleQueue[Work] = field(default_factory=queue.SimpleQueue)
 
     @property
@@ -130,6 +150,10 @@ class Lane:
     @property
     def holder(self) -> Holder:
         return Holder(self.place.key, self.fingerprint.digest)
+
+    @property
+    def energies(self) -> Energies:
+        return Energies(self.bench, self.tuner.database, self.tuner.listener)
 
     def start(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name=f"lane {self.key}", daemon=True)
@@ -171,6 +195,8 @@ class Lane:
             return Compared(self, self.reference.measure(self.bench))
         if isinstance(work, Confirmation):
             return self._confirmed(work)
+        if isinstance(work, Metering):
+            return Metered(self, work, self.energies.measure(work.spec))
         return self._tuned(work)
 
     def _confirmed(self, confirmation: Confirmation) -> Confirmed:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from profiler.devices.kernel_process import LOAD_LIMIT_S
+from profiler.measure.energy import EnergyRule
 from profiler.measure.throttle import CALL_WAITS_S
+
+_TAKES = 10
+"""Of the windows of an energy: one, and one more behind each wait that fits `throttle.KERNEL_WAITS_S`."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,16 @@ class FleetLimits:
     def compilers_turn_s(self) -> float:
         """For those who measure the CPU of a machine that compiles. They may take long, and a compiler that has no turn
         within it gets no more work."""
-        return self.answer_s(1)
+        return self.answer_s(self.measuring_s(1))
 
-    def answer_s(self, kernels: int) -> float:
-        """What may pass until a worker answers such a call, with all that may come before it."""
-        return 2 * self.turn_s + self.start_s + self.measuring_s(kernels)
+    def answer_s(self, measuring_s: float) -> float:
+        """What may pass until a worker answers a call that may take so long there, with all that may come before it."""
+        return 2 * self.turn_s + self.start_s + measuring_s
 
     def measuring_s(self, kernels: int) -> float:
         """What measuring so many kernels in one call may take."""
         return self.call_s + kernels * self.kernel_s
+
+    def metering_s(self, rule: EnergyRule) -> float:
+        """What measuring the energy of a kernel may take, with all windows again after each of its waits."""
+        return self.measuring_s(1) + _TAKES * rule.total_s

@@ -26,6 +26,7 @@ from profiler.fleet.spread import FOLDER
 from profiler.hardware import CpuSpec
 from profiler.kernels.cache import ArtifactCache
 from profiler.measure import Run, rules_of
+from profiler.measure.energy import ENERGY_RULE
 from profiler.measure.turns import MachineTurns
 from profiler.predictor.configs.learned import LearnedModel
 from profiler.predictor.model_state import ConfigLatency
@@ -212,9 +213,13 @@ class Opening:
             replace(self.run, compiler=compiler.text),
             rules_of(request.on_gpus),
             still_open,
+            ENERGY_RULE,
         )
         slots = range(request.jobs_at_once)
-        return Opened(tuple(self._lane(place, n, target, bench, known, closed) for n in slots), facts.clocks)
+        lanes = [self._lane(place, n, target, bench, known, closed) for n in slots]
+        for lane in lanes:
+            lane.no_energy = facts.no_energy
+        return Opened(tuple(lanes), facts.clocks)
 
     def _lane(
         self,

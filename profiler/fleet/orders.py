@@ -13,6 +13,7 @@ from profiler.hardware import CpuSpec
 from profiler.kernels.backend import Backend
 from profiler.kernels.pool_build import BuildFailure
 from profiler.measure import Run, StoppingRule
+from profiler.measure.energy import EnergyRule
 from profiler.record import Conditions, Fingerprint
 from profiler.space.config import ScheduleConfig
 from profiler.workload import KernelSpec
@@ -52,11 +53,13 @@ class Sight:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """An opened card. ``fingerprint`` has no compiler yet. ``clocks`` is what a reader should know of them."""
+    """An opened card. ``fingerprint`` has no compiler yet. ``clocks`` is what a reader should know of them.
+    ``no_energy`` says why it tells no joules, and is empty where it does."""
 
     fingerprint: Fingerprint
     hardware: CpuSpec | GpuProperties
     clocks: str = ""
+    no_energy: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,18 @@ class MeasureOrder:
     conditions: Conditions
     rule: StoppingRule
     stage: str
+    run: Run
+    turn_s: float
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class EnergyOrder:
+    """A kernel whose energy is measured. Times as those of `MeasureOrder`."""
+
+    artifact: bytes
+    conditions: Conditions
+    rule: EnergyRule
     run: Run
     turn_s: float
     limit_s: float

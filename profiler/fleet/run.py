@@ -38,6 +38,8 @@ from profiler.fleet.lane import (
     Failed,
     Finished,
     Lane,
+    Metered,
+    Metering,
     References,
     Report,
     Tuned,
@@ -91,7 +93,7 @@ class FleetRun:
         self._short: dict[str, str] = {}  # what was said to those that lack a card which another worker has
         self._hands: dict[str, Work] = {}  # in flight, by lane
         self._strikes: Counter[str] = Counter()  # in a row, by place
-        self._extras = Extras(self.request.complete)
+        self._extras = Extras(self.request.complete, self.request.energy, limits.attempts)
         self._last_look_s = -math.inf
         self._gather_until_s: float | None = None
         self._last_lane_s = time.monotonic()
@@ -116,6 +118,10 @@ class FleetRun:
     def spreads(self) -> tuple[Spread, ...]:
         """Between the cards of each model, where two of them were measured."""
         return self._extras.spreads(self.lanes.values())
+
+    def no_energies(self) -> tuple[str, ...]:
+        """Why cards told no joules, a line each; nothing where nobody asked."""
+        return self._extras.no_energies(self.lanes.values())
 
     @property
     def _places(self) -> tuple[Place, ...]:
@@ -231,7 +237,7 @@ class FleetRun:
         elif isinstance(report, Tuned):
             if report.lane.key in self._working:
                 self.progress.tuning(report.event)
-        elif isinstance(report, Finished | Confirmed | Compared | Failed):
+        elif isinstance(report, Finished | Confirmed | Metered | Compared | Failed):
             self._came_back(report)
         else:
             if isinstance(report, WorkerRefused):
@@ -263,7 +269,7 @@ class FleetRun:
             self._working[lane.key] = self.lanes[lane.key] = lane
             self._threads.append(lane.start())
 
-    def _came_back(self, report: Finished | Confirmed | Compared | Failed) -> None:
+    def _came_back(self, report: Finished | Confirmed | Metered | Compared | Failed) -> None:
         lane, key, place = report.lane, report.lane.key, report.lane.place
         if self._working.get(key) is not lane:  # it was closed, and what it had in hand went elsewhere
             if isinstance(report, Failed) and report.work in self.ledger.given_up:
@@ -275,6 +281,8 @@ class FleetRun:
             self._strikes[place.key] = 0
         if isinstance(report, Compared):
             self._extras.compared(lane, report.latencies_s)
+        elif isinstance(report, Metered):
+            self._extras.metered(lane, report.metering, report.found)
         elif isinstance(report, Finished):
             self._finished(report)
         elif isinstance(report, Failed):
@@ -288,6 +296,8 @@ class FleetRun:
             elif isinstance(report.work, Confirmation):
                 what = f"what others found of {report.work.job.workload.text}"
                 self.progress.fleet(ExtraLost(what, place.text, report.reason))
+            elif isinstance(report.work, Metering):
+                self._extras.dropped(lane, report.work)
             if report.last or self._strikes[place.key] >= self.request.limits.strikes:
                 self._close(place, report.reason)
 

@@ -6,6 +6,8 @@
     turn                    -->    waits until nobody else measures the card
     measure KERNELS         -->    loads, verifies, times them  -->   ...
          <-- a record of each; the turn ends
+    turn, energy KERNEL     -->    the same, in windows of energy
+         <-- its record, or why the card tells none
 
 Requests are read by a thread of their own, so that the end of the Dask worker, however it comes, ends this process in
 the middle of a measurement: an orphan would disturb whoever measures next. A lock of clocks is given back then.
@@ -33,8 +35,10 @@ from profiler.devices.discover import FoundDevice, Inventory, Vendor, discover, 
 from profiler.devices.host import HostDevice
 from profiler.devices.pipe import Closed, Header, Pipe
 from profiler.errors import DeviceError, ProfilerError
-from profiler.fleet.orders import CardFacts, MeasureOrder, Occupied, SeatKey, Sight, code_sha256
+from profiler.fleet.orders import CardFacts, EnergyOrder, MeasureOrder, Occupied, SeatKey, Sight, code_sha256
 from profiler.measure import measure
+from profiler.measure.energy import NoEnergy, why_none
+from profiler.measure.kernel_energy import measure_energy
 from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import encode
 
@@ -68,6 +72,8 @@ class Seat:
             return self.open(pickle.loads(payload))
         if request == "turn":
             return self.turn(header["limit_s"])
+        if request == "energy":
+            return self.energy(pickle.loads(payload))
         return self.measure(pickle.loads(payload))
 
     def list(self) -> Sight:
@@ -96,7 +102,8 @@ class Seat:
         self._held.callback(device.close)
         self._device = device
         hardware = device.cpu if isinstance(device, HostDevice) else device.properties
-        return CardFacts(device.fingerprint(compiler=""), hardware, locked.text if locked else "")
+        clocks = locked.text if locked else ""
+        return CardFacts(device.fingerprint(compiler=""), hardware, clocks, why_none(device.counter))
 
     @property
     def has_turn(self) -> bool:
@@ -124,7 +131,7 @@ class Seat:
         """Lines of a journal, one for each artifact."""
         assert self._device is not None, "a card is opened first"
         if not self.has_turn:
-            return Occupied(f"no kernels came within {UNUSED_S:g} s of the turn, which was given back")
+            return _came_late()
         try:
             artifacts = [Artifact.from_bytes(data) for data in order.artifacts]
             records = measure(self._device, artifacts, order.conditions, order.rule, order.stage, order.run)
@@ -132,12 +139,28 @@ class Seat:
             self.give_back()
         return tuple(encode(record) for record in records)
 
+    def energy(self, order: EnergyOrder) -> str | NoEnergy | Occupied:
+        """A line of a journal."""
+        assert self._device is not None, "a card is opened first"
+        if not self.has_turn:
+            return _came_late()
+        try:
+            artifact = Artifact.from_bytes(order.artifact)
+            found = measure_energy(self._device, artifact, order.conditions, order.run, order.rule)
+        finally:
+            self.give_back()
+        return found if isinstance(found, NoEnergy) else encode(found)
+
     def close(self) -> None:
         self.give_back()
         self._held.close()
 
     def _inventory(self) -> Inventory:
         return discover(self._vendor)
+
+
+def _came_late() -> Occupied:
+    return Occupied(f"no kernels came within {UNUSED_S:g} s of the turn, which was given back")
 
 
 def serve(seat: Seat) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler import __version__, profiled_networks
-from profiler.doubts import doubts, why_none
+from profiler.campaign import no_energies as no_energies_text
+from profiler.doubts import doubts, energy_doubts, why_none
 from profiler.errors import ProfilerError
 from profiler.fleet.events import FleetProgress
 from profiler.fleet.lane import Lane
@@ -28,10 +29,10 @@ from profiler.lut.schema import LutRow
 from profiler.lut.table import network_table
 from profiler.measure import Run
 from profiler.output_folder import require_writable
-from profiler.pipeline import Plan
+from profiler.pipeline import Plan, energy_count, joules_of
 from profiler.pipeline_result import ProfileResult
 from profiler.predictor import model_file
-from profiler.record import Fingerprint, Measurement
+from profiler.record import EnergyMeasurement, Fingerprint, Measurement
 from profiler.targets import default_batch
 from profiler.tuning.tuner import SpecResult
 from profiler.workload import KernelSpec
@@ -39,12 +40,15 @@ from profiler.workload import KernelSpec
 
 @dataclass(frozen=True)
 class _Instrument:
-    """A fingerprint, the lanes that have it, the network's rows of it, and the kernels that this run has measured."""
+    """A fingerprint, the lanes that have it, the network's rows of it, and the kernels that this run has measured.
+    ``energies`` of the best configs are known, those of ``metered`` kernels by this run."""
 
     fingerprint: Fingerprint
     lanes: tuple[Lane, ...]
     rows: tuple[LutRow, ...]
     measured: frozenset[KernelSpec]
+    energies: Mapping[KernelSpec, EnergyMeasurement]
+    metered: frozenset[KernelSpec]
 
 
 def profile(request: FleetRequest, progress: FleetProgress | None = None) -> FleetResult:
@@ -93,7 +97,11 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
     first = instruments[0]
     results = tuple(fleet.results.values())
     assert paths[0] is not None
-    table = network_table(network, request.precisions, {spec: row.latency_median_s for spec, row in sources.items()})
+    energies = _energies(instruments, sources)
+    table = network_table(
+        network, request.precisions, {spec: row.latency_median_s for spec, row in sources.items()}, joules_of(energies)
+    )
+    no_energies = fleet.no_energies()
     return FleetResult(
         profile=ProfileResult(
             device=request.device,
@@ -112,6 +120,13 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
                 *_several(cards),
                 *doubts(results, first.lanes[0].target),
                 *(lost.text for lost in given_up),
+                *map(no_energies_text, no_energies),
+                *(energy_doubts(list(energies.values())) if request.energy else ()),
+            ),
+            energies=energy_count(
+                energies,
+                measured=len(frozenset[KernelSpec]().union(*(instrument.metered for instrument in instruments))),
+                why_none="; ".join(no_energies),
             ),
         ),
         scheduler=request.access.address,
@@ -152,9 +167,28 @@ def _instruments(fleet: FleetRun, jobs: Sequence[Job], run_id: str) -> list[_Ins
         database = holders[0].tuner.database
         records = tuple(record for job in jobs for record in database.records(job.workload))
         rows = tuple(row for row in build_rows(records, fingerprint) if row.spec in wanted)
-        measured = frozenset(r.spec for r in records if isinstance(r, Measurement) and r.run_id == run_id)
-        found.append(_Instrument(fingerprint, tuple(holders), rows, measured))
+        own = [record for record in records if record.run_id == run_id]
+        known = {spec: tried.energy for job in jobs for spec, tried in database.tried(job.workload).items()}
+        found.append(
+            _Instrument(
+                fingerprint,
+                tuple(holders),
+                rows,
+                measured=frozenset(record.spec for record in own if isinstance(record, Measurement)),
+                energies={spec: energy for spec, energy in known.items() if energy is not None and spec in wanted},
+                metered=frozenset(record.spec for record in own if isinstance(record, EnergyMeasurement)),
+            )
+        )
     return sorted(found, key=lambda found: (-len(found.rows), found.fingerprint.short))
+
+
+def _energies(
+    instruments: Sequence[_Instrument], sources: Mapping[KernelSpec, LutRow]
+) -> dict[KernelSpec, EnergyMeasurement]:
+    """Of the kernels, on the card that the latency is taken from."""
+    known = {instrument.fingerprint.short: instrument.energies for instrument in instruments}
+    found = {spec: known[row.fingerprint].get(spec) for spec, row in sources.items()}
+    return {spec: energy for spec, energy in found.items() if energy is not None}
 
 
 def _several(cards: Sequence[CardResult]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from profiler.fleet.orders import (
     Built,
     CardFacts,
     Compiler,
+    EnergyOrder,
     Hung,
     Measured,
     MeasureOrder,
@@ -34,6 +35,7 @@ from profiler.fleet.orders import (
 )
 from profiler.kernels.backend import Backend, CudaBackend
 from profiler.kernels.pool_build import BuildPool
+from profiler.measure.energy import NoEnergy
 from profiler.measure.turns import MachineTurns
 
 IDLE_S = 120.0
@@ -68,6 +70,15 @@ def measure(
     """Measure the kernels of an order on the card; the process that does it is ended where it hangs."""
     with _translated() as trouble, _here().seat(command, key, start_s) as seat:
         return seat.measure(order)
+    return trouble.hung or trouble.unusable()
+
+
+def measure_energy(
+    command: Sequence[str], key: SeatKey, order: EnergyOrder, start_s: float
+) -> Measured | NoEnergy | Occupied | Unusable | Hung:
+    """The same of a kernel's energy."""
+    with _translated() as trouble, _here().seat(command, key, start_s) as seat:
+        return seat.energy(order)
     return trouble.hung or trouble.unusable()
 
 
@@ -110,13 +121,24 @@ class SeatProcess:
         self.facts = self.ask({"request": "open"}, key, start_s)
 
     def measure(self, order: MeasureOrder) -> Measured | Occupied:
-        occupied: Occupied | None = self.ask(
-            {"request": "turn", "limit_s": order.turn_s}, None, order.turn_s + _GRACE_S
-        )
+        occupied = self._turn(order)
         if occupied is not None:
             return occupied
         answer: tuple[str, ...] | Occupied = self.ask({"request": "measure"}, order, order.limit_s)
         return answer if isinstance(answer, Occupied) else Measured(answer)
+
+    def energy(self, order: EnergyOrder) -> Measured | NoEnergy | Occupied:
+        occupied = self._turn(order)
+        if occupied is not None:
+            return occupied
+        found: str | NoEnergy | Occupied = self.ask({"request": "energy"}, order, order.limit_s)
+        return Measured((found,)) if isinstance(found, str) else found
+
+    def _turn(self, order: MeasureOrder | EnergyOrder) -> Occupied | None:
+        occupied: Occupied | None = self.ask(
+            {"request": "turn", "limit_s": order.turn_s}, None, order.turn_s + _GRACE_S
+        )
+        return occupied
 
     def ask(self, header: Header, payload: object, limit_s: float) -> Any:
         """Raises `DeviceError` as the process says it, `Died`, and `Overdue`."""

@@ -1,4 +1,4 @@
-"""LUT rows from records: the final measurements of the journals, summarized."""
+"""LUT rows from records: the final measurements of the journals, summarized, with the energy of the same config."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from profiler.errors import InvalidFile
 from profiler.lut.age import age_rank
 from profiler.lut.schema import LutRow, Source
-from profiler.record import FINAL_STAGE, Conditions, Failure, Fingerprint, Measurement, Record, encode, of_the_device
+from profiler.record import (
+    FINAL_STAGE,
+    Conditions,
+    EnergyMeasurement,
+    Failure,
+    Fingerprint,
+    Measurement,
+    Record,
+    encode,
+    of_the_device,
+)
 from profiler.workload import KernelSpec
 
 
@@ -18,19 +28,25 @@ def build(records: Iterable[Record], fingerprint: Fingerprint, now: float | None
     Each config stands for itself by its latest run (an older run of it is not asked: taking the luckiest of many runs
     would flatter it; ``now`` as in `store.merge`), and the config with the lowest median is taken. Configs that ever
     failed are passed over, unless it was the device that was unstable; so are candidates' screenings and records of
-    other instruments. Raises `InvalidFile` for a measurement whose instrument no record describes.
+    other instruments. The row's energy is the latest of its config; that of another config says nothing of it. Raises
+    `InvalidFile` for a measurement whose instrument no record describes.
     """
+    today = time.time() if now is None else now
     instruments = {fingerprint.digest}
     finals: list[Measurement] = []
+    energies: dict[tuple[KernelSpec, Conditions, str], EnergyMeasurement] = {}
     failed: set[tuple[KernelSpec, Conditions, str, str]] = set()
     for record in records:
         if isinstance(record, Fingerprint):
             instruments.add(record.digest)
         elif isinstance(record, Measurement) and record.stage == FINAL_STAGE:
             finals.append(record)
+        elif isinstance(record, EnergyMeasurement) and record.fingerprint == fingerprint.digest:
+            of_config = (record.spec, record.conditions, record.config)
+            if of_config not in energies or _age(energies[of_config], today) < _age(record, today):
+                energies[of_config] = record
         elif isinstance(record, Failure) and not of_the_device(record):
             failed.add((record.spec, record.conditions, record.fingerprint, record.config))
-    today = time.time() if now is None else now
     latest: dict[tuple[KernelSpec, Conditions, str], Measurement] = {}
     for measurement in finals:
         if measurement.fingerprint not in instruments:
@@ -50,11 +66,12 @@ def build(records: Iterable[Record], fingerprint: Fingerprint, now: float | None
         other = best.get((spec, conditions))
         if other is None or _rank(measurement) < _rank(other):
             best[spec, conditions] = measurement
-    return tuple(sorted((row_of(m, fingerprint) for m in best.values()), key=lambda row: row.key))
+    rows = (row_of(m, fingerprint, energies.get((m.spec, m.conditions, m.config))) for m in best.values())
+    return tuple(sorted(rows, key=lambda row: row.key))
 
 
-def row_of(measurement: Measurement, fingerprint: Fingerprint) -> LutRow:
-    """The row of one measurement."""
+def row_of(measurement: Measurement, fingerprint: Fingerprint, energy: EnergyMeasurement | None = None) -> LutRow:
+    """The row of one measurement, and of the energy of that config where it was measured, too."""
     summary = measurement.summary
     circumstances = measurement.circumstances
     return LutRow(
@@ -75,6 +92,7 @@ def row_of(measurement: Measurement, fingerprint: Fingerprint) -> LutRow:
         sm_clock_mhz_low=circumstances.sm_clock_mhz_low,
         sm_clock_mhz_high=circumstances.sm_clock_mhz_high,
         power_capped_fraction=circumstances.power_capped_fraction,
+        energy_j=None if energy is None else energy.energy.j_per_run,
         native=measurement.native,
         config=measurement.config,
         artifact_sha256=measurement.artifact_sha256,
@@ -84,7 +102,7 @@ def row_of(measurement: Measurement, fingerprint: Fingerprint) -> LutRow:
     )
 
 
-def _age(measurement: Measurement, now: float) -> tuple[tuple[bool, float], str]:
+def _age(measurement: Measurement | EnergyMeasurement, now: float) -> tuple[tuple[bool, float], str]:
     return age_rank(measurement.measured_at, now), encode(measurement)
 
 

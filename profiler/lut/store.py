@@ -37,14 +37,15 @@ def merge(
     """The rows of both, ordered by key: independent of order, idempotent, associative.
 
     Of two rows with one key the later ``measured_at`` stays, but for one that lies in the future of ``now`` (Unix time;
-    None is the time of the call): its clock was wrong, and it would stay for ever. At the same time the content decides
-    (the larger digest), so that every order of merging ends alike. Raises `FingerprintMismatch` for rows of two
-    instruments and says in what they differ, as far as the ``known`` fingerprints or the rows tell.
+    None is the time of the call): its clock was wrong, and it would stay for ever. At the same time it is one
+    measurement: a row that knows its energy stays, then the content decides (the larger digest), so that every order of
+    merging ends alike. Raises `FingerprintMismatch` for rows of two instruments and says in what they differ, as far as
+    the ``known`` fingerprints or the rows tell.
     """
     today = time.time() if now is None else now
 
-    def rank(row: LutRow) -> tuple[tuple[bool, float], str]:
-        return age_rank(row.measured_at, today), row.digest
+    def rank(row: LutRow) -> tuple[tuple[bool, float], bool, str]:
+        return age_rank(row.measured_at, today), row.energy_j is not None, row.digest
 
     latest: dict[tuple[int | str, ...], LutRow] = {}
     instruments: dict[str, LutRow] = {}

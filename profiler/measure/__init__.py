@@ -32,9 +32,8 @@ A kernel may be right once, launched by itself, and wrong in a row of launches: 
 look at every output, as the last timed launch left it (`Device.recheck`). One that differs makes the record a failure.
 
 - `window`: the loop. `rule`: when there are enough samples. `throttle`: waits and rests. `stability`: when it is
-  the device that cannot be measured. `turns`: whose turn it is on this machine, `lock_holders`:
-  who has it.
-- `energy`: joules of work that goes on for seconds, with a drawing of its own.
+  the device that cannot be measured. `turns`: whose turn it is on this machine, `lock_holders`: who has it.
+- `energy`: joules of work that goes on for seconds, with a drawing of its own. `kernel_energy`: those of a kernel.
 """
 
 from __future__ import annotations

@@ -13,38 +13,21 @@ never instead of it: a device that waits draws it, one that would do something e
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Callable, Protocol, Tuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Callable, Tuple, TypeVar
 
-from profiler.record import require_count, require_number
+from profiler.devices.protocol import EnergyCounter
+from profiler.record import Energy, EnergyWindow, require_count, require_number
+from profiler.record.energy import ENERGY_TELLING, told
 
 T = TypeVar("T")
-
-_TELLING = 0.02
-"""The two ways differ: by more than this share, that is worth a note."""
 
 Sample = Tuple[float, float]
 """Seconds of a clock, and watts then."""
 During = Callable[[], None]
-
-
-class EnergyCounter(Protocol):
-    """A device that tells its energy or its power. None is what it does not tell, `refusals` says why."""
-
-    def read_j(self) -> float | None:
-        """Since some beginning."""
-        ...
-
-    def power_w(self) -> float | None:
-        """At this moment."""
-        ...
-
-    @property
-    def refusals(self) -> Sequence[str]: ...
 
 
 Sampled = Callable[[EnergyCounter, During, float, Callable[[], float]], Tuple[Sample, ...]]
@@ -69,66 +52,14 @@ class EnergyRule:
         if not (self.windows and self.window_s and self.sample_every_s):
             raise ValueError("an energy needs a window, and samples")
 
+    @property
+    def total_s(self) -> float:
+        """What all of it takes, without loading."""
+        return self.windows * (self.settle_s + self.window_s) + 2 * (self.settle_s + self.idle_s)
+
 
 ENERGY_RULE = EnergyRule()
 """Half a minute."""
-
-
-@dataclass(frozen=True)
-class EnergyWindow:
-    """``runs`` in ``duration_s``, with the joules of the counter and of the integrated power; None is what the device
-    did not tell."""
-
-    runs: int
-    duration_s: float
-    counted_j: float | None
-    integrated_j: float | None
-
-
-@dataclass(frozen=True)
-class Energy:
-    """What windows of work took. Idle powers are None where the device tells no power, and no energy either."""
-
-    windows: tuple[EnergyWindow, ...]
-    idle_before_w: float | None
-    idle_after_w: float | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def counted_j_per_run(self) -> float | None:
-        """By the counter; the median of the windows."""
-        return self._median([_per_run(window, window.counted_j) for window in self.windows])
-
-    @property
-    def integrated_j_per_run(self) -> float | None:
-        """By the power; the median of the windows."""
-        return self._median([_per_run(window, window.integrated_j) for window in self.windows])
-
-    @property
-    def j_per_run(self) -> float:
-        """By the counter, or by the power where there is no counter."""
-        found = self.integrated_j_per_run if self.counted_j_per_run is None else self.counted_j_per_run
-        assert found is not None, "an energy has one or the other"
-        return found
-
-    @property
-    def idle_w(self) -> float | None:
-        """The mean of before and after."""
-        known = [power_w for power_w in (self.idle_before_w, self.idle_after_w) if power_w is not None]
-        return statistics.fmean(known) if known else None
-
-    @property
-    def above_idle_j_per_run(self) -> float | None:
-        """Without what the device would have drawn idle in that time."""
-        if self.idle_w is None:
-            return None
-        run_s = statistics.median(window.duration_s / window.runs for window in self.windows)
-        return self.j_per_run - self.idle_w * run_s
-
-    @staticmethod
-    def _median(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return statistics.median(known) if known and len(known) == len(values) else None
 
 
 @dataclass(frozen=True)
@@ -151,8 +82,9 @@ def measured_energy(
     clock, sleep : of this process. sampled : `sampled_meanwhile` by default. Whatever ``work`` and the counter raise
     goes through.
     """
-    if counter.read_j() is None and counter.power_w() is None:
-        return NoEnergy("; ".join(counter.refusals) or "the device tells neither its energy nor its power")
+    why = why_none(counter)
+    if why:
+        return NoEnergy(why)
     look = _Look(counter, rule.sample_every_s, clock, sampled or sampled_meanwhile)
     idle_before_w = _idle_w(look, rule, sleep)
     windows = []
@@ -161,10 +93,21 @@ def measured_energy(
             work(rule.settle_s)
         windows.append(EnergyWindow(*look.at(lambda: work(rule.window_s))))
     idle_after_w = _idle_w(look, rule, sleep)
-    found = Energy(tuple(windows), idle_before_w, idle_after_w, tuple(_notes(windows, counter)))
-    if found.counted_j_per_run is None and found.integrated_j_per_run is None:
+    if not told(windows):
         return NoEnergy("neither the energy counter nor the power of the device showed anything of the work")
-    return found
+    found = Energy(tuple(windows), idle_before_w, idle_after_w, tuple(_notes(windows, counter)), counter.name)
+    apart = found.sensed_apart
+    if apart is None or abs(apart) <= ENERGY_TELLING:
+        return found
+    told_apart = f"the integrated power differs from the energy counter by up to {apart:+.1%}"
+    return replace(found, notes=(*found.notes, told_apart))
+
+
+def why_none(counter: EnergyCounter) -> str:
+    """Why the device has no energies, on one line; empty where it tells them."""
+    if counter.read_j() is not None or counter.power_w() is not None:
+        return ""
+    return "; ".join(counter.refusals) or "the device tells neither its energy nor its power"
 
 
 def sampled_meanwhile(
@@ -219,13 +162,13 @@ class _Look:
 
     def at(self, during: Callable[[], T]) -> tuple[T, float, float | None, float | None]:
         """What came of it, seconds, joules by the counter, joules by the power. A counter that stands still counts
-        nothing."""
+        nothing, and a sensor that says 0 W senses nothing."""
         came: list[T] = []
         begin_s, before_j = self._clock(), self._counter.read_j()
         samples = self._sampled(self._counter, lambda: came.append(during()), self._every_s, self._clock)
         after_j, end_s = self._counter.read_j(), self._clock()
         counted_j = None if before_j is None or after_j is None or after_j <= before_j else after_j - before_j
-        return came[0], end_s - begin_s, counted_j, integrated_j(samples, begin_s, end_s)
+        return came[0], end_s - begin_s, counted_j, integrated_j(samples, begin_s, end_s) or None
 
 
 def _idle_w(look: _Look, rule: EnergyRule, sleep: Callable[[float], None]) -> float | None:
@@ -244,16 +187,4 @@ def _notes(windows: Sequence[EnergyWindow], counter: EnergyCounter) -> list[str]
         found.append("the energy is the integral of the power alone: the device counted none")
     if any(window.integrated_j is None for window in windows):
         found.append("the energy is the counter's alone: the device told no power")
-    apart = [
-        window.integrated_j / window.counted_j - 1
-        for window in windows
-        if window.integrated_j is not None and window.counted_j is not None
-    ]
-    most = max(apart, key=abs, default=0.0)
-    if abs(most) > _TELLING:
-        found.append(f"the integrated power differs from the energy counter by up to {most:+.1%}")
     return found
-
-
-def _per_run(window: EnergyWindow, joules: float | None) -> float | None:
-    return None if joules is None else joules / window.runs

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.artifact import Artifact
-from profiler.devices.protocol import KernelFailure
-from profiler.measure.energy import ENERGY_RULE, Energy, EnergyCounter, EnergyRule, NoEnergy, measured_energy
+from profiler.devices.protocol import EnergyCounter, KernelFailure
+from profiler.measure.energy import ENERGY_RULE, EnergyRule, NoEnergy, measured_energy
 from profiler.measure.rule import StoppingRule
 from profiler.network.difference import Difference, difference
 from profiler.network.execute.planned import Plan
@@ -26,7 +26,7 @@ from profiler.network.oracle_run import checked_inputs, oracle_steps, unfilled
 from profiler.network.plan import parameter_bytes, plan
 from profiler.network.steady import STEADY_RULE, SteadyRule, SteadyWindow, steady_window
 from profiler.quantize.stored import pack_activation, unpack_activation
-from profiler.record import FailureKind
+from profiler.record import Energy, FailureKind
 from profiler.workload import KernelSpec
 
 Array = npt.NDArray[Any]

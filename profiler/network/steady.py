@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from profiler.measure.energy import Energy, EnergyCounter, EnergyRule, EnergyWindow, measured_energy
-from profiler.record import require_number
+from profiler.devices.protocol import EnergyCounter
+from profiler.measure.energy import EnergyRule, measured_energy
+from profiler.record import Energy, EnergyWindow, require_number
 
 
 @dataclass(frozen=True)

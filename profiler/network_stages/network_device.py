@@ -11,8 +11,8 @@ from profiler.devices.cuda import CudaDevice
 from profiler.devices.discover import FoundDevice, Vendor, open_device, open_monitor
 from profiler.devices.gpu_spec import spec_of
 from profiler.devices.host import HostDevice
+from profiler.devices.protocol import EnergyCounter
 from profiler.devices.rapl import RaplCounter
-from profiler.measure.energy import EnergyCounter
 from profiler.measure.turns import MachineTurns
 from profiler.network.cuda_run import CudaNetwork
 from profiler.network.device_network import DeviceNetwork

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from profiler.measure.energy import Energy, NoEnergy
+from profiler.measure.energy import NoEnergy
 from profiler.measure.rule import StoppingRule
 from profiler.network.device_network import DeviceNetwork, Verified
 from profiler.network.execute.timed import NetworkLatency
@@ -19,6 +19,7 @@ from profiler.network.real_numbers import quantized_inputs
 from profiler.network.steady import SteadyRule, SteadyWindow
 from profiler.network_stages.bench import Bench
 from profiler.network_stages.kernels_of import kernels_of
+from profiler.record import Energy
 from profiler.space.config import to_text
 
 _SEED = 1

@@ -9,7 +9,7 @@ from profiler.allocation import bits_file
 from profiler.allocation.bits_file import Bits
 from profiler.devices.discover import Vendor
 from profiler.errors import ProfilerError
-from profiler.measure.energy import Energy, NoEnergy
+from profiler.measure.energy import NoEnergy
 from profiler.measure.rule import StoppingRule
 from profiler.network import integer_file
 from profiler.network.calibrate import Method
@@ -22,7 +22,7 @@ from profiler.network_stages.bench import Bench, BenchRequest, Site, find_site, 
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment
 from profiler.network_stages.prepared import Prepared
 from profiler.network_stages.quantizer import QuantizerRequest, network_of, quantizer
-from profiler.record import FailureKind
+from profiler.record import Energy, FailureKind
 from profiler.sensitivity.perturbation import Clipping
 from profiler.workload import Precision
 

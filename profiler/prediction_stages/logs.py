@@ -9,17 +9,15 @@ from pathlib import Path
 from profiler.errors import InvalidFile
 from profiler.predictor.configs.thinning import evenly
 from profiler.predictor.model_state import ConfigLatency, Origin
-from profiler.record import FINAL_STAGE, Failure, Fingerprint, Journal, Measurement, of_the_device
+from profiler.record import FINAL_STAGE, Fingerprint, Journal, KernelRecord, Measurement, of_the_device
 from profiler.tuning.database import Tried
 from profiler.workload import KernelSpec
 
 FASTEST_CONFIGS, CONFIGS = 12, 24
 """Of a kernel: its fastest ones, and all that are kept."""
 
-Record = Measurement | Failure
 
-
-def records_of(folder: Path, origin: Origin) -> tuple[Record, ...]:
+def records_of(folder: Path, origin: Origin) -> tuple[KernelRecord, ...]:
     """Everything in the journals below the folder that is of that instrument, under those conditions.
 
     Raises `InvalidFile` for a folder that is not there, and naming the line of a damaged journal.
@@ -27,7 +25,7 @@ def records_of(folder: Path, origin: Origin) -> tuple[Record, ...]:
     if not folder.is_dir():
         raise InvalidFile(f"{folder}: there is no such folder; give that of tuning logs, or leave --logs out")
     digests: set[str] = set()
-    found: list[Record] = []
+    found: list[KernelRecord] = []
     for path in sorted(folder.rglob("*.jsonl")):
         for record in Journal(path).read():
             if isinstance(record, Fingerprint):
@@ -38,7 +36,7 @@ def records_of(folder: Path, origin: Origin) -> tuple[Record, ...]:
     return tuple(found)
 
 
-def config_latencies(records: Iterable[Record]) -> tuple[ConfigLatency, ...]:
+def config_latencies(records: Iterable[KernelRecord]) -> tuple[ConfigLatency, ...]:
     """At most 24 configs of each kernel: the fastest 12, and others evenly over what else was tried."""
     by_spec: dict[KernelSpec, Tried] = {}
     for record in records:
@@ -58,7 +56,7 @@ def spread_out(ranked: Sequence[str]) -> tuple[str, ...]:
     return (*ranked[:FASTEST_CONFIGS], *evenly(ranked[FASTEST_CONFIGS:], CONFIGS - FASTEST_CONFIGS))
 
 
-def replicates(records: Iterable[Record]) -> tuple[tuple[float, float], ...]:
+def replicates(records: Iterable[KernelRecord]) -> tuple[tuple[float, float], ...]:
     """Latencies of one kernel in two runs that followed each other: in each the fastest of its final measurements.
 
     What was measured again because something else ran on the machine tells of that, not of noise, and is left out.

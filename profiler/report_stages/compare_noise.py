@@ -8,9 +8,10 @@ from math import sqrt
 from pathlib import Path
 
 from profiler.lut.schema import LutRow, Source
-from profiler.prediction_stages.logs import Record, records_of
+from profiler.prediction_stages.logs import records_of
 from profiler.predictor.model_state import Origin
 from profiler.predictor.observation import usual_conditions
+from profiler.record import KernelRecord
 from profiler.report.content.comparison import Noise
 from profiler.report_stages.run_noise import run_noise
 from profiler.report_stages.subject import folder_name
@@ -37,7 +38,7 @@ def noise_between(
     return Noise(sqrt((of_a.sigma**2 + of_b.sigma**2) / 2), origin, of_a.assumed or of_b.assumed)
 
 
-def _beside(path: Path, rows: Sequence[LutRow]) -> tuple[Record, ...]:
+def _beside(path: Path, rows: Sequence[LutRow]) -> tuple[KernelRecord, ...]:
     """What the journals of the run hold that wrote ``<out>/lut/<name>.csv``, in ``<out>/tuning_logs/``; nothing where
     the table stands elsewhere."""
     folder = Path(os.path.normpath(path.parent / ".." / "tuning_logs" / folder_name(rows[0].device)))

@@ -8,8 +8,8 @@ from statistics import median
 from profiler.doubts import names_others
 from profiler.hardware import is_cpu
 from profiler.lut.schema import LutRow, Source
-from profiler.prediction_stages.logs import Record, replicates
-from profiler.record import FINAL_STAGE, Circumstances, Measurement
+from profiler.prediction_stages.logs import replicates
+from profiler.record import FINAL_STAGE, Circumstances, KernelRecord, Measurement
 from profiler.report.content.health import Health, KernelHealth, table_of
 from profiler.report.content.report import NamedTable, Section
 from profiler.report_stages.subject import Subject
@@ -143,7 +143,7 @@ def _notes(subject: Subject, health: Health) -> Iterator[str]:
         yield "No kernel was measured by two runs: how well it repeats is not known here."
 
 
-def _circumstances(records: Sequence[Record]) -> dict[tuple[str, str], Circumstances]:
+def _circumstances(records: Sequence[KernelRecord]) -> dict[tuple[str, str], Circumstances]:
     """Of the final measurements, by artifact and run; of several the last."""
     return {
         (record.artifact_sha256, record.run_id): record.circumstances

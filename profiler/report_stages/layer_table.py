@@ -9,13 +9,16 @@ from profiler.report.content.speedup import LayerSpeedup, Speedups
 from profiler.report.content.table import Cell, Column, Kind, Table
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import label
+from profiler.workload import Precision
 
 
 def layer_table(subject: Subject, speedups: tuple[Speedups, ...], roofline: Roofline, bits: Bits | None) -> NamedTable:
-    """The widest precision, each narrower one against it, what is chosen in the mixed network, shares of the peak."""
+    """The widest precision, each narrower one against it, what is chosen in the mixed network, shares of the peak, and
+    joules in the precisions in which any layer's are known."""
     wide = subject.wide.name.upper()
     chosen = {} if bits is None else {layer.name: layer.precision.upper() for layer in bits.layers}
     shares = _shares(roofline)
+    joules = _joules(subject)
     columns = (
         Column("number", "#", Kind.NUMBER),
         Column("layer", "layer"),
@@ -27,6 +30,7 @@ def layer_table(subject: Subject, speedups: tuple[Speedups, ...], roofline: Roof
             Column(f"{p.name}_share_of_peak_percent", f"{p.name.upper()} of peak", Kind.PERCENT)
             for p in subject.precisions
         ),
+        *(Column(f"{p.name}_j", f"{p.name.upper()} energy", Kind.JOULES) for p in joules),
         Column("source", "source"),
     )
     rows: list[tuple[Cell, ...]] = []
@@ -41,6 +45,7 @@ def layer_table(subject: Subject, speedups: tuple[Speedups, ...], roofline: Roof
                 *(cell for found in speedups for cell in _narrow_cells(found.layers[index])),
                 *((chosen.get(unit.layer.name, ""),) if bits is not None else ()),
                 *(shares.get((label(unit), precision.name.upper())) for precision in subject.precisions),
+                *(of_units[index] for of_units in joules.values()),
                 first.source,
             )
         )
@@ -64,6 +69,12 @@ def _narrow_cells(layer: LayerSpeedup) -> tuple[Cell, ...]:
         "not known" if layer.verdict is None else layer.verdict.value,
         layer.cause,
     )
+
+
+def _joules(subject: Subject) -> dict[Precision, list[float | None]]:
+    """Of all units."""
+    found = {p: [subject.time(unit, p).energy_j for unit in subject.units] for p in subject.precisions}
+    return {precision: joules for precision, joules in found.items() if any(joules)}
 
 
 def _shares(roofline: Roofline) -> dict[tuple[str, str], float]:

@@ -114,6 +114,9 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     clocks = [mhz for row in rows for mhz in (row.sm_clock_mhz_low, row.sm_clock_mhz_high) if mhz]
     if clocks:
         yield "clock", f"{min(clocks):.0f} to {max(clocks):.0f} MHz"
+    metered = sum(row.energy_j is not None for row in rows)
+    if metered:
+        yield "energies", f"of {metered} of {len(rows)} rows"
     yield "runs", str(len({row.run_id for row in rows if row.run_id}) or "not told")
     yield "journals", f"{len(subject.records)} records" if subject.records else "none"
     citations = dict.fromkeys(row.citation for row in rows if row.citation)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import exp, pi, sqrt
 
 from profiler.lut.schema import LutRow, Source
-from profiler.prediction_stages.logs import Record, replicates
+from profiler.prediction_stages.logs import replicates
 from profiler.predictor.validation.metrics import LEAST_REPLICATES, noise_floor
+from profiler.record import KernelRecord
 
 _MEASURED_SIGMA = 0.019
 """README.md: over 150 kernels of two runs the median difference was 1.8%, which is 0.6745 * sqrt(2) * sigma."""
@@ -36,7 +37,7 @@ class RunNoise:
         return exp(1.96 * sqrt(2) * self.sigma)
 
 
-def run_noise(rows: Sequence[LutRow], records: Iterable[Record] = ()) -> RunNoise:
+def run_noise(rows: Sequence[LutRow], records: Iterable[KernelRecord] = ()) -> RunNoise:
     """By what two runs measured of one kernel, where the records hold such; else by what is known of such tables."""
     pairs = replicates(records)
     if len(pairs) >= LEAST_REPLICATES:

@@ -16,11 +16,11 @@ from profiler.hardware import is_cpu
 from profiler.lut.demand import Unit, units
 from profiler.lut.schema import LutRow
 from profiler.lut.store import read
-from profiler.prediction_stages.logs import Record, records_of
+from profiler.prediction_stages.logs import records_of
 from profiler.predictor.device_facts import DeviceFacts, facts_of
 from profiler.predictor.model_state import Origin
 from profiler.profiled_networks import kept
-from profiler.record import CacheMode, Conditions
+from profiler.record import CacheMode, Conditions, KernelRecord
 from profiler.report_stages.run_noise import RunNoise, run_noise
 from profiler.report_stages.unit_time import UnitTime, unit_time
 from profiler.targets import default_batch
@@ -70,7 +70,7 @@ class Subject:
     precisions: tuple[Precision, ...]
     priced: PriceList
     logs: Path | None
-    records: tuple[Record, ...]
+    records: tuple[KernelRecord, ...]
     noise: RunNoise
     places: tuple[Path, ...] = ()
 

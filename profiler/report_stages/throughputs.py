@@ -188,8 +188,8 @@ def _energy(subject: Subject, points: Sequence[Point], curves: ThroughputCurves)
         yield f"Nothing is told per watt, since no counter was readable: {subject.told('; '.join(reasons))}."
         return
     yield (
-        "Nothing is told per watt, since no energy was measured: make throughput MODEL=... ENERGY=1 does, where the "
-        "device has a counter."
+        "Nothing is told per watt, since no energy was measured: make throughput MODEL=... ENERGY=1 measures that of "
+        "networks, make profile ENERGY=1 that of each kernel, where the device has a counter."
     )
 
 

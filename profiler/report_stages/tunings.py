@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from profiler.lut.demand import demand
-from profiler.prediction_stages.logs import Record
-from profiler.record import Failure, of_the_device
+from profiler.record import EnergyMeasurement, Failure, KernelRecord, of_the_device
 from profiler.report.content.report import NamedTable, Section
 from profiler.report.content.tuning import Search, TuningHistory, failures_of, table_of
 from profiler.report_stages.subject import Subject
@@ -20,7 +19,7 @@ _NEAR = 1.05
 
 def history_of(subject: Subject) -> TuningHistory:
     """Of the kernels that the network can need. A kind of failure counts the configs that ever failed so."""
-    by_spec: dict[KernelSpec, list[Record]] = {}
+    by_spec: dict[KernelSpec, list[KernelRecord]] = {}
     for record in subject.records:
         by_spec.setdefault(record.spec, []).append(record)
     wanted = demand(subject.network, subject.precisions, mixed=True)
@@ -60,13 +59,13 @@ def tuning_section(subject: Subject, history: TuningHistory) -> Section:
     )
 
 
-def _search(spec: KernelSpec, layers: Sequence[str], records: Sequence[Record]) -> Search:
+def _search(spec: KernelSpec, layers: Sequence[str], records: Sequence[KernelRecord]) -> Search:
     """Each config counts once, where it first appears; whatever ever failed is a failure, unless the device did."""
-    records = [record for record in records if not of_the_device(record)]
-    failed = {record.config for record in records if isinstance(record, Failure)}
+    tries = [r for r in records if not isinstance(r, EnergyMeasurement) and not of_the_device(r)]
+    failed = {record.config for record in tries if isinstance(record, Failure)}
     best: list[float | None] = []
     seen: set[str] = set()
-    for record in records:
+    for record in tries:
         if record.config in seen:
             continue
         seen.add(record.config)

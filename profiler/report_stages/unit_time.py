@@ -18,13 +18,14 @@ from profiler.workload import KernelSpec, Network, Precision
 class UnitTime:
     """By its fastest way. ``span`` and ``way`` are None where no way has all its prices: ``missing`` are then the
     kernels of the usual way that have none. ``source`` names where the latencies come from; ``guessed``: one of them is
-    predicted, and nobody says how well."""
+    predicted, and nobody says how well. ``energy_j`` is None where the energy of one of the kernels is not known."""
 
     span: Span | None
     way: Implementation | None
     missing: tuple[KernelSpec, ...]
     source: str
     guessed: bool = False
+    energy_j: float | None = None
 
 
 def unit_time(network: Network, unit: Unit, precision: Precision, priced: PriceList) -> UnitTime:
@@ -40,7 +41,9 @@ def unit_time(network: Network, unit: Unit, precision: Precision, priced: PriceL
     sources = dict.fromkeys(price.source.value for price in found)
     spans = tuple(map(span_of, found))
     guessed = any(p.source is Source.PREDICTED and not s.known for p, s in zip(found, spans, strict=True))
-    return UnitTime(Span.total(spans), way, (), " and ".join(sources), guessed)
+    joules = [price.energy_j for price in found if price.energy_j is not None]
+    energy_j = sum(joules) if len(joules) == len(found) else None
+    return UnitTime(Span.total(spans), way, (), " and ".join(sources), guessed, energy_j)
 
 
 def span_of(price: Price) -> Span:

@@ -71,7 +71,8 @@ class Plan:
 class SampleResult:
     """What a run has measured: ``workloads`` and ``kernels`` that have a latency now, ``measured`` of these kernels by
     this run itself (the others by the one that it went on with, if ``resumed``). ``failures`` counts candidates that
-    did not compile, crashed, hung or computed something else; ``warnings`` are lines that a reader should know."""
+    did not compile, crashed, hung or computed something else; ``energies`` of the kernels are known; ``warnings`` are
+    lines that a reader should know."""
 
     device: str
     device_name: str
@@ -86,6 +87,7 @@ class SampleResult:
     lut_path: Path
     logs: Path
     warnings: tuple[str, ...] = ()
+    energies: int = 0
 
 
 def sample(request: SampleRequest, progress: Progress | None = None, vendor: Vendor | None = None) -> SampleResult:
@@ -170,5 +172,6 @@ def _result(
         elapsed_s=elapsed_s,
         lut_path=lut_path,
         logs=campaign.database.folder,
-        warnings=(*campaign.warnings(results, lut_path), *([exhausted] if missing else [])),
+        energies=sum(len(done.energies) for done in rounds),
+        warnings=(*campaign.warnings(rounds, lut_path), *([exhausted] if missing else [])),
     )

@@ -6,5 +6,6 @@
 - `workbench`   builds and measures batches, in turns
 - `events`      what a tuner tells while it works
 - `tuner`       the loop over kernels
+- `energies`    joules of the winners
 - `efficiency`  how few trials a search needs, against a sweep of the space
 """

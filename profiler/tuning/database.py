@@ -12,13 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.errors import InvalidFile, OutputError
-from profiler.record import FINAL_STAGE, Conditions, Failure, Fingerprint, Journal, Measurement, of_the_device
+from profiler.record import (
+    FINAL_STAGE,
+    Conditions,
+    EnergyMeasurement,
+    Failure,
+    Fingerprint,
+    Journal,
+    KernelRecord,
+    Measurement,
+    of_the_device,
+)
 from profiler.workload import KernelSpec, Workload
 
 
 @dataclass
 class Tried:
-    """What is known of one kernel, by config text: candidates' times, final times, and what has no time.
+    """What is known of one kernel, by config text: candidates' times, final times, energies, and what has no time.
 
     A config that ever failed counts as failed, whatever it measured before.
     """
@@ -26,10 +36,13 @@ class Tried:
     screened: dict[str, Measurement] = field(default_factory=dict)
     finals: dict[str, Measurement] = field(default_factory=dict)
     failed: dict[str, Failure] = field(default_factory=dict)
+    energies: dict[str, EnergyMeasurement] = field(default_factory=dict)
 
-    def add(self, record: Measurement | Failure) -> None:
+    def add(self, record: KernelRecord) -> None:
         if isinstance(record, Failure):
             self.failed[record.config] = record
+        elif isinstance(record, EnergyMeasurement):
+            self.energies[record.config] = record
         elif record.stage == FINAL_STAGE:
             self.finals[record.config] = record
         else:
@@ -61,6 +74,11 @@ class Tried:
         return min(finals, key=lambda m: (m.summary.median_s, m.config), default=None)
 
     @property
+    def energy(self) -> EnergyMeasurement | None:
+        """Of the best config."""
+        return None if self.best is None else self.energies.get(self.best.config)
+
+    @property
     def finished(self) -> bool:
         """Whether the winner of the search has a final measurement."""
         return bool(self.ranked) and self.ranked[0] in self.finals
@@ -74,13 +92,13 @@ class TuningDatabase:
         self._run_id = run_id
         self.fingerprint = fingerprint
         self.conditions = conditions
-        self._read: dict[Path, tuple[tuple[int, int], tuple[Measurement | Failure, ...]]] = {}
+        self._read: dict[Path, tuple[tuple[int, int], tuple[KernelRecord, ...]]] = {}
         self._described: set[Path] = set()
 
     def path(self, workload: Workload) -> Path:
         return self.folder / f"{workload.text}.jsonl"
 
-    def records(self, workload: Workload) -> tuple[Measurement | Failure, ...]:
+    def records(self, workload: Workload) -> tuple[KernelRecord, ...]:
         """What is in the workload's journal now, in its order. Raises `InvalidFile` naming a damaged line."""
         return self._records(self.path(workload))
 
@@ -89,7 +107,7 @@ class TuningDatabase:
 
         It does without journals that cannot be read; whoever needs one of them for its own sake gets the error.
         """
-        records: list[Measurement | Failure] = []
+        records: list[KernelRecord] = []
         for path in sorted(self.folder.glob("*.jsonl")):
             with suppress(InvalidFile):
                 records += self._records(path)
@@ -106,7 +124,7 @@ class TuningDatabase:
                 known.setdefault(record.spec, Tried()).add(record)
         return known
 
-    def append(self, workload: Workload, records: Iterable[Measurement | Failure]) -> None:
+    def append(self, workload: Workload, records: Iterable[KernelRecord]) -> None:
         """Add records to the workload's journal; they are on disk when this returns."""
         path, new = self.path(workload), tuple(records)
         if not new:
@@ -123,14 +141,14 @@ class TuningDatabase:
             ) from None
         self._described.add(path)
 
-    def _records(self, path: Path) -> tuple[Measurement | Failure, ...]:
+    def _records(self, path: Path) -> tuple[KernelRecord, ...]:
         try:
             state = path.stat()
         except FileNotFoundError:
             return ()
         version = (state.st_size, state.st_mtime_ns)
         if path not in self._read or self._read[path][0] != version:
-            found: list[Measurement | Failure] = []
+            found: list[KernelRecord] = []
             for record in Journal(path).read():
                 if isinstance(record, Fingerprint):
                     if record == self.fingerprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from profiler.record import Failure, Measurement
+from profiler.record import EnergyMeasurement, Failure, Measurement
 from profiler.tuning.search import StopReason
 from profiler.workload import KernelSpec
 
@@ -72,7 +72,24 @@ class SpecFinished:
     reason: StopReason
 
 
-TuneEvent = SpecStarted | BatchBuilt | CandidateTried | SpecSearched | FinalsStarted | SpecFinished
+@dataclass(frozen=True)
+class EnergiesStarted:
+    """The energies of so many kernels are about to be measured, which takes ``duration_s``, or longer."""
+
+    kernels: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class EnergyTaken:
+    """The energy of a kernel was measured, or could not be."""
+
+    spec: KernelSpec
+    record: EnergyMeasurement | Failure
+
+
+SearchEvent = SpecStarted | BatchBuilt | CandidateTried | SpecSearched | FinalsStarted | SpecFinished
+TuneEvent = SearchEvent | EnergiesStarted | EnergyTaken
 Listener = Callable[[TuneEvent], None]
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from profiler.artifact import Artifact
 from profiler.devices.protocol import Device
 from profiler.measure import CPU_RULES, Rules, Run, StoppingRule, measure
+from profiler.measure.energy import ENERGY_RULE, EnergyRule
+from profiler.measure.kernel_energy import KernelEnergy, measure_energy
 from profiler.measure.turns import NoTurns, Turns
 from profiler.record import FINAL_STAGE, SCREEN_STAGE, Conditions, Failure, Measurement
 from profiler.space.config import ScheduleConfig
@@ -57,6 +59,8 @@ class Bench(Protocol):
 
     def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]: ...
 
+    def energy(self, artifact: Artifact) -> KernelEnergy: ...
+
 
 @dataclass(frozen=True)
 class Workbench:
@@ -68,13 +72,14 @@ class Workbench:
     run: Run
     turns: Turns = field(default_factory=NoTurns)
     rules: Rules = CPU_RULES
+    energy_rule: EnergyRule = ENERGY_RULE
 
     def compiling(self) -> AbstractContextManager[None]:
         """The turn in which `build` may be called, and whatever else takes processor time."""
         return self.turns.compiling()
 
     def measuring(self) -> AbstractContextManager[None]:
-        """The turn in which `screen` and `final` may be called."""
+        """The turn in which `screen`, `final` and `energy` may be called."""
         return self.turns.measuring()
 
     def build(self, requests: Sequence[Request]) -> Batch:
@@ -91,6 +96,10 @@ class Workbench:
     def final(self, artifacts: Sequence[Artifact]) -> tuple[Measurement | Failure, ...]:
         """Measure what may enter the LUT, in turn: what shall be compared belongs into one call."""
         return self._measure(artifacts, self.rules.final, FINAL_STAGE)
+
+    def energy(self, artifact: Artifact) -> KernelEnergy:
+        """Joules of a launch, or why there are none."""
+        return measure_energy(self.device, artifact, self.conditions, self.run, self.energy_rule)
 
     def _measure(
         self, artifacts: Sequence[Artifact], rule: StoppingRule, stage: str

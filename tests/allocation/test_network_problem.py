@@ -375,9 +375,9 @@ def test_tied_layers_must_have_a_precision_in_common() -> None:
 def test_energy_is_known_only_where_every_kernel_says_it() -> None:
     network = branches()
     prices = random_prices(network, (INT8, INT4), np.random.default_rng(0))
-    assert problem_of(network, prices, freedom(network, (INT8, INT4))).has_energy
+    assert problem_of(network, prices, freedom(network, (INT8, INT4))).unmetered == ()
     spec = next(spec for spec in prices if spec.workload.op is Op.CONV2D)
-    assert not problem_of(network, {**prices, spec: price(3.0)}, freedom(network, (INT8, INT4))).has_energy
+    assert problem_of(network, {**prices, spec: price(3.0)}, freedom(network, (INT8, INT4))).unmetered == (spec,)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "inceptionv3"])

@@ -18,9 +18,19 @@ from profiler.bundle.box.archive import MANIFEST
 from profiler.bundle.box.manifest import Candidate, Configuration, Draw, Kernel, Manifest
 from profiler.bundle.box.network_record import NetworkFault, NetworkRecord, NetworkRound, StepMedian
 from profiler.bundle.pack import write
+from profiler.errors import NotRecorded
 from profiler.measure import Run
 from profiler.quantize.packing import Packing
-from profiler.record import CacheMode, Circumstances, Conditions, Failure, FailureKind, Fingerprint, Measurement
+from profiler.record import (
+    CacheMode,
+    Circumstances,
+    Conditions,
+    EnergyMeasurement,
+    Failure,
+    FailureKind,
+    Fingerprint,
+    Measurement,
+)
 from profiler.workload import DType, Epilogue, KernelSpec, Layer, Network, Op, Tensor, Workload
 
 CONDITIONS = Conditions(1, CacheMode.NETWORK)
@@ -200,6 +210,9 @@ class FakeDevice:
         if median_s is None:
             return failure(artifact.spec, artifact.config)
         return measurement(artifact.spec, artifact.config, median_s, stage, self.instrument)
+
+    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement:
+        raise NotRecorded("no energy")
 
     def close(self) -> None:
         pass

@@ -17,7 +17,7 @@ from profiler.bundle.box.bar import Bar
 from profiler.bundle.box.manifest import Candidate, Manifest
 from profiler.bundle.box.results import End, Reason, Results, ResultsFile, parse
 from profiler.bundle.box.session import Budget, run
-from profiler.devices.protocol import Throttling
+from profiler.devices.protocol import EnergyCounter, Throttling, Worked
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
 from profiler.measure.turns import MachineTurns, NoTurn
 from profiler.record import CacheMode, Circumstances, FailureKind, Fingerprint
@@ -182,6 +182,14 @@ class HotDevice:
     def time(self, handle: int, launches: int, mode: CacheMode) -> tuple[float, ...]:
         self.now_s += 0.1
         return (1e-3,) * launches
+
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        self.now_s += duration_s
+        return Worked(1)
+
+    @property
+    def counter(self) -> EnergyCounter:
+        raise NotImplementedError
 
     def throttling(self) -> Throttling:
         return Throttling("heat")

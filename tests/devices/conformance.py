@@ -84,6 +84,29 @@ class DeviceConformance:
             device.recheck(handle)
         device.recheck(handle)
 
+    @pytest.mark.parametrize("mode", list(CacheMode))
+    def test_work_goes_on_for_a_while_and_counts(self, device: Device, kernels: Kernels, mode: CacheMode) -> None:
+        """At least once, in whatever mode; and what the last launch left is right."""
+        handle = device.load(kernels.right)
+        device.verify(handle)
+        assert device.work(handle, 0.0, mode).runs >= 1
+        few, many = (device.work(handle, duration_s, mode).runs for duration_s in (0.001, 0.01))
+        assert 1 <= few < many
+        device.recheck(handle)
+        device.work(handle, 0.001, CacheMode.HOT)
+        assert len(device.time(handle, 2, mode)) == 2
+        device.recheck(handle)
+        device.unload(handle)
+        with pytest.raises(KeyError):
+            device.work(handle, 0.001, mode)
+
+    def test_a_counter_tells_joules_or_why_not(self, device: Device) -> None:
+        counter = device.counter
+        assert counter.name
+        if counter.read_j() is None and counter.power_w() is None:
+            assert counter.refusals
+        assert all("\n" not in refusal for refusal in counter.refusals)
+
     def test_wrong_output(self, device: Device, kernels: Kernels) -> None:
         handle = device.load(kernels.wrong)
         with pytest.raises(KernelFailure) as caught:

@@ -60,12 +60,13 @@ class Deadlock(Exception):
 class FakeModule:
     """Loaded code: entries with their number of parameters (None where a cubin does not say).
 
-    launched_on : how its kernel was launched last, and what the host had written by then. launches : of its kernel.
+    launched_on : by its arguments, how its kernel was launched last on them, and what the host had written by then.
+    launches : of its kernel.
     """
 
     entries: Mapping[str, int | None]
     artifact: Artifact | None
-    launched_on: tuple[object, ...] = ()
+    launched_on: dict[tuple[int, ...], tuple[object, ...]] = field(default_factory=dict)
     launches: int = 0
 
 
@@ -447,7 +448,7 @@ class FakeCuda:
             output = next(v for v, arg in zip(views, artifact.args, strict=True) if arg.name == "output")
             assert output is not None
             output[fault.flip] ^= 1
-            module.launched_on = ()  # the next launch writes all of it again
+            module.launched_on.clear()  # the next launch writes all of it again
         if fault.writes_at is not None:
             name, offset = fault.writes_at
             beside = self._load(given[names.index(name)] + offset, 1)
@@ -465,7 +466,7 @@ class FakeCuda:
     ) -> None:
         launch = artifact.launch
         assert launch is not None
-        state = (launched, given, tuple(self._find(address, 1)[0].version for address in given))
+        state = (launched, tuple(self._find(address, 1)[0].version for address in given))
         output = next(v for v, a in zip(views, artifact.args, strict=True) if a.role in (Role.OUTPUT, Role.INOUT))
         if self.networks:
             right = launched == (launch.grid, launch.threads, launch.shared_bytes)
@@ -475,7 +476,7 @@ class FakeCuda:
                 if arg.role is Role.WORKSPACE:
                     view[:] = self._rng.integers(0, 256, view.size, np.uint8)
             return
-        if module.launched_on == state:
+        if module.launched_on.get(given) == state:
             return  # once more on what it was launched on before: its output is there
         right = launched == (launch.grid, launch.threads, launch.shared_bytes)
         packed = _packed(artifact)
@@ -488,7 +489,7 @@ class FakeCuda:
                 view[:] = self._rng.integers(0, 256, view.size, np.uint8)
         garbage = self._rng.integers(0, 256, output.size, np.uint8)
         output[:] = np.frombuffer(_expected(artifact.spec, artifact.check.seed), np.uint8) if right else garbage
-        module.launched_on = state
+        module.launched_on[given] = state
 
     def _duration_s(self, artifact: Artifact) -> float:
         usual_s = self.scenario.kernel_s

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from profiler.devices.rapl import RaplCounter
-from profiler.measure.energy import Energy, EnergyRule, NoEnergy, measured_energy
+from profiler.measure.energy import EnergyRule, NoEnergy, measured_energy
+from profiler.record import Energy
 
 
 def domain(powercap: Path, folder: str, name: str, energy_uj: int, range_uj: int = 1 << 32) -> Path:

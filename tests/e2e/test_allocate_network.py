@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from profiler.allocation import bits_file
+from profiler.allocation.launches import launches
 from profiler.frontend import load_network
 from profiler.lut import store
 from profiler.lut.demand import demand
+from profiler.network_stages.deployments import allocated_deployment
 from profiler.predictor.observation import Observation
-from profiler.workload import INT4, INT8
+from profiler.workload import INT4, INT8, DType, Op
 from tests.e2e.command import ROOT, Outcome
 from tests.predictor.invented_lut import lut_row
 
@@ -40,8 +42,48 @@ def tiny_lut(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def metered_lut(tiny_lut: Path, tmp_path: Path) -> Path:
+    """The same, with energies: four bits take a third."""
+    rows = [
+        replace(row, energy_j=row.latency_median_s * (30.0 if row.spec.input_dtype.bits == 8 else 20.0))
+        for row in store.read(tiny_lut)
+    ]
+    path = tmp_path / "metered.csv"
+    store.write(path, rows)
+    return path
+
+
 def allocate(*arguments: object) -> list[str]:
     return ["allocate", *map(str, arguments)]
+
+
+def test_joules_are_a_limit_where_all_kernels_say_them(
+    command: Command, tiny_lut: Path, metered_lut: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx")
+    out = tmp_path / "bits.json"
+    asked = [ONNX, "--batch", 1, "--precisions", "int8,int4", "-o", out, "--json"]
+    assert command(allocate(*asked, "--lut", tiny_lut, "--max-energy", "0.5")).refused("kernels is not known")
+    rows = list(store.read(metered_lut))
+    last = [i for i, row in enumerate(rows) if row.spec.workload.op is Op.DENSE and row.spec.weight_dtype is DType.INT8]
+    at = last[0]
+    rows[at] = replace(rows[at], energy_j=None)
+    one_less = tmp_path / "one_less.csv"
+    store.write(one_less, rows)
+    said = command(allocate(*asked, "--lut", one_less, "--max-energy", "0.5"))
+    assert said.refused("the energy of 1 of ", rows[at].spec.key, "make profile ENERGY=1")
+    assert not out.exists()
+    said = command(allocate(*asked, "--lut", metered_lut, "--max-energy", "0.5"))
+    assert (said.code, said.err) == (0, "")
+    bits = bits_file.load(out)
+    assert bits.energy_j is not None
+    (limit,) = json.loads(said.out)["limits"]
+    assert limit["binds"]
+    energies = {row.spec: row.energy_j for row in store.read(metered_lut)}
+    network = load_network(str(ONNX), 1)
+    ran = launches(network, allocated_deployment(network, out, bits))
+    assert bits.energy_j == pytest.approx(sum(energies[launch.spec] or 0 for launch in ran))
 
 
 def test_an_onnx_file_by_its_own_weights(command: Command, tiny_lut: Path, tmp_path: Path) -> None:
@@ -172,7 +214,14 @@ def test_refusals(command: Command, tmp_path: Path, tiny_lut: Path) -> None:
         ([*base, "--max-latency", "5"], ("a number without unit is a fraction",)),
         ([*base, "--max-latency", "5 parsecs"], ("unknown unit 'parsecs'",)),
         ([*base, "--max-latency", "0.5", "--limit", "latency=4ms"], ("latency is limited twice",)),
-        ([*base, "--max-energy", "0.5"], ("the energy of some kernels is not known",)),
+        (
+            [*base, "--max-energy", "0.5"],
+            (
+                "the energy of ",
+                "kernels is not known",
+                "profile --energy",
+            ),
+        ),
         ([*base, "--scope", "some"], ("--scope some: known are all and priced",)),
         ([*base, "--pareto", "beauty"], ("--pareto beauty: known are latency",)),
         ([*base, "--points", "5"], ("--pareto",)),

@@ -16,7 +16,7 @@ import pytest
 from profiler.artifact import Artifact
 from profiler.cli.fleet_tables import fleet_json
 from profiler.errors import ProfilerError
-from profiler.fleet import link, reference
+from profiler.fleet import link, opening, reference
 from profiler.fleet.access import Access
 from profiler.fleet.compilers import Compilers
 from profiler.fleet.events import FleetEvent, FleetProgress, JobLost, PlaceClosed, PlaceOpened, Tally, WorkerRefused
@@ -30,9 +30,10 @@ from profiler.frontend import network_file
 from profiler.hardware import host_cpu
 from profiler.lut.check import check
 from profiler.lut.store import read
-from profiler.record import FINAL_STAGE, Failure, FailureKind, Fingerprint, Journal, Measurement
+from profiler.measure.energy import EnergyRule
+from profiler.record import FINAL_STAGE, EnergyMeasurement, Failure, FailureKind, Fingerprint, Journal, Measurement
 from profiler.space.cpu_default import default_config
-from profiler.tuning.events import SpecFinished
+from profiler.tuning.events import EnergyTaken, SpecFinished, TuneEvent
 from profiler.workload import INT8, Network
 from tests.fleet.cluster import Cluster
 from tests.fleet.pools import PoolBackend, network
@@ -242,6 +243,53 @@ def test_two_cards_of_a_kind_are_kept_apart_and_compared(
     assert again.profile.measured == 0, "each kernel goes back to the card that has measured it"
     assert home.records("spread") == compared
     assert again.spreads == result.spreads
+
+
+def test_energies_of_each_card(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers of one kind, of which one is killed while it measures an energy, and one whose card counts none."""
+    rule = EnergyRule(window_s=0.05, windows=2, settle_s=0.0, idle_s=0.05)
+    monkeypatch.setattr(opening, "ENERGY_RULE", rule)
+    home = Home(tmp_path, cluster, pools=3)
+    mark = tmp_path / "victim measures an energy"
+    cluster.worker("steady", BOTH, machine="m1", power_w=20.0)
+    cluster.worker("victim", BOTH, machine="m2", power_w=20.0, stuck_at_energy=60, mark_at_energy=str(mark))
+    cluster.worker("silent", BOTH, machine="m3", microcode="0x2")
+    wait_for(cluster, 3)
+
+    def kill() -> None:
+        end = time.monotonic() + 60
+        while not mark.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        cluster.kill("victim")
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    result = profile(home.request(energy=True), home.progress)
+    killer.join()
+
+    assert mark.exists()
+    taken = [record for record in home.records() if isinstance(record, EnergyMeasurement)]
+    assert {record.spec for record in taken} == set(_specs(home.network))
+    assert len(taken) == 3, "one of each kernel, on the kind of card that counts"
+    for record in taken:
+        for window in record.energy.windows:
+            assert window.counted_j == pytest.approx(20.0 * window.duration_s, rel=0.05)
+    rows = {card.fingerprint: read(card.lut_path) for card in result.cards if card.lut_path is not None}
+    metered = {short: [row.energy_j is not None for row in found] for short, found in rows.items()}
+    assert sorted(metered.values()) == [[False] * 3, [True] * 3]
+    said = [line for line in result.profile.warnings if line.startswith("no energies: ")]
+    assert len(said) == 1
+    assert said[0].startswith("no energies: no counter there (")
+    assert "silent" in said[0]
+    assert result.profile.energies.measured == 3
+    assert result.profile.energies.why_none == said[0].removeprefix("no energies: ")
+    assert cluster.strays() == []
+
+    told: list[TuneEvent] = []
+    again = profile(home.request(energy=True), FleetProgress(tuning=told.append))
+    assert again.profile.energies.measured == 0
+    assert not [event for event in told if isinstance(event, EnergyTaken)]
+    assert [record for record in home.records() if isinstance(record, EnergyMeasurement)] == taken
 
 
 def test_given_up_after_so_many_attempts(cluster: Cluster, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Seat:
     monkeypatch.setattr(
         seat_module,
         "open_device",
-        lambda *_, **__: SimpleNamespace(properties=None, fingerprint=lambda compiler: None, close=lambda: None),
+        lambda *_, **__: SimpleNamespace(
+            properties=None, counter=None, fingerprint=lambda compiler: None, close=lambda: None
+        ),
     )
     found = Seat(machine="here")
     found.open(SeatKey(""))

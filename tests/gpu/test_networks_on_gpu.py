@@ -20,10 +20,10 @@ from profiler.devices.gpu_spec import spec_of
 from profiler.hardware import GpuSpec
 from profiler.kernels.backend import CudaBackend
 from profiler.kernels.pool_build import BuildPool
-from profiler.measure.energy import Energy
 from profiler.network.cuda_run import CudaNetwork
 from profiler.network.integer_network import IntegerNetwork
 from profiler.network.oracle_run import oracle_run
+from profiler.record import Energy
 from profiler.space.gpu import usual_config
 from profiler.targets import cuda_for_driver
 from profiler.workload import DType, Epilogue, KernelSpec

@@ -16,6 +16,9 @@ from profiler.record import (
     CacheMode,
     Circumstances,
     Conditions,
+    Energy,
+    EnergyMeasurement,
+    EnergyWindow,
     Failure,
     FailureKind,
     Fingerprint,
@@ -122,6 +125,31 @@ def test_the_order_of_records_does_not_matter(runs: list[tuple[int, list[float],
     newest = {c: max(r.measured_at for r in records if r.config == c) for c in {r.config for r in records}}
     candidates = [r for r in records if r.measured_at == newest[r.config]]
     assert row.latency_median_s in [statistics.median(r.samples_s) for r in candidates]
+
+
+def joules(time_s: float, per_run_j: float, config: str = "a") -> EnergyMeasurement:
+    energy = Energy((EnergyWindow(100, 5.0, 100 * per_run_j, None),), None, None)
+    return EnergyMeasurement(
+        SPEC, config, FINAL.conditions, HERE.digest, "ab" * 32, energy, str(time_s), time_s, FINAL.tool_version
+    )
+
+
+def test_the_energy_is_the_latest_of_the_same_config_on_the_same_instrument() -> None:
+    records: list[Record] = [
+        joules(3, 0.5),
+        HERE,
+        FINAL,
+        joules(2, 0.25),
+        joules(9, 4.0, "b"),
+        replace(joules(9, 8.0), conditions=Conditions(1)),
+        replace(joules(9, 16.0), fingerprint=THERE.digest),
+    ]
+    (row,) = build(records, HERE)
+    assert row.energy_j == pytest.approx(0.5)
+    assert replace(row, energy_j=None) == build([HERE, FINAL], HERE)[0], "the rest is the latency's"
+    (other,) = build([*records, at(4, 1e-3, "b")], HERE)
+    assert (other.config, other.energy_j) == ("b", pytest.approx(4.0))
+    assert build([HERE, joules(3, 0.5)], HERE) == (), "an energy alone is no row"
 
 
 def test_a_config_that_ever_failed_is_not_taken() -> None:

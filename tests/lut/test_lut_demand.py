@@ -12,7 +12,7 @@ from profiler.errors import InvalidWorkload
 from profiler.frontend.builtin import BUILTINS
 from profiler.lut.demand import Role, Variant, conversions, demand, units
 from profiler.lut.schema import LutRow, Source
-from profiler.lut.table import network_table, prices
+from profiler.lut.table import Joules, network_table, prices
 from profiler.record import CacheMode, Conditions
 from profiler.workload import INT4, INT8, Epilogue, KernelSpec, Layer, Network, Op, Precision, Tensor, Workload
 
@@ -259,6 +259,23 @@ def test_the_table_takes_the_cheaper_way_and_says_what_is_missing() -> None:
     assert int4.speedup == pytest.approx(9 / 5)
     assert int8.speedup == 1.0
     assert (table.network, table.batch, table.precisions) == ("net", 1, BOTH)
+
+
+def test_joules_are_those_of_the_way_that_is_taken() -> None:
+    price = price_of(BLOCK, BLOCK_PRICES)
+    joules = {spec: Joules(10 * latency_s, latency_s) for spec, latency_s in price.items()}
+    table = network_table(BLOCK, BOTH, price, joules)
+    for row in table.rows:
+        for cell in row.cells:
+            assert cell.joules == (None if cell.latency_s is None else Joules(10 * cell.latency_s, cell.latency_s))
+    assert [total.joules for total in table.totals] == [Joules(120.0, 12.0), Joules(130.0, 13.0)]
+    assert [total.metered for total in table.totals] == [3, 3]
+    _, *others = joules
+    assert Joules(1.0) + Joules(2.0, 3.0) == Joules(3.0, None), "what is above idle is known of both, or not at all"
+    fewer = network_table(BLOCK, BOTH, price, {spec: joules[spec] for spec in others})
+    assert sum(total.metered for total in fewer.totals) == 5
+    plain = network_table(BLOCK, BOTH, price)
+    assert [(total.joules, total.metered) for total in plain.totals] == [(None, 0)] * 2
 
 
 def test_a_table_without_any_price() -> None:

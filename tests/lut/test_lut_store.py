@@ -200,6 +200,15 @@ def test_of_each_key_the_latest_row_stays(a: list[LutRow], b: list[LutRow]) -> N
         assert row.measured_at == max(other.measured_at for other in by_key[row.key])
 
 
+def test_a_row_that_learns_its_energy_replaces_the_one_without() -> None:
+    """It is the same measurement, so that the date says nothing; whatever the digests are."""
+    for energy_j in (1e-3, 2e-3, 3e-3, 4e-3):
+        known = replace(MEASURED, energy_j=energy_j)
+        assert merge([MEASURED], [known]) == merge([known], [MEASURED]) == (known,)
+        later = replace(MEASURED, measured_at=MEASURED.measured_at + 1)
+        assert merge([known], [later]) == (later,), "measured anew, and its energy with it or not at all"
+
+
 def test_a_predicted_row_never_replaces_a_measured_one() -> None:
     predicted = replace(MEASURED, source=Source.PREDICTED, samples=0, measured_at=MEASURED.measured_at + 1)
     assert len(merge([MEASURED], [predicted])) == 2

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from profiler.errors import DeviceError
 from profiler.measure.energy import (
     ENERGY_RULE,
-    Energy,
     EnergyRule,
     NoEnergy,
     Sample,
@@ -22,6 +21,7 @@ from profiler.measure.energy import (
     measured_energy,
     sampled_meanwhile,
 )
+from profiler.record import Energy
 
 RUN_S = 0.01
 IDLE_W, BUSY_W = 10.0, 70.0
@@ -40,6 +40,8 @@ class Device:
         self.log: list[str] = []
         self._sensed, self._counts, self._tells, self._after_w = sensed, counts, tells, after_w
         self._idle_w, self._power_w = IDLE_W, IDLE_W
+
+    name = "made up"
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -203,6 +205,7 @@ def test_samples_of_another_time_do_not_count() -> None:
 class Sensor:
     """Says how often it was asked."""
 
+    name = "sensor"
     refusals = ()
 
     def __init__(self, fails_at: int | None = None) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 import pytest
 
 from profiler.artifact import ArgSpec, Artifact, Check, Role
-from profiler.devices.protocol import KernelFailure, Throttling
+from profiler.devices.protocol import EnergyCounter, KernelFailure, Throttling, Worked
 from profiler.errors import DeviceError
 from profiler.measure import FINAL, GPU_RULES, SCREEN, Run, StoppingRule, measure
 from profiler.measure.throttle import CALL_WAITS_S, KERNEL_WAITS_S, MOST_REST
@@ -110,6 +110,20 @@ class FakeDevice:
         self.now_s += sum(times_s) + self.overhead_s * launches + self.call_s
         self.timed = (config, begin_s, self.now_s)
         return times_s
+
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        config, durations = self.loaded[handle]
+        self._note("work", config)
+        begin_s, runs = self.now_s, 0
+        while not runs or self.now_s - begin_s < duration_s:
+            self.now_s += next(durations)
+            runs += 1
+        self.timed = (config, begin_s, self.now_s)
+        return Worked(runs)
+
+    @property
+    def counter(self) -> EnergyCounter:
+        raise NotImplementedError
 
     def recheck(self, handle: int) -> None:
         self._note("recheck", self.loaded[handle][0])

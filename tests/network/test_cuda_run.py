@@ -16,7 +16,7 @@ from profiler.artifact import Artifact, Role
 from profiler.devices.gpu_monitor import GpuMonitor
 from profiler.devices.nvml import Nvml
 from profiler.errors import DeviceError
-from profiler.measure.energy import Energy, EnergyRule, NoEnergy
+from profiler.measure.energy import EnergyRule, NoEnergy
 from profiler.measure.rule import StoppingRule
 from profiler.measure.throttle import KERNEL_WAITS_S
 from profiler.network.cuda_run import CudaNetwork
@@ -27,7 +27,7 @@ from profiler.network.integer_network import IntegerNetwork
 from profiler.network.oracle_run import oracle_run
 from profiler.network.plan import plan
 from profiler.network.steady import SteadyRule
-from profiler.record import FailureKind
+from profiler.record import Energy, FailureKind
 from profiler.workload import KernelSpec
 from tests.devices.fake_cuda_network_worker import network_worker_command
 from tests.devices.fake_cuda_scenario import Fault, Scenario
@@ -428,6 +428,8 @@ def test_processes_of_ours_are_no_others(opened: Open) -> None:
 
 class Meter:
     """A card that draws 30 W, by its sensor and by its counter; time is that of the parent."""
+
+    name = "NVML"
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -20,7 +20,7 @@ from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile, Profi
 from profiler.frontend import load_network
 from profiler.lut import store
 from profiler.lut.schema import LutRow
-from profiler.measure.energy import Energy, EnergyRule, NoEnergy
+from profiler.measure.energy import EnergyRule, NoEnergy
 from profiler.measure.rule import StoppingRule
 from profiler.network import integer_file
 from profiler.network.calibrate import Method
@@ -32,7 +32,7 @@ from profiler.network_stages.deployments import uniform_deployment
 from profiler.network_stages.quantizer import QuantizerRequest, quantizer
 from profiler.network_stages.run import NetworkRun, RunRequest, run
 from profiler.predictor.observation import Observation
-from profiler.record import CacheMode, Conditions, FailureKind
+from profiler.record import CacheMode, Conditions, Energy, FailureKind
 from profiler.sensitivity.perturbation import Clipping
 from profiler.space.config import to_text
 from profiler.space.cpu_default import default_config
@@ -299,6 +299,7 @@ def test_what_would_decide_on_a_quantized_network_is_refused(tmp_path: Path, net
 class Meter:
     """A processor that draws 20 W at all times."""
 
+    name = "RAPL package-0"
     refusals = ()
 
     def read_j(self) -> float:

@@ -19,7 +19,6 @@ from profiler.frontend import load_network
 from profiler.lut import store
 from profiler.lut.demand import demand
 from profiler.lut.schema import LutRow
-from profiler.measure.energy import EnergyWindow
 from profiler.network.execute.process import NetworkFailure
 from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule, SteadyWindow
 from profiler.network_stages import prepared as prepared_stage
@@ -27,7 +26,7 @@ from profiler.network_stages import throughput as stage
 from profiler.network_stages.run import RunRequest
 from profiler.network_stages.throughput import ThroughputRequest, throughput, with_rows
 from profiler.predictor.observation import Observation
-from profiler.record import Conditions, FailureKind, Fingerprint
+from profiler.record import Conditions, EnergyWindow, FailureKind, Fingerprint
 from profiler.throughput import file
 from profiler.throughput.knee import KneeKind, find_knee
 from profiler.workload import INT4, INT8, KernelSpec

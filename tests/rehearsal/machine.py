@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from profiler.devices.discover import Vendor
 from profiler.devices.nvml import Nvml
 from profiler.environment import doctor
 from profiler.measure import Rules, StoppingRule
+from profiler.measure.energy import EnergyRule
 from profiler.network_stages import bench, run
 from tests.devices.fake_cuda import Scenario
 from tests.devices.fake_cuda_network_worker import network_worker_command
@@ -39,7 +41,7 @@ class Machine:
     """GPUs as NVML shows them (arguments of `FakeGpu`), and how the driver behaves on each of them.
 
     ``quick``: kernels and networks are sampled less than on a real card. The pretended one is slow, being Python, and
-    its times are only modelled.
+    its times are only modelled. Its energy counter counts what its sensor says, in the time of this machine.
     """
 
     gpus: tuple[dict[str, Any], ...] = ({"name": "Tesla T4"},)
@@ -72,8 +74,28 @@ QUICK = Rules(_SCREEN, _FINAL)
 QUICK_NETWORK = StoppingRule(sample_s=1e-4, min_samples=4, max_samples=8, target=0.1, budget_s=0.1)
 
 
+QUICK_ENERGY = EnergyRule(window_s=0.005, windows=2, settle_s=0.0, idle_s=0.05, sample_every_s=0.001)
+
+
+def count_energy(gpu: FakeGpu) -> None:
+    """From now on its counter goes on by itself."""
+    begin_s = time.monotonic()
+
+    class Counting(FakeGpu):
+        @property
+        def energy_j(self) -> float:  # type: ignore[override]
+            return self.power_w * (time.monotonic() - begin_s)
+
+        @energy_j.setter
+        def energy_j(self, value: float) -> None: ...
+
+    gpu.__class__ = Counting
+
+
 def vendor_of(described: Any) -> Vendor:
     fake = FakeNvml(gpus=[FakeGpu(**gpu) for gpu in described["gpus"]])
+    for gpu in fake.gpus:
+        count_energy(gpu)
     workers = (tuple(described[name]) for name in ("worker", "network_worker"))
     return Vendor(Nvml(load=lambda: fake), *workers, PRESENT)
 
@@ -83,6 +105,7 @@ if __name__ == "__main__":
     vendor = vendor_of(described)
     if described["quick"]:
         campaign.rules_of = lambda gpu: QUICK
+        campaign.ENERGY_RULE = QUICK_ENERGY
         run.run = partial(run.run, rule=QUICK_NETWORK)
     for module in (campaign, doctor, discover, bench):
         module.Vendor = lambda: vendor  # type: ignore[attr-defined]

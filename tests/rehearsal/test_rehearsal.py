@@ -20,12 +20,12 @@ import pytest
 from profiler.hardware import GPUS
 from profiler.lut.check import check
 from profiler.lut.store import read
-from profiler.record import Failure, FailureKind, Journal, Measurement
+from profiler.record import EnergyMeasurement, Failure, FailureKind, Journal, Measurement
 from profiler.space.config import to_text
 from profiler.space.gpu import default_config
 from profiler.workload import DType, Epilogue, KernelSpec
 from tests.devices.fake_cuda import Fault, Scenario
-from tests.devices.fake_nvml import HW_SLOWDOWN, NOT_SUPPORTED, SW_POWER_CAP
+from tests.devices.fake_nvml import HW_SLOWDOWN, NOT_SUPPORTED, SW_POWER_CAP, FakeGpu
 from tests.e2e.command import DENSE, KERNELS, LINES, Outcome, Place
 from tests.rehearsal.machine import QUICK, Machine
 
@@ -214,6 +214,32 @@ def test_a_card_that_cannot_be_measured(place: Place, machine: Machine, device: 
     assert "Traceback" not in outcome.err
     assert all(part in lines[0] for part in said), lines
     assert not (place.out / "lut" / "t4.csv").exists()
+
+
+def test_energies_by_nvml(built: Place) -> None:
+    outcome = Box(built).profile("--trials", "1", "--energy", model=built.dense)
+    assert outcome.code == 0, outcome.err
+    assert "energies of 1 kernels by NVML, 1 measured now" in outcome.out
+    (record,) = [r for r in Box(built).records() if isinstance(r, EnergyMeasurement)]
+    power_w = FakeGpu().power_w
+    for window in record.energy.windows:
+        assert window.counted_j == pytest.approx(power_w * window.duration_s, rel=0.1)
+        assert window.integrated_j == pytest.approx(power_w * window.duration_s, rel=0.1)
+    assert record.energy.idle_w == pytest.approx(power_w)
+    assert record.circumstances.sm_clock_mhz_low == pytest.approx(1590, rel=0.01)
+    (row,) = read(built.out / "lut" / "t4.csv")
+    assert row.energy_j == record.energy.j_per_run
+    again = Box(built).profile("--trials", "1", "--energy", "--json", model=built.dense)
+    assert json.loads(again.out)["energies"] == {"kernels": 1, "measured": 0, "counters": ["NVML"], "reason": None}
+
+
+def test_a_card_that_tells_neither_joules_nor_watts(built: Place) -> None:
+    refused = ("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPowerUsage")
+    silent = Machine(gpus=({**T4, "refusals": dict.fromkeys(refused, NOT_SUPPORTED)},))
+    outcome = Box(built, silent).profile("--trials", "1", "--energy", model=built.dense)
+    assert outcome.code == 0, outcome.err
+    assert "no energies: energy counter: Not Supported; power: Not Supported" in outcome.out
+    assert read(built.out / "lut" / "t4.csv")[0].energy_j is None
 
 
 def test_the_t4_among_several(built: Place) -> None:

@@ -60,6 +60,7 @@ def test_csv_is_the_same_on_every_system() -> None:
     ("cell", "kind", "text"),
     [
         (3.214e-4, Kind.SECONDS, "321 us"),
+        (3.214e-4, Kind.JOULES, "321 uJ"),
         (1.0, Kind.RATIO, "1.00x"),
         (12.345, Kind.PERCENT, "12.3%"),
         (1.302e14, Kind.RATE, "130.20 Top/s"),

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from profiler.artifact import Artifact, Check
-from profiler.devices.protocol import KernelFailure
+from profiler.devices.protocol import EnergyCounter, KernelFailure, Worked
 from profiler.hardware import CpuSpec, DotIsa
 from profiler.measure import Rules, Run, StoppingRule
+from profiler.measure.energy import EnergyRule
 from profiler.quantize.packing import Packing
 from profiler.record import CacheMode, Circumstances, Conditions, FailureKind, Fingerprint
 from profiler.space.config import DotConfig, LoopOrder, ScheduleConfig, parse_config, to_text
@@ -72,14 +73,47 @@ def skewed(spec: KernelSpec, config: ScheduleConfig) -> float:
 
 
 @dataclass
+class Meter:
+    """Counts the energy of what works, at `BUSY_W`."""
+
+    joules: float = 0.0
+    name: str = "meter"
+    refusals: tuple[str, ...] = ()
+
+    def read_j(self) -> float | None:
+        return self.joules
+
+    def power_w(self) -> float | None:
+        return None
+
+
+@dataclass
+class NoMeter(Meter):
+    """What most virtual machines have."""
+
+    name: str = "none"
+    refusals: tuple[str, ...] = ("no counter here",)
+
+    def read_j(self) -> None:
+        return None
+
+
+BUSY_W = 50.0
+ENERGY_RULE = EnergyRule(window_s=1e-3, windows=3, settle_s=1e-3, idle_s=0.0)
+
+
+@dataclass
 class World:
-    """What happens to kernels, and what happened: ``log`` holds every step in its order."""
+    """What happens to kernels, and what happened: ``log`` holds every step in its order. Without ``meter`` nothing
+    counts energy."""
 
     landscape: Landscape = skewed
     noise: float = 0.0
     uncompilable: Callable[[str], bool] = lambda config: False
     crashing: Callable[[str], bool] = lambda config: False
+    failing_at_work: Callable[[str], bool] = lambda config: False
     log: list[tuple[str, object]] = field(default_factory=list)
+    meter: Meter | None = None
     break_at: int | None = None
 
     def step(self, what: str, detail: object) -> None:
@@ -150,6 +184,22 @@ class SimulatedDevice:
         share = hash_share(artifact.config, self.samples[artifact.config]) - 0.5
         return (latency_s * (1 + self.world.noise * share),) * min(launches, 9)  # a burst may be of millions
 
+    def work(self, handle: int, duration_s: float, mode: CacheMode) -> Worked:
+        artifact = self.loaded[handle]
+        if duration_s:
+            self.world.step("work", (artifact.spec.key, artifact.config))
+        if self.world.failing_at_work(artifact.config):
+            raise KernelFailure(FailureKind.CRASH, "SIGSEGV")
+        latency_s = self.world.landscape(artifact.spec, parse_config(artifact.config))
+        runs = math.ceil(duration_s / latency_s) or 1
+        if self.world.meter is not None:
+            self.world.meter.joules += runs * latency_s * BUSY_W
+        return Worked(runs)
+
+    @property
+    def counter(self) -> EnergyCounter:
+        return self.world.meter or NoMeter()
+
     def recheck(self, handle: int) -> None:
         pass
 
@@ -205,4 +255,6 @@ class LoggedTurns:
 
 def simulated_bench(world: World) -> Workbench:
     turns = LoggedTurns(world)
-    return Workbench(SimulatedDevice(world), SimulatedBuilder(world), CONDITIONS, RUN, turns, Rules(RULE, RULE))  # type: ignore[arg-type]
+    return Workbench(
+        SimulatedDevice(world), SimulatedBuilder(world), CONDITIONS, RUN, turns, Rules(RULE, RULE), ENERGY_RULE
+    )  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from profiler.bundle.box.network_record import NetworkRecord
 from profiler.errors import InvalidFile, OutputError
 from profiler.record import (
     Conditions,
+    EnergyMeasurement,
     Failure,
     Fingerprint,
     Measurement,
@@ -243,7 +244,7 @@ def _header(content: Mapping[str, Any]) -> Header:
 
 def _record(content: Mapping[str, Any], header: Header | None) -> Measurement | Failure:
     record = decode(json.dumps(content))
-    if isinstance(record, Fingerprint) or header is None:
+    if isinstance(record, (Fingerprint, EnergyMeasurement)) or header is None:
         raise ValueError("neither a measurement nor a failure")
     if (record.fingerprint, record.conditions) != (header.fingerprint.digest, header.conditions):
         raise ValueError("a record of another instrument, or of other conditions, than the header says")

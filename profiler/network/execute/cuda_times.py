@@ -14,7 +14,6 @@ The empty kernel is timed behind each batch in the same way: what events and a l
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -25,12 +24,12 @@ import numpy.typing as npt
 from profiler.devices.cuda_batches import QUEUE_COMMANDS, Batches
 from profiler.devices.cuda_driver import CudaDriver, Event
 from profiler.devices.cuda_kernel import blamed
+from profiler.devices.cuda_work import keep_busy
 from profiler.network.execute.cuda_network import CardNetwork
 
 Ns = npt.NDArray[np.int64]
 
 _COMMANDS = QUEUE_COMMANDS - 3  # without the empty kernel and its events
-_CHUNK_S = 0.05  # of work that is put into the stream at once while the card is only kept busy
 
 
 @dataclass
@@ -118,20 +117,16 @@ class NetworkTimer:
     def work(self, network: CardNetwork, duration_s: float) -> Worked:
         """Keep the card busy with runs for so long, and to the end of the last of them."""
         network.ready()
-        runs, chunk, begin_s = 0, 1, self._host_s()
-        while True:
-            chunk_begin_s = self._host_s()
-            for _ in range(chunk):
-                network.launch_graph()
-            self._driver.wait()
-            runs += chunk
-            now_s = self._host_s()
-            if now_s - begin_s >= duration_s:
-                self._batches.worked()
-                return Worked(runs, now_s - begin_s)
-            run_s = (now_s - chunk_begin_s) / chunk
-            left_s = duration_s - (now_s - begin_s)
-            chunk = max(1, min(2 * chunk, math.ceil(min(_CHUNK_S, left_s) / max(run_s, 1e-9))))
+        runs = 0
+
+        def put() -> None:
+            nonlocal runs
+            network.launch_graph()
+            runs += 1
+
+        spent_s = keep_busy(self._driver, put, duration_s, self._host_s)
+        self._batches.worked()
+        return Worked(runs, spent_s)
 
     def _take_marked(self, network: CardNetwork, times: RunTimes, runs: range, steps: range) -> None:
         """These steps of these runs, a batch of several runs at once."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from profiler.units import format_count, format_duration
+from profiler.units import format_count, format_duration, format_energy
 
 Cell = str | float | int | None
 """None is an empty cell: does not apply, or not known."""
@@ -19,6 +19,7 @@ class Kind(str, Enum):
 
     TEXT = "text"
     SECONDS = "seconds"
+    JOULES = "joules"
     RATIO = "ratio"
     PERCENT = "percent"
     RATE = "rate"
@@ -63,6 +64,8 @@ def cell_text(cell: Cell, kind: Kind) -> str:
         return cell
     if kind is Kind.SECONDS:
         return format_duration(cell)
+    if kind is Kind.JOULES:
+        return format_energy(cell)
     if kind is Kind.RATIO:
         return f"{cell:.2f}x"
     if kind is Kind.PERCENT:
