@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from profiler.devices.discover import FoundDevice
+from profiler.devices.rapl import RaplCounter
 from profiler.fleet import seat as seat_module
 from profiler.fleet.bench import CardLost, RemoteCard
 from profiler.fleet.limits import FleetLimits
@@ -46,7 +47,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Seat:
         seat_module,
         "open_device",
         lambda *_, **__: SimpleNamespace(
-            properties=None, counter=None, fingerprint=lambda compiler: None, close=lambda: None
+            properties=None,
+            counter=RaplCounter(Path("/nowhere")),
+            fingerprint=lambda compiler: None,
+            close=lambda: None,
         ),
     )
     found = Seat(machine="here")
