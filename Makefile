@@ -61,6 +61,7 @@ help: ## list the targets and their variables
 	@echo "  GPU=t4             t4, a100, h200, aarch64 or aarch64-neon; none need be here (auto stands for t4)"
 	@echo "  BATCH=             8 on a GPU, 1 on a CPU   CONFIGS=8   CUDA=12|13|nvcc|/path/to/cuda"
 	@echo "Variables of bundle, besides these: GPU=t4 (or cpu: this machine's kind)   CACHE=network   FILE=run.zip"
+	@echo "  ENERGY=1           joules of each kernel, too, where that machine counts them"
 	@echo '  NETWORKS="uniform:int8 bits.json net.npz"   these run end to end there, too   LUT=FILE: their configs'
 	@echo "Variable of bench: ARGS=\"PART ... [OPTION ...]\", e.g. ARGS=\"builds --gpu a100\"; ARGS=--help lists them"
 
@@ -155,7 +156,8 @@ kernels: $(VENV)/.base $(BUILD_EXTRA) $(EXTRA) ## build the kernels of MODEL for
 bundle: $(VENV)/.base $(BUILD_EXTRA) $(EXTRA) ## pack a run of MODEL for a GPU or an Arm CPU elsewhere into FILE=run.zip
 	@$(RUN) bundle "$(MODEL)" --device "$(if $(filter auto,$(GPU)),t4,$(GPU))" --precisions "$(PRECISIONS)" --cache "$(CACHE)" \
 		$(if $(BATCH),--batch "$(BATCH)") $(if $(CONFIGS),--configs "$(CONFIGS)") $(if $(CUDA),--cuda "$(CUDA)") \
-		$(foreach network,$(NETWORKS),--network "$(network)") $(if $(LUT),--lut "$(LUT)") -o "$(or $(FILE),run.zip)"
+		$(foreach network,$(NETWORKS),--network "$(network)") $(if $(LUT),--lut "$(LUT)") \
+		$(if $(ENERGY),--energy) -o "$(or $(FILE),run.zip)"
 
 ingest: $(VENV)/.base ## take over what a bundle measured: FILE=results.jsonl
 	@$(RUN) ingest "$(or $(FILE),results.jsonl)" --out "$(OUT)"

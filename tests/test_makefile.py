@@ -81,6 +81,8 @@ def test_energies() -> None:
     for target in ("profile", "sample"):
         assert given(parsed(target), energy=False)
         assert given(parsed(target, "ENERGY=1"), energy=True)
+    assert given(parsed("bundle", "ENERGY=1"), energy=True, out="run.zip")
+    assert given(parsed("bundle"), energy=False)
     assert given(parsed("allocate", "ENERGY=30mJ"), max_energy="30mJ")
 
 

@@ -40,10 +40,11 @@ from profiler.space.cpu import config_space
 from profiler.space.model import limit_s
 from profiler.targets import CpuTarget
 from profiler.tuning.database import TuningDatabase
+from profiler.tuning.energies import Energies
 from profiler.tuning.events import Listener
 from profiler.tuning.tuner import Budget, Tuner
 from profiler.workload import INT4, INT8, KernelSpec
-from tests.tuning.simulation import CONDITIONS, CPU, FINGERPRINT, World, simulated_bench
+from tests.tuning.simulation import BUSY_W, CONDITIONS, CPU, FINGERPRINT, Meter, World, simulated_bench
 
 ROOT = Path(__file__).parents[1]
 BOTH = (INT8, INT4)
@@ -107,7 +108,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
             Budget(trials=2, sibling_trials=2, finalists=1),
             listener=listener,
         )
-        yield Campaign(tuner, CpuTarget(CPU), request.out / "lut", ("the device is pretended",))
+        energies = Energies(tuner.bench, tuner.database, listener) if request.energy else None
+        yield Campaign(tuner, CpuTarget(CPU), request.out / "lut", ("the device is pretended",), energies)
 
     monkeypatch.setattr(stage, "choose_device", lambda request, vendor: Choice(FoundDevice("cpu", "simulated")))
     monkeypatch.setattr(stage, "opened", opened)
@@ -130,6 +132,59 @@ def test_as_many_workloads_as_asked_in_all_precisions(place: Place) -> None:
     assert {p.reason for p in place.plans} == {Reason.SPACE}
     assert [p.note for p in place.plans] == ["the device is pretended", "", ""]
     assert "simulated" in place.plans[0].headline
+
+
+# -- energies, which are the campaign's --------------------------------------------------------------------------------
+
+
+def energies_of(place: Place) -> list[float | None]:
+    return [row.energy_j for row in store.read(place.lut)]
+
+
+def test_joules_of_every_kernel(place: Place) -> None:
+    world = World(meter=Meter())
+    result = place.sample(3, world, energy=True)
+    assert (result.kernels, result.energies) == (6, 6)
+    assert result.warnings == ("the device is pretended",)
+    rows = store.read(place.lut)
+    assert [row.energy_j for row in rows] == pytest.approx([BUSY_W * row.latency_median_s for row in rows])
+    kinds = [kind for kind, _ in world.log if kind in ("time", "work")]
+    assert kinds.index("work") > kinds.index("time")
+    assert place.measured_twice() == []
+
+
+def test_a_config_that_fails_at_work_leaves_its_place_to_the_next(place: Place) -> None:
+    """In the same run: what is in the table in the end has run for seconds."""
+    place.sample(1, World())
+    bad = {row.config for row in store.read(place.lut)}
+    place.out = place.out.parent / "again"
+    world = World(meter=Meter(), failing_at_work=lambda config: config in bad)
+    result = place.sample(1, world, energy=True)
+    rows = store.read(place.lut)
+    assert rows
+    assert not {row.config for row in rows} & bad
+    assert all(row.energy_j is not None for row in rows)
+    assert result.energies == len(rows)
+
+
+def test_a_campaign_killed_among_its_energies_goes_on(place: Place) -> None:
+    whole = World(meter=Meter())
+    place.sample(1, whole, energy=True)
+    steps = [number for number, (kind, _) in enumerate(whole.log) if kind == "work"]
+    expected = energies_of(place)
+    for number in steps[:: max(1, len(steps) // 4)]:
+        place.out = place.out.parent / f"killed at {number}"
+        with pytest.raises(KeyboardInterrupt):
+            place.sample(1, World(meter=Meter(), break_at=number), energy=True)
+        place.sample(1, World(meter=Meter()), energy=True)
+        assert energies_of(place) == pytest.approx(expected)
+
+
+def test_a_device_that_counts_nothing_is_said_once(place: Place) -> None:
+    result = place.sample(3, World(), energy=True)
+    assert result.energies == 0
+    assert result.warnings == ("the device is pretended", "no energies: no counter here")
+    assert energies_of(place) == [None] * result.kernels
 
 
 def test_the_lut_is_written_after_each_round(place: Place) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from profiler.bundle import end_to_end_file
 from profiler.bundle.box.end_to_end import EndToEnd, end_to_end
-from profiler.bundle.box.results import Header, Results, parse
+from profiler.bundle.box.results import NO_ENERGY, Header, Results, parse
 from profiler.errors import FingerprintMismatch, InvalidFile, OutputError
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.build import row_of
 from profiler.lut.schema import COLUMNS, LutRow, RowError
 from profiler.output_folder import require_writable, write_whole
-from profiler.record import Fingerprint, KernelRecord, Measurement, encode, escaped
+from profiler.record import EnergyMeasurement, Fingerprint, KernelRecord, Measurement, encode, escaped
 from profiler.tuning.database import TuningDatabase
 from profiler.workload import Workload
 
@@ -27,8 +27,9 @@ from profiler.workload import Workload
 @dataclass(frozen=True)
 class Ingested:
     """What became of a file. ``added`` of its ``records`` were new; ``measured`` of its kernels have a row in ``lut``,
-    which is None if none has. ``networks`` ran end to end; those with a latency and a sum of their kernels are in
-    ``end_to_end``, which is None if there is none."""
+    which is None if none has. ``energies`` of the file's kernels are known now, and ``no_energy`` says why the box told
+    none, where it was asked for them. ``networks`` ran end to end; those with a latency and a sum of their kernels are
+    in ``end_to_end``, which is None if there is none."""
 
     path: Path
     header: Header
@@ -39,6 +40,8 @@ class Ingested:
     logs: Path
     networks: tuple[EndToEnd, ...] = ()
     end_to_end: Path | None = None
+    energies: int = 0
+    no_energy: str = ""
 
 
 def load(path: Path, incomplete: bool = False) -> Results:
@@ -102,9 +105,11 @@ def _require_one_instrument(lut: Path, files: Iterable[Results]) -> None:
 
 def _require_rows(path: Path, results: Results, fingerprint: Fingerprint) -> None:
     """Raises `InvalidFile` for a measurement from which no row can be made that can be read again."""
+    energies = {(r.spec, r.config): r for r in results.records if isinstance(r, EnergyMeasurement)}
     for measurement in (record for record in results.records if isinstance(record, Measurement)):
+        energy = energies.get((measurement.spec, measurement.config))
         try:
-            LutRow.from_cells(dict(zip(COLUMNS, row_of(measurement, fingerprint).cells, strict=True)))
+            LutRow.from_cells(dict(zip(COLUMNS, row_of(measurement, fingerprint, energy).cells, strict=True)))
         except RowError as error:
             raise InvalidFile(
                 f"{path}: the measurement of {measurement.spec.key}, {measurement.config}, cannot be: "
@@ -142,6 +147,7 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
         if content is not None:
             write_whole(latencies, content)
     own = {record.spec for record in results.records}
+    metered = any(isinstance(record, EnergyMeasurement) for record in results.records)
     return Ingested(
         path=path,
         header=header,
@@ -152,6 +158,8 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
         logs=logs,
         networks=networks,
         end_to_end=None if content is None else latencies,
+        energies=sum(row.spec in own and row.energy_j is not None for row in rows),
+        no_energy="" if metered else header.host.get(NO_ENERGY, ""),
     )
 
 

@@ -60,7 +60,7 @@ class BundleRequest:
 
     ``networks`` are to be run end to end: ``uniform:int8``, or paths of bits.json. Their kernels have the configs of
     ``lut``, a table of the device, where it has measured rows of them; ``calibrate``, ``method`` and ``clipping`` are
-    as in `QuantizerRequest`.
+    as in `QuantizerRequest`. ``energy``: joules of each kernel, too, where the box tells them.
     """
 
     model: str
@@ -81,6 +81,7 @@ class BundleRequest:
     calibrate: Path | None = None
     method: Method = Method.MIN_MAX
     clipping: Clipping = Clipping.MAX_ABS
+    energy: bool = False
 
     @property
     def conditions(self) -> Conditions:
@@ -253,6 +254,7 @@ def _manifest(
         kernels=tuple(map(_kernel, built)),
         draws=_draws(built),
         configurations=tuple(one.configuration for one in networks),
+        energy=request.energy,
     )
 
 

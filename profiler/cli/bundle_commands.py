@@ -14,6 +14,7 @@ from profiler.cli.arguments import (
     CalibrationImages,
     ClippingMethod,
     Cuda,
+    Energy,
     Model,
     RangesMethod,
     SkipUnsupported,
@@ -22,6 +23,7 @@ from profiler.cli.arguments import (
 )
 from profiler.errors import ProfilerError
 from profiler.hardware import ARM_CPUS, GPUS
+from profiler.measure.energy import ENERGY_RULE
 from profiler.record import CacheMode, escaped
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def bundle(
     machine: Annotated[
         str | None, typer.Option("--platform", help="x86_64 or aarch64, for --with-wheels.", show_default="the box's")
     ] = None,
+    energy: Energy = False,
     skip_unsupported: SkipUnsupported = False,
 ) -> None:
     """Pack a network's kernels into one file that measures them where only NumPy (and PyCUDA, pynvml) are installed;
@@ -118,6 +121,7 @@ def bundle(
         calibrate=calibrate,
         method=one_of(Method, "--ranges", ranges),
         clipping=one_of(Clipping, "--clipping", clipping),
+        energy=energy,
     )
     with build_display() as progress:
         result = make_bundle(request, progress)
@@ -165,6 +169,9 @@ def _print_bundle(result: BundleResult) -> None:
         typer.echo(
             f"network {configuration.name}: {len(configuration.steps)} steps, {len(configuration.artifacts)} kernels"
         )
+    if manifest.energy:
+        minutes = len(manifest.kernels) * ENERGY_RULE.total_s / 60
+        typer.echo(f"energies: of the fastest candidate of each kernel, some {minutes:.0f} min more on the box")
     if manifest.configurations:
         typer.echo(f"networks: {result.networks_bytes / 1e6:.1f} MB of parameters, inputs and plans, to be compressed")
     typer.echo(
@@ -183,6 +190,10 @@ def _print_ingested(taken: Ingested) -> None:
         f"{taken.measured} of {header.kernels} kernels; {taken.added} of {taken.records} records are new, "
         f"in {taken.logs}; LUT: {taken.lut or 'no row'}"
     )
+    if taken.energies:
+        typer.echo(f"energies of {taken.energies} kernels")
+    if taken.no_energy:
+        typer.echo(f"no energies: {taken.no_energy}")
     if not header.configurations:
         return
     from profiler.bundle.box.end_to_end import line_of

@@ -148,6 +148,6 @@ class Recorded(Protocol):
         """The record of that artifact; raises `NotRecorded`."""
         ...
 
-    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement:
+    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement | Failure:
         """The record of its energy; raises `NotRecorded`."""
         ...

@@ -36,12 +36,13 @@ def measure_energy(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
     sampled: Sampled | None = None,
+    patience_s: float = KERNEL_WAITS_S,
 ) -> KernelEnergy:
     """Joules of a launch. A kernel that fails is a `Failure`; a device that does not tell them is asked for nothing.
 
-    clock, sleep, sampled : as of `measured_energy`. Raises `DeviceError` if the device itself does not work,
-    `NotRecorded` if a recorded one does not know the artifact, and `ValueError` for an artifact that was built for
-    another number of threads.
+    clock, sleep, sampled : as of `measured_energy`. patience_s : all waits for a slowdown to pass.
+    Raises `DeviceError` if the device itself does not work, `NotRecorded` if a recorded one does not know the artifact,
+    and `ValueError` for an artifact that was built for another number of threads.
     """
     if artifact.threads != conditions.threads:
         raise ValueError(f"the artifact is for {artifact.threads} threads, the conditions say {conditions.threads}")
@@ -56,7 +57,7 @@ def measure_energy(
         handle = device.load(artifact)
         try:
             device.verify(handle)
-            windows = _Windows(device, handle, conditions.cache_mode)
+            windows = _Windows(device, handle, conditions.cache_mode, patience_s)
             found = windows.taken(rule, clock, sleep, sampled)
             device.recheck(handle)
         finally:
@@ -98,6 +99,7 @@ class _Windows:
     device: Device
     handle: int
     mode: CacheMode
+    patience_s: float
     note: str = ""
     throttled: list[Throttling] = field(default_factory=list)
 
@@ -117,7 +119,7 @@ class _Windows:
             slowdown = next((each.slowdown for each in self.throttled if each.slowdown), "")
             if isinstance(found, NoEnergy) or not slowdown:
                 break
-            if waited_s >= KERNEL_WAITS_S:
+            if waited_s >= self.patience_s:
                 raise KernelFailure(
                     FailureKind.UNSTABLE,
                     f"the card is slowed down ({slowdown}), and {waited_s:g} s of waiting did not end it: see to its "

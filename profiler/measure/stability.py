@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profiler.errors import DeviceError
-from profiler.record import Failure, Measurement, of_the_device
+from profiler.record import Failure, KernelRecord, of_the_device
 
 
-def require_stable(records: Sequence[Measurement | Failure]) -> None:
+def require_stable(records: Sequence[KernelRecord]) -> None:
     """Raises `DeviceError` if none of the kernels could be measured because of the device."""
     last = records[-1] if records else None
     if isinstance(last, Failure) and all(of_the_device(record) for record in records):

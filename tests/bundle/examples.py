@@ -18,14 +18,16 @@ from profiler.bundle.box.archive import MANIFEST
 from profiler.bundle.box.manifest import Candidate, Configuration, Draw, Kernel, Manifest
 from profiler.bundle.box.network_record import NetworkFault, NetworkRecord, NetworkRound, StepMedian
 from profiler.bundle.pack import write
-from profiler.errors import NotRecorded
 from profiler.measure import Run
+from profiler.measure.energy import ENERGY_RULE
 from profiler.quantize.packing import Packing
 from profiler.record import (
     CacheMode,
     Circumstances,
     Conditions,
+    Energy,
     EnergyMeasurement,
+    EnergyWindow,
     Failure,
     FailureKind,
     Fingerprint,
@@ -111,7 +113,10 @@ def network_fault(of: Configuration, kind: FailureKind = FailureKind.WRONG_OUTPU
 
 
 def manifest(
-    kernels: tuple[Kernel, ...], machine: str = "x86_64", configurations: tuple[Configuration, ...] = ()
+    kernels: tuple[Kernel, ...],
+    machine: str = "x86_64",
+    configurations: tuple[Configuration, ...] = (),
+    energy: bool = False,
 ) -> Manifest:
     return Manifest(
         tool_version="0.1.0",
@@ -128,6 +133,7 @@ def manifest(
         kernels=kernels,
         draws=(Draw(kernels[0].spec, 1, "00" * 32),),
         configurations=configurations,
+        energy=energy,
     )
 
 
@@ -158,6 +164,22 @@ def measurement(
     )
 
 
+def energy_of(
+    of: KernelSpec, config: str, per_launch_j: float = 0.5, instrument: Fingerprint = INSTRUMENT
+) -> EnergyMeasurement:
+    return EnergyMeasurement(
+        spec=of,
+        config=config,
+        conditions=CONDITIONS,
+        fingerprint=instrument.digest,
+        artifact_sha256=artifact(of, config).sha256,
+        energy=Energy((EnergyWindow(100, 5.0, 100 * per_launch_j, None),), 10.0, None, ("a note",), "meter"),
+        run_id="run",
+        measured_at=200.0,
+        tool_version="0.1.0",
+    )
+
+
 def failure(of: KernelSpec, config: str) -> Failure:
     return Failure(of, config, CONDITIONS, INSTRUMENT.digest, FailureKind.CRASH, "SIGSEGV", "run", 100.0, "0.1.0")
 
@@ -179,11 +201,29 @@ def linked(bodies: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 @dataclass
+class Meter:
+    """A counter, or none."""
+
+    name: str = "meter"
+    refusals: tuple[str, ...] = ()
+
+    def read_j(self) -> float | None:
+        return None if self.refusals else 1.0
+
+    def power_w(self) -> None:
+        return None
+
+
+NO_METER = Meter("none", ("no counter here",))
+
+
+@dataclass
 class FakeDevice:
     """Answers at once, as a recorded device does, and lets ``clock`` run on.
 
     medians_s : by kernel and config, drawn from the config's name where it is missing; None fails. before : is called
-    ahead of every answer.
+    ahead of every answer. counter : of energies, of which each takes half a minute. fragile : configs that fail at
+    work.
     """
 
     medians_s: Mapping[tuple[KernelSpec, str], float | None] = field(default_factory=dict)
@@ -193,6 +233,8 @@ class FakeDevice:
     slug: str = "cpu"
     now_s: float = 0.0
     asked: list[tuple[KernelSpec, str, str]] = field(default_factory=list)
+    counter: Meter = field(default_factory=Meter)
+    fragile: frozenset[str] = frozenset()
     times: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def clock(self) -> float:
@@ -211,8 +253,13 @@ class FakeDevice:
             return failure(artifact.spec, artifact.config)
         return measurement(artifact.spec, artifact.config, median_s, stage, self.instrument)
 
-    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement:
-        raise NotRecorded("no energy")
+    def recall_energy(self, artifact: Artifact, conditions: Conditions) -> EnergyMeasurement | Failure:
+        self.before()
+        self.asked.append((artifact.spec, artifact.config, "energy"))
+        self.now_s += ENERGY_RULE.total_s
+        if artifact.config in self.fragile:
+            return failure(artifact.spec, artifact.config)
+        return energy_of(artifact.spec, artifact.config, instrument=self.instrument)
 
     def close(self) -> None:
         pass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from profiler.bundle.box import wheels
+from profiler.bundle.box import plan, session, wheels
 from profiler.bundle.box.results import Reason, Results, parse
 from profiler.bundle.box.start import main
 from profiler.bundle.ingest import ingest
@@ -16,11 +17,13 @@ from profiler.devices.discover import Vendor
 from profiler.devices.nvml import Nvml
 from profiler.frontend import network_file
 from profiler.lut.store import read
+from profiler.measure.kernel_energy import measure_energy
+from profiler.record import EnergyMeasurement
 from tests.bundle.examples import KERNELS, NETWORK
 from tests.devices.fake_cuda_scenario import Fault, Scenario
 from tests.devices.fake_cuda_worker import worker_command
 from tests.devices.fake_nvml import FakeGpu, FakeNvml
-from tests.rehearsal.machine import PRESENT
+from tests.rehearsal.machine import PRESENT, QUICK_ENERGY, count_energy
 
 pytestmark = pytest.mark.compile
 
@@ -73,6 +76,24 @@ class Box:
 
 
 @pytest.fixture
+def metered(packed: BundleResult, tmp_path: Path) -> BundleResult:
+    """The same bundle, for joules, too."""
+    folder = packed.path.parent
+    return bundle(
+        BundleRequest(
+            str(folder / "network.json"),
+            "t4",
+            tmp_path / "metered.zip",
+            configs=1,
+            batch=1,
+            mixed=False,
+            kernels=folder,
+            energy=True,
+        )
+    )
+
+
+@pytest.fixture
 def box(packed: BundleResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Box:
     return Box(tmp_path, packed.path, capsys)
 
@@ -98,6 +119,28 @@ def test_measure_and_ingest(box: Box, packed: BundleResult, tmp_path: Path) -> N
     rows = read(taken.lut)
     assert {row.spec for row in rows} == {kernel.spec for kernel in packed.manifest.kernels}
     assert len(rows) == KERNELS
+
+
+def test_energies_by_nvml(
+    metered: BundleResult, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "ENERGY_RULE", QUICK_ENERGY)
+    monkeypatch.setattr(session, "measure_energy", partial(measure_energy, rule=QUICK_ENERGY))
+    card = FakeGpu()
+    count_energy(card)
+    results = Box(tmp_path, metered.path, capsys).measure(nvml=FakeNvml([card]))
+    assert results.end is not None
+    assert (results.end.reason, results.end.failures) == (Reason.COMPLETE, 0)
+    energies = [record for record in results.records if isinstance(record, EnergyMeasurement)]
+    assert len(energies) == KERNELS
+    for record in energies:
+        assert record.energy.counter == "NVML"
+        for window in record.energy.windows:
+            assert window.counted_j == pytest.approx(card.power_w * window.duration_s, rel=0.1)
+    (taken,) = ingest([tmp_path / "results.jsonl"], tmp_path / "home")
+    assert taken.energies == KERNELS
+    assert taken.lut is not None
+    assert {row.energy_j for row in read(taken.lut)} == {record.energy.j_per_run for record in energies}
 
 
 def test_the_chosen_card_and_no_other_afterwards(box: Box) -> None:

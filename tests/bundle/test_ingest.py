@@ -16,16 +16,18 @@ import pytest
 from profiler.allocation.calibration import read_end_to_end
 from profiler.allocation_stages.which_lut import which_lut
 from profiler.bundle.box.network_record import NetworkRecord
-from profiler.bundle.box.results import End, Header, Reason, ResultsFile
+from profiler.bundle.box.results import NO_ENERGY, End, Header, Reason, ResultsFile
 from profiler.bundle.ingest import ingest
 from profiler.errors import FingerprintMismatch, InvalidFile
+from profiler.lut import store
 from profiler.lut.check import check
-from profiler.record import Failure, FailureKind, Fingerprint, Journal, Measurement, Record
+from profiler.record import EnergyMeasurement, FailureKind, Fingerprint, Journal, Record
 from profiler.tuning.database import TuningDatabase
 from tests.bundle.examples import (
     CONDITIONS,
     INSTRUMENT,
     configuration,
+    energy_of,
     failure,
     forged,
     kernel,
@@ -49,7 +51,7 @@ BEST_S = {("8", "uint8"): 2.0, ("8", "uint4"): 4.0, ("16", "uint8"): 5.0}
 def write(path: Path, records: tuple[Record, ...], instrument: Fingerprint = INSTRUMENT, ended: bool = True) -> Path:
     with ResultsFile(path) as file:
         file.begin(Header("ab" * 32, "0.1.0", instrument, CONDITIONS, "made up", 1, 3, {}, 1000.0))
-        file.append(record for record in records if isinstance(record, (Measurement, Failure)))
+        file.append(record for record in records if not isinstance(record, Fingerprint))
         if ended:
             file.end(End(Reason.COMPLETE, 5, 1, 2000.0))
     return path
@@ -84,6 +86,41 @@ def test_records_and_rows(file: Path, tmp_path: Path) -> None:
     assert check(taken.lut) == []
     kept = records(out)
     assert sorted(map(repr, kept)) == sorted(map(repr, [*RECORDS, INSTRUMENT, INSTRUMENT]))  # two workloads
+
+
+def test_energies_come_home_with_their_latencies(tmp_path: Path) -> None:
+    metered = (*RECORDS, energy_of(spec(), "c1"), energy_of(spec(16), "c0", 2.0), energy_of(spec(), "c0", 9.0))
+    (taken,) = ingest([write(tmp_path / "results.jsonl", metered)], tmp_path / "home")
+    assert (taken.added, taken.energies, taken.no_energy) == (len(metered), 2, "")
+    assert taken.lut is not None
+    energies = {row.spec: row.energy_j for row in store.read(taken.lut)}
+    assert energies == {spec(): 0.5, spec(16): 2.0, spec(bits=4): None}, "those of the configs that the rows are of"
+    assert {r.spec for r in records(tmp_path / "home") if isinstance(r, EnergyMeasurement)} == {spec(), spec(16)}
+    before = everything(tmp_path / "home")
+    (again,) = ingest([write(tmp_path / "other.jsonl", metered)], tmp_path / "home")
+    assert (again.added, again.energies, everything(tmp_path / "home")) == (0, 2, before)
+
+
+def test_energies_that_come_later_go_into_the_same_rows(file: Path, tmp_path: Path) -> None:
+    (first,) = ingest([file], tmp_path / "home")
+    assert first.energies == 0
+    (later,) = ingest([write(tmp_path / "later.jsonl", (*RECORDS, energy_of(spec(), "c1")))], tmp_path / "home")
+    assert (later.added, later.energies) == (1, 1)
+
+
+def test_a_box_that_told_no_energy_is_quoted(tmp_path: Path) -> None:
+    with ResultsFile(tmp_path / "results.jsonl") as results:
+        host = {NO_ENERGY: "RAPL: none there"}
+        results.begin(Header("ab" * 32, "0.1.0", INSTRUMENT, CONDITIONS, "made up", 1, 3, host, 1000.0))
+        results.append([measurement(spec(), "c0", 3.0)])
+        results.end(End(Reason.COMPLETE, 1, 0, 2000.0))
+    (taken,) = ingest([tmp_path / "results.jsonl"], tmp_path / "home")
+    assert (taken.energies, taken.no_energy) == (0, "RAPL: none there")
+
+
+def test_an_energy_that_makes_no_row_is_refused_ahead_of_any_change(tmp_path: Path) -> None:
+    path = write(tmp_path / "results.jsonl", (*RECORDS, energy_of(spec(), "c1", 9e12)))
+    refused([path], tmp_path / "home", "energy_j")
 
 
 def test_twice_changes_nothing(file: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from profiler.bundle.box.plan import (
     FINALISTS,
     ROUNDS,
     SIDE_BY_SIDE,
+    EnergyStep,
     Ledger,
     NetworkStep,
     Pace,
@@ -26,7 +27,16 @@ from profiler.bundle.box.plan import (
     progress,
     round_s,
 )
-from tests.bundle.examples import configuration, failure, kernel, measurement, network_fault, network_round, spec
+from tests.bundle.examples import (
+    configuration,
+    energy_of,
+    failure,
+    kernel,
+    measurement,
+    network_fault,
+    network_round,
+    spec,
+)
 
 SMALL8, SMALL4 = kernel(spec(8, 8)), kernel(spec(8, 4))
 LARGE = kernel(spec(16, 8), modelled_s=10.0)
@@ -36,22 +46,25 @@ PACE = Pace(final_s=2.0, screen_s=0.5)
 
 def planned(ledger: Ledger, left_s: float = math.inf, budget_s: float = math.inf) -> Step | None:
     step = next_step(agenda(ALL), ledger, PACE, left_s, budget_s)
-    assert not isinstance(step, NetworkStep)
+    assert not isinstance(step, (NetworkStep, EnergyStep))
     return step
 
 
 def of_one(one: Kernel, ledger: Ledger) -> Step | None:
     step = next_step(agenda([one]), ledger, PACE, math.inf, math.inf)
-    assert not isinstance(step, NetworkStep)
+    assert not isinstance(step, (NetworkStep, EnergyStep))
     return step
 
 
-def text(step: Step | NetworkStep | None) -> list[str]:
+def text(step: Step | NetworkStep | EnergyStep | None) -> list[str]:
     """E.g. ``["first", "8 uint8 c0", ...]``, or ``["network", "uniform int8"]``."""
     if step is None:
         return []
     if isinstance(step, NetworkStep):
         return ["network", step.configuration.name]
+    if isinstance(step, EnergyStep):
+        spec = step.kernel.spec
+        return ["energy", f"{spec.workload.in_channels} {spec.input_dtype.value} {step.candidate.config}"]
     names = [f"{k.spec.workload.in_channels} {k.spec.input_dtype.value} {c.config}" for k, c in step.candidates]
     return [step.phase.value, *names]
 
@@ -181,9 +194,56 @@ def test_progress() -> None:
     assert progress(ALL, Ledger()) == Progress((0, 3), (0, 9), (3, 3))
     ledger = Ledger([*finals(LARGE, SMALL8), measurement(LARGE.spec, "c1", 9.0, "screen")])
     ledger.add([failure(LARGE.spec, "c2")])
-    assert progress(ALL, ledger) == Progress((2, 3), (4, 9), (2, 3))
+    assert progress(ALL, ledger) == Progress((2, 3), (4, 9), (2, 3), metered=(0, 2))
     ledger.add([measurement(LARGE.spec, "c1", 9.0)])
     assert progress(ALL, ledger).settled == (3, 3)
+
+
+# -- energies ---------------------------------------------------------------------------------------------------------
+
+
+def metering(ledger: Ledger, left_s: float = math.inf) -> list[str]:
+    return text(next_step(agenda(ALL, energy=True), ledger, PACE, left_s, left_s))
+
+
+def test_energies_come_behind_all_else_and_are_of_the_best() -> None:
+    ledger = Ledger()
+    medians_s = {"c0": 9.0, "c1": 7.0, "c2": 8.0}
+    while isinstance(step := next_step(agenda(ALL, energy=True), ledger, PACE, math.inf, math.inf), Step):
+        ledger.add(measurement(k.spec, c.config, medians_s[c.config], step.phase.stage) for k, c in step.candidates)
+    assert finished(ALL, ledger)
+    assert not finished(ALL, ledger, energy=True)
+    seen = []
+    while (step := next_step(agenda(ALL, energy=True), ledger, PACE, math.inf, math.inf)) is not None:
+        assert isinstance(step, EnergyStep)
+        seen.append(text(step))
+        ledger.add([energy_of(step.kernel.spec, step.candidate.config)])
+    assert seen == [["energy", "16 uint8 c1"], ["energy", "8 uint8 c1"], ["energy", "8 uint4 c1"]]
+    assert finished(ALL, ledger, energy=True)
+    assert progress(ALL, ledger).metered == (3, 3)
+    assert next_step(agenda(ALL), Ledger(), PACE, math.inf, math.inf) is not None
+
+
+def settled() -> Ledger:
+    return Ledger(measurement(k.spec, c.config, 5.0) for k in ALL for c in k.candidates)
+
+
+def test_an_energy_takes_its_time_or_is_left() -> None:
+    assert metering(settled(), left_s=31.0) == ["energy", "16 uint8 c0"]
+    assert metering(settled(), left_s=30.9) == []
+
+
+def test_a_config_that_fails_at_work_leaves_its_place() -> None:
+    ledger = settled()
+    ledger.add([energy_of(LARGE.spec, "c0"), failure(LARGE.spec, "c0")])
+    assert metering(ledger) == ["energy", "16 uint8 c1"]
+    ledger.add([failure(LARGE.spec, c.config) for c in LARGE.candidates])
+    assert metering(ledger) == ["energy", "8 uint8 c0"], "nothing works, so there is nothing to measure"
+
+
+def test_energies_that_are_not_asked_for() -> None:
+    assert next_step(agenda(ALL), settled(), PACE, math.inf, math.inf) is None
+    assert finished(ALL, settled())
 
 
 # -- with networks ----------------------------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.bundle.box.end_to_end import end_to_end, line_of
-from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile, parse
+from profiler.bundle.box.results import RESULTS_VERSION, End, Header, Reason, Results, ResultsFile, parse
 from profiler.errors import InvalidFile, OutputError
 from tests.bundle.examples import (
     CONDITIONS,
     INSTRUMENT,
     configuration,
+    energy_of,
     failure,
     forged,
     kernel,
@@ -59,6 +60,25 @@ def test_what_was_written_is_read(data: bytes) -> None:
     assert (results.header, results.records, results.end) == (HEADER, RECORDS, END)
     assert (results.size_bytes, results.lines, results.torn) == (len(data), 6, False)
     assert results.chain == json.loads(data.splitlines()[-1])["chain"]
+
+
+def test_energies_are_records_of_the_same_chain(tmp_path: Path) -> None:
+    """In a file of the version that has been, where an edited joule is found like anything else."""
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path) as file:
+        file.begin(HEADER)
+        file.append([measurement(spec(), "c0"), energy_of(spec(), "c0")])
+        file.end(END)
+    data = path.read_bytes()
+    results = parse(data, "file")
+    assert results.records == (measurement(spec(), "c0"), energy_of(spec(), "c0"))
+    assert json.loads(data.splitlines()[0])["header"]["version"] == RESULTS_VERSION == 2
+    with pytest.raises(InvalidFile, match="file, line 3: it does not follow"):
+        parse(data.replace(b'"counted_j":50.0', b'"counted_j":40.0'), "file")
+    lines = [json.loads(line) for line in data.splitlines()]
+    lines[2]["record"]["energy"]["windows"][0]["counted_j"] = -1.0
+    with pytest.raises(InvalidFile, match=r"file, line 3: .*counted_j is not a possible number"):
+        parse(linked(lines), "file")
 
 
 def test_the_chain_is_what_the_docs_say(data: bytes) -> None:

@@ -21,6 +21,7 @@ from profiler.bundle.box.results import Reason, parse
 from profiler.bundle.closure import modules
 from profiler.bundle.ingest import ingest
 from profiler.bundle.pack import BundleRequest, bundle
+from profiler.devices.rapl import RaplCounter
 from profiler.frontend import network_file
 from profiler.lut.check import check
 from profiler.lut.store import read
@@ -104,6 +105,32 @@ def test_what_is_in_it(packed: Path) -> None:
     assert len(artifacts) == len({c.path for k in manifest_of(packed).kernels for c in k.candidates}) == 2 * KERNELS
     assert not [name for name, source in text.items() if b"import tvm" in source or b"from tvm" in source]
     assert {name.split("/")[0] for name in names} == {"__main__.py", "manifest.json", "artifacts", "profiler"}
+
+
+def test_energies_where_the_box_counts_none(packed: Path, tmp_path: Path) -> None:
+    """One line, and latencies; a box that does count them has no time for any within this budget."""
+    folder = packed.parent
+    request = BundleRequest(
+        str(folder / "network.json"),
+        "cpu",
+        tmp_path / "metered.zip",
+        configs=1,
+        mixed=False,
+        kernels=folder,
+        energy=True,
+    )
+    box = Box(tmp_path / "box", bundle(request).path, oldest_python())
+    assert "energies: of the fastest candidate of each kernel" in box.run("--list")[1]
+    code, _, err = box.run("-o", "results.jsonl", "--budget", "20s")
+    assert code == 0, err
+    silent = bool(RaplCounter().refusals)
+    assert err.count("no energies: RAPL: ") == silent
+    results = parse(box.results.read_bytes(), box.results)
+    assert results.end is not None
+    assert results.end.reason is (Reason.COMPLETE if silent else Reason.BUDGET)
+    assert all(isinstance(record, Measurement) for record in results.records)
+    (taken,) = ingest([box.results], tmp_path / "home")
+    assert (taken.energies, bool(taken.no_energy)) == (0, silent)
 
 
 def test_all_of_it_can_be_imported_there(box: Box) -> None:

@@ -12,16 +12,29 @@ from pathlib import Path
 import pytest
 
 from profiler.artifact import Artifact
+from profiler.bundle.box import session
 from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.bar import Bar
 from profiler.bundle.box.manifest import Candidate, Manifest
-from profiler.bundle.box.results import End, Reason, Results, ResultsFile, parse
+from profiler.bundle.box.results import NO_ENERGY, End, Reason, Results, ResultsFile, parse
 from profiler.bundle.box.session import Budget, run
 from profiler.devices.protocol import EnergyCounter, Throttling, Worked
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
+from profiler.lut.build import build
+from profiler.measure.energy import NoEnergy
 from profiler.measure.turns import MachineTurns, NoTurn
-from profiler.record import CacheMode, Circumstances, FailureKind, Fingerprint
-from tests.bundle.examples import INSTRUMENT, FakeDevice, FakeNetworks, configuration, kernel, manifest, pack, spec
+from profiler.record import CacheMode, Circumstances, EnergyMeasurement, FailureKind, Fingerprint
+from tests.bundle.examples import (
+    INSTRUMENT,
+    NO_METER,
+    FakeDevice,
+    FakeNetworks,
+    configuration,
+    kernel,
+    manifest,
+    pack,
+    spec,
+)
 
 KERNELS = (kernel(spec(8, 8), 5), kernel(spec(8, 4), 5), kernel(spec(16), 5, modelled_s=10.0))
 
@@ -152,6 +165,96 @@ def test_somebody_else_s_turn_is_no_reason_to_miss_the_end(archive: Archive, pat
     with MachineTurns(path.with_name("lock")).measuring():
         end = measured(archive, path, device, 0.1)
         assert (end.reason, device.asked) == (Reason.BUDGET, [])
+
+
+# -- energies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def metered(tmp_path: Path) -> Archive:
+    return Archive(pack(tmp_path / "metered.zip", manifest(KERNELS, energy=True)))
+
+
+def energies(path: Path) -> list[EnergyMeasurement]:
+    return [record for record in read(path).records if isinstance(record, EnergyMeasurement)]
+
+
+def test_energies_of_the_best_when_all_else_is_done(metered: Archive, path: Path) -> None:
+    device = FakeDevice()
+    end = measured(metered, path, device)
+    assert end.reason is Reason.COMPLETE
+    assert [kind for _, _, kind in device.asked[-3:]] == ["energy"] * 3
+    assert "energy" not in {kind for _, _, kind in device.asked[:-3]}
+    assert end.measurements == len(device.asked)
+    best = {row.spec: row.config for row in build(read(path).records, INSTRUMENT)}
+    assert {record.spec: record.config for record in energies(path)} == best
+    assert all(row.energy_j == pytest.approx(0.5) for row in build(read(path).records, INSTRUMENT))
+    assert measured(metered, path, device) == end
+    assert len(energies(path)) == 3
+
+
+def test_a_run_that_is_stopped_among_energies_goes_on(metered: Archive, path: Path) -> None:
+    calls: list[int] = []
+
+    def stop() -> None:
+        calls.append(1)
+        if len(calls) == total - 1:
+            raise KeyboardInterrupt
+
+    whole = FakeDevice()
+    measured(metered, path.with_name("whole.jsonl"), whole)
+    total = len(whole.asked)
+    with pytest.raises(KeyboardInterrupt):
+        measured(metered, path, FakeDevice(before=stop))
+    assert len(energies(path)) == 1
+    device = FakeDevice()
+    assert measured(metered, path, device).reason is Reason.COMPLETE
+    assert [kind for _, _, kind in device.asked] == ["energy"] * 2
+
+
+def test_a_budget_leaves_energies_for_which_there_is_no_time(metered: Archive, path: Path) -> None:
+    device = FakeDevice()
+    measured(metered, path, device)
+    whole_s = device.now_s
+    again = FakeDevice()
+    end = measured(metered, path.with_name("short.jsonl"), again, whole_s - 20)
+    assert end.reason is Reason.BUDGET
+    assert again.now_s <= whole_s - 20
+    assert len(energies(path.with_name("short.jsonl"))) == 2
+
+
+def test_a_box_without_a_counter_says_so_and_measures_latencies(metered: Archive, path: Path) -> None:
+    device, screen = FakeDevice(counter=NO_METER), io.StringIO()
+    end = measured(metered, path, device, screen=screen)
+    assert end.reason is Reason.COMPLETE
+    assert screen.getvalue().count("no energies: no counter here") == 1
+    assert not energies(path)
+    header = read(path).header
+    assert header is not None
+    assert header.host[NO_ENERGY] == "no counter here"
+    later = FakeDevice()
+    assert measured(metered, path, later).reason is Reason.COMPLETE
+    assert [kind for _, _, kind in later.asked] == ["energy"] * 3, "once it counts, they are measured"
+
+
+def test_a_config_that_fails_at_work_is_followed_by_the_next(metered: Archive, path: Path) -> None:
+    whole = FakeDevice()
+    measured(metered, path.with_name("whole.jsonl"), whole)
+    (bad, *_) = [config for of, config, kind in whole.asked if kind == "energy"]
+    device = FakeDevice(fragile=frozenset({bad}))
+    end = measured(metered, path, device)
+    assert end.reason is Reason.COMPLETE
+    assert end.failures >= 1
+    assert bad not in {record.config for record in energies(path)}
+    assert len(energies(path)) == 3
+
+
+def test_a_counter_that_stands_still(metered: Archive, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "measure_energy", lambda *_, **__: NoEnergy("it showed nothing"))
+    screen = io.StringIO()
+    assert measured(metered, path, FakeDevice(), screen=screen).reason is Reason.COMPLETE
+    assert screen.getvalue().count("no energies: it showed nothing") == 1
+    assert not energies(path)
 
 
 @dataclass

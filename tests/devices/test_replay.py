@@ -13,7 +13,20 @@ from profiler.devices.protocol import Device
 from profiler.devices.replay import ReplayDevice
 from profiler.errors import DeviceError, InvalidFile, NotRecorded
 from profiler.measure import measure
-from profiler.record import CacheMode, Circumstances, Conditions, Fingerprint, Journal, Measurement, Record
+from profiler.measure.energy import why_none
+from profiler.measure.kernel_energy import measure_energy
+from profiler.record import (
+    CacheMode,
+    Circumstances,
+    Conditions,
+    Energy,
+    EnergyMeasurement,
+    EnergyWindow,
+    Fingerprint,
+    Journal,
+    Measurement,
+    Record,
+)
 
 from .c_kernels import artifact, needs_compiler
 from .conformance import QUICK, RUN, DeviceConformance, Kernels
@@ -55,6 +68,22 @@ def test_records_come_back_unchanged(journal: Path) -> None:
         replayed = measure(device, kernels, Conditions(1, mode), QUICK, "final", RUN)
         first = 1 + number * len(kernels)
         assert list(replayed) == recorded(journal)[first : first + len(kernels)]
+
+
+def test_energies_come_back_unchanged_or_not_at_all(journal: Path) -> None:
+    kernels, conditions = host_kernels(), Conditions(1, CacheMode.HOT)
+    right = kernels.right
+    records = recorded(journal)
+    instrument = next(r for r in records if isinstance(r, Fingerprint)).digest
+    energy = Energy((EnergyWindow(10, 5.0, 50.0, None),), 10.0, 10.0, (), "meter")
+    found = EnergyMeasurement(right.spec, right.config, conditions, instrument, right.sha256, energy, "r", 1.0, "0")
+    later = replace(found, measured_at=2.0)
+    device = ReplayDevice([*records, later, found])
+    assert measure_energy(device, right, conditions, RUN) == later
+    for kernel, other in ((kernels.also_right, conditions), (right, Conditions(1, CacheMode.COLD))):
+        with pytest.raises(NotRecorded, match="no energy with"):
+            measure_energy(device, kernel, other, RUN)
+    assert why_none(device.counter) == "a replay has no energy but what was recorded"
 
 
 def test_samples_come_in_their_order(journal: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from profiler.bundle.box.network_record import NetworkFault, NetworkRecord, NetworkRound
-from profiler.record import FINAL_STAGE, Failure, Measurement, escaped
+from profiler.record import FINAL_STAGE, KernelRecord, Measurement, escaped
 from profiler.statistics import Summary, summarize
 from profiler.units import format_duration
 
@@ -45,7 +45,7 @@ class EndToEnd:
         return self.summary.median_s / self.lut_sum_s - 1
 
 
-def end_to_end(records: Iterable[Measurement | Failure], networks: Iterable[NetworkRecord]) -> tuple[EndToEnd, ...]:
+def end_to_end(records: Iterable[KernelRecord], networks: Iterable[NetworkRecord]) -> tuple[EndToEnd, ...]:
     """Of the content of a file, in the order in which configurations first appear there."""
     finals_s = final_medians_s(records)
     found: dict[str, list[NetworkRecord]] = {}
@@ -76,7 +76,7 @@ def line_of(found: EndToEnd) -> str:
     return f"{text}; later it {failed}" if failed else text
 
 
-def final_medians_s(records: Iterable[Measurement | Failure]) -> dict[str, float]:
+def final_medians_s(records: Iterable[KernelRecord]) -> dict[str, float]:
     """Median seconds of the latest final measurement by the artifact's digest."""
     finals = [r for r in records if isinstance(r, Measurement) and r.stage == FINAL_STAGE]
     return {record.artifact_sha256: record.summary.median_s for record in finals}

@@ -20,8 +20,9 @@ from profiler.record import (
 )
 from profiler.workload import KernelSpec
 
-MANIFEST_VERSION = 2
-"""1: first version. 2: networks. A manifest travels with the code that reads it, so that there is no other to read."""
+MANIFEST_VERSION = 3
+"""1: first version. 2: networks. 3: energy. A manifest travels with the code that reads it, so that there is no other
+to read."""
 
 
 def artifact_path(sha256: str) -> str:
@@ -127,7 +128,7 @@ class Manifest:
     device : slug, e.g. ``h200``. arch : as in the device's fingerprint. machine : of the CPU (``x86_64``), empty for a
     GPU. features : of the CPU, that the kernels use. least_driver : the oldest driver that loads all cubins, empty for
     a CPU. draws : for a test of the random generator; the first one is of a small kernel. configurations : of the
-    network, to be run end to end.
+    network, to be run end to end. energy : whether joules are wanted, too.
     """
 
     tool_version: str
@@ -144,6 +145,7 @@ class Manifest:
     kernels: tuple[Kernel, ...]
     draws: tuple[Draw, ...]
     configurations: tuple[Configuration, ...] = ()
+    energy: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tool_version", "device", "device_name", "arch", "machine", "least_driver", "compiler", "network"):
@@ -151,6 +153,7 @@ class Manifest:
         for feature in self.features:
             require_text("a feature", feature)
         require_count("batch", self.batch, least=1)
+        require_bool("energy", self.energy)
         if not self.draws or not {draw.spec for draw in self.draws} <= {kernel.spec for kernel in self.kernels}:
             raise ValueError("there is no draw, or one is of no kernel")
         if len({configuration.name for configuration in self.configurations}) < len(self.configurations):

@@ -6,6 +6,7 @@
     network   each network again, until it has all of its rounds
     screen    SCREEN of the second candidates, of the third, ...
     last      FINAL of each kernel's fastest three, beside the best so far
+    energy    that of each kernel's best, where it is asked for and the device tells it
 
 So a short budget gives what a bundle with networks is made for: their latencies, each beside the sum of its kernels. In
 a bundle without networks all kernels come first. Rounds of several networks alternate, in reverse order each time, so
@@ -13,7 +14,7 @@ that drift favours none.
 
 Each phase of kernels goes through groups that are measured in turn: of one workload, in all precisions. Heavy groups
 come first, so that a short budget covers what matters, and those that only mixed precision needs come last. Of a
-limited time a quarter is kept for the last phase.
+limited time a quarter is kept for the last phase. Energies take half a minute each, and get what is left.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Tuple
 
 from profiler.bundle.box.manifest import Candidate, Configuration, Kernel
 from profiler.bundle.box.network_record import NetworkFault, NetworkRecord
-from profiler.record import FINAL_STAGE, SCREEN_STAGE, Failure, Measurement
+from profiler.measure.energy import ENERGY_RULE
+from profiler.record import FINAL_STAGE, SCREEN_STAGE, EnergyMeasurement, Failure, KernelRecord
 from profiler.workload import KernelSpec, Workload
 
 SIDE_BY_SIDE = 8
@@ -85,18 +87,30 @@ class NetworkStep:
     reckoned_s: float
 
 
+@dataclass(frozen=True)
+class EnergyStep:
+    """The energy of a kernel's best candidate."""
+
+    kernel: Kernel
+    candidate: Candidate
+
+
 @dataclass
 class Known:
     """What is known of a kernel: by config the time that ranks it (the first that was measured), whether that is final,
-    and what failed."""
+    what failed, and whose energy was measured."""
 
     times_s: dict[str, float] = field(default_factory=dict)
     finals: dict[str, float] = field(default_factory=dict)
     failed: dict[str, Failure] = field(default_factory=dict)
+    metered: set[str] = field(default_factory=set)
 
-    def add(self, record: Measurement | Failure) -> None:
+    def add(self, record: KernelRecord) -> None:
         if isinstance(record, Failure):
             self.failed[record.config] = record
+            return
+        if isinstance(record, EnergyMeasurement):
+            self.metered.add(record.config)
             return
         median_s = record.summary.median_s
         self.times_s.setdefault(record.config, median_s)
@@ -113,6 +127,11 @@ class Known:
         return min(working, key=lambda config: (self.finals[config], config), default=None)
 
     @property
+    def wants_energy(self) -> bool:
+        """Whether that of the best config is not known."""
+        return self.best is not None and self.best not in self.metered
+
+    @property
     def missing_finals(self) -> tuple[str, ...]:
         """Configs among the fastest without a final measurement; with them, to compare, the best that has one."""
         working = [config for config in self.times_s if config not in self.failed]
@@ -124,7 +143,7 @@ class Known:
 class Ledger:
     """What is known of each kernel, and of each network."""
 
-    def __init__(self, records: Iterable[Measurement | Failure] = (), networks: Iterable[NetworkRecord] = ()) -> None:
+    def __init__(self, records: Iterable[KernelRecord] = (), networks: Iterable[NetworkRecord] = ()) -> None:
         self._known: dict[KernelSpec, Known] = {}
         self._rounds: dict[str, int] = {}
         self._faulty: set[str] = set()
@@ -132,7 +151,7 @@ class Ledger:
         for record in networks:
             self.add_network(record)
 
-    def add(self, records: Iterable[Measurement | Failure]) -> None:
+    def add(self, records: Iterable[KernelRecord]) -> None:
         for record in records:
             self.of(record.spec).add(record)
 
@@ -160,12 +179,13 @@ class Ledger:
 @dataclass(frozen=True)
 class Progress:
     """Kernels that have a final, or never will; candidates that were tried; kernels whose fastest candidates of those
-    have finals; rounds of networks. Each of all."""
+    have finals; rounds of networks; energies of those that have a final. Each of all."""
 
     first: tuple[int, int]
     tried: tuple[int, int]
     settled: tuple[int, int]
     rounds: tuple[int, int] = (0, 0)
+    metered: tuple[int, int] = (0, 0)
 
 
 def progress(kernels: Sequence[Kernel], ledger: Ledger, configurations: Sequence[Configuration] = ()) -> Progress:
@@ -176,23 +196,27 @@ def progress(kernels: Sequence[Kernel], ledger: Ledger, configurations: Sequence
     total = len(kernels)
     rounds = (sum(ledger.rounds(c.name) for c in configurations), ROUNDS * len(configurations))
     tries = (tried, sum(len(kernel.candidates) for kernel in kernels))
-    return Progress((first, total), tries, (settled, total), rounds)
+    able = [ledger.of(kernel.spec) for kernel in kernels if ledger.of(kernel.spec).best is not None]
+    metered = (sum(not known.wants_energy for known in able), len(able))
+    return Progress((first, total), tries, (settled, total), rounds, metered)
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """All that a run has to do. ``ahead`` are the groups with kernels that networks run, ``others`` the rest."""
+    """All that a run has to do. ``ahead`` are the groups with kernels that networks run, ``others`` the rest.
+    ``energy``: joules are asked for, and the device tells them."""
 
     ahead: tuple[Group, ...]
     others: tuple[Group, ...]
     configurations: tuple[Configuration, ...] = ()
+    energy: bool = False
 
     @property
     def groups(self) -> tuple[Group, ...]:
         return (*self.ahead, *self.others)
 
 
-def agenda(kernels: Sequence[Kernel], configurations: Sequence[Configuration] = ()) -> Agenda:
+def agenda(kernels: Sequence[Kernel], configurations: Sequence[Configuration] = (), energy: bool = False) -> Agenda:
     """The kernels by workload, the heaviest first; those that only mixed precision needs behind all others, unless a
     network runs them."""
     run = {artifact for configuration in configurations for artifact in configuration.steps}
@@ -204,6 +228,7 @@ def agenda(kernels: Sequence[Kernel], configurations: Sequence[Configuration] = 
         ahead=groups(replace(kernel, mixed=False) for kernel in ahead),
         others=groups(kernel for kernel in kernels if kernel.spec not in chosen),
         configurations=tuple(configurations),
+        energy=energy,
     )
 
 
@@ -216,7 +241,9 @@ def groups(kernels: Iterable[Kernel]) -> tuple[Group, ...]:
     return tuple(sorted(cut, key=lambda group: (group[0].mixed, -sum(kernel.weight_s for kernel in group))))
 
 
-def next_step(agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float, budget_s: float) -> Step | NetworkStep | None:
+def next_step(
+    agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float, budget_s: float
+) -> Step | NetworkStep | EnergyStep | None:
     """What to measure now; None if nothing is left to do, or no time for it.
 
     left_s : until the run must have ended, ``budget_s`` at its beginning; infinite where there is no budget.
@@ -233,7 +260,8 @@ def next_step(agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float, budget_
     if step is not None:
         return step
     lasts = (_last(group, ledger, pace, left_s) for group in agenda.groups)
-    return next((last for last in lasts if last is not None), None)
+    last = next((last for last in lasts if last is not None), None)
+    return last or _energy(agenda, ledger, pace, left_s)
 
 
 def round_s(configuration: Configuration, kernels: Iterable[Kernel], ledger: Ledger) -> float:
@@ -245,11 +273,15 @@ def round_s(configuration: Configuration, kernels: Iterable[Kernel], ledger: Led
     return _ROUND_S + _ROUND_RUNS * sum(seconds[artifact] for artifact in configuration.steps)
 
 
-def finished(kernels: Iterable[Kernel], ledger: Ledger, configurations: Iterable[Configuration] = ()) -> bool:
+def finished(
+    kernels: Iterable[Kernel], ledger: Ledger, configurations: Iterable[Configuration] = (), energy: bool = False
+) -> bool:
     """Whether nothing is left to do, however much time there were."""
     if any(ledger.rounds(configuration.name) < ROUNDS for configuration in configurations):
         return False
-    known = ((kernel, ledger.of(kernel.spec)) for kernel in kernels)
+    known = [(kernel, ledger.of(kernel.spec)) for kernel in kernels]
+    if energy and any(k.wants_energy for _, k in known):
+        return False
     return all(not k.missing_finals and all(map(k.tried, kernel.candidates)) for kernel, k in known)
 
 
@@ -296,6 +328,22 @@ def _last(group: Group, ledger: Ledger, pace: Pace, left_s: float) -> Step | Non
             wanted += own
             kernels += 1
     return Step(Phase.LAST, tuple(wanted)) if wanted else None
+
+
+def energy_s(pace: Pace) -> float:
+    """Seconds of wall time that an energy takes."""
+    return ENERGY_RULE.total_s + pace.final_s
+
+
+def _energy(agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float) -> EnergyStep | None:
+    """Of the first kernel whose best candidate is settled, if there is time for it."""
+    if not agenda.energy or energy_s(pace) > left_s:
+        return None
+    for kernel in (kernel for group in agenda.groups for kernel in group):
+        known = ledger.of(kernel.spec)
+        if known.wants_energy and not known.missing_finals:
+            return EnergyStep(kernel, next(c for c in kernel.candidates if c.config == known.best))
+    return None
 
 
 def _affordable(phase: Phase, wanted: Sequence[tuple[Kernel, Candidate]], pace: Pace, left_s: float) -> Step | None:

@@ -22,10 +22,8 @@ from profiler.bundle.box.network_record import NetworkRecord
 from profiler.errors import InvalidFile, OutputError
 from profiler.record import (
     Conditions,
-    EnergyMeasurement,
-    Failure,
     Fingerprint,
-    Measurement,
+    KernelRecord,
     Record,
     decode,
     encode,
@@ -37,7 +35,12 @@ from profiler.record import (
 )
 
 RESULTS_VERSION = 2
-"""1: first version. 2: networks; what knows version 1 alone refuses the header."""
+"""1: first version. 2: networks; what knows version 1 alone refuses the header. Records have versions of their own:
+what does not know energies refuses the line."""
+
+
+NO_ENERGY = "energy"
+"""In `Header.host`: why the box tells no joules, where they were asked for."""
 
 
 class Reason(str, Enum):
@@ -105,7 +108,7 @@ class Results:
     """
 
     header: Header | None = None
-    records: tuple[Measurement | Failure, ...] = ()
+    records: tuple[KernelRecord, ...] = ()
     end: End | None = None
     chain: str = chain.START
     size_bytes: int = 0
@@ -122,7 +125,7 @@ def parse(data: bytes, origin: str | Path) -> Results:
         raise InvalidFile(f"{origin}: not a result file of a bundle")
     header: Header | None = None
     end: End | None = None
-    records: list[Measurement | Failure] = []
+    records: list[KernelRecord] = []
     networks: list[NetworkRecord] = []
     link = chain.START
     for number, line in enumerate(lines, start=1):
@@ -181,7 +184,7 @@ class ResultsFile:
         body = {**asdict(header), "version": RESULTS_VERSION, "fingerprint": _plain(header.fingerprint)}
         self._write([("header", body)])
 
-    def append(self, records: Iterable[Measurement | Failure]) -> None:
+    def append(self, records: Iterable[KernelRecord]) -> None:
         """They are on disk when this returns."""
         self._write([("record", _plain(record)) for record in records])
 
@@ -242,9 +245,9 @@ def _header(content: Mapping[str, Any]) -> Header:
     return Header(**{**body, "fingerprint": fingerprint, "conditions": Conditions(**body["conditions"])})
 
 
-def _record(content: Mapping[str, Any], header: Header | None) -> Measurement | Failure:
+def _record(content: Mapping[str, Any], header: Header | None) -> KernelRecord:
     record = decode(json.dumps(content))
-    if isinstance(record, (Fingerprint, EnergyMeasurement)) or header is None:
+    if isinstance(record, Fingerprint) or header is None:
         raise ValueError("neither a measurement nor a failure")
     if (record.fingerprint, record.conditions) != (header.fingerprint.digest, header.conditions):
         raise ValueError("a record of another instrument, or of other conditions, than the header says")

@@ -9,8 +9,8 @@ import statistics
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Callable, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Callable, Protocol, Union
 
 import numpy as np
 
@@ -19,19 +19,33 @@ from profiler.bundle.box.archive import Archive
 from profiler.bundle.box.bar import Bar
 from profiler.bundle.box.manifest import Configuration, Manifest
 from profiler.bundle.box.network_record import NetworkFault, NetworkRecord
-from profiler.bundle.box.plan import Agenda, Ledger, NetworkStep, Pace, Phase, Step
-from profiler.bundle.box.results import End, Header, Reason, Results, ResultsFile
+from profiler.bundle.box.plan import Agenda, EnergyStep, Ledger, NetworkStep, Pace, Phase, Step
+from profiler.bundle.box.results import NO_ENERGY, End, Header, Reason, Results, ResultsFile
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
 from profiler.measure import Run, measure, rules_of
+from profiler.measure.energy import NoEnergy, why_none
+from profiler.measure.kernel_energy import measure_energy
 from profiler.measure.stability import require_stable
+from profiler.measure.throttle import KERNEL_WAITS_S
 from profiler.measure.turns import MachineTurns, NoTurn
-from profiler.record import FINAL_STAGE, SCREEN_STAGE, STAGES, Failure, Fingerprint, Measurement, escaped, of_the_device
+from profiler.record import (
+    FINAL_STAGE,
+    SCREEN_STAGE,
+    STAGES,
+    Failure,
+    Fingerprint,
+    KernelRecord,
+    Measurement,
+    escaped,
+    of_the_device,
+)
 from profiler.units import format_duration
 
 _LABELS = {Phase.FIRST: "first measurements", Phase.SCREEN: "candidates", Phase.LAST: "the fastest once more"}
 
 Clock = Callable[[], float]
+AnyStep = Union[Step, NetworkStep, EnergyStep]
 
 
 class Networks(Protocol):
@@ -66,7 +80,9 @@ class _Pacer:
         self._candidates = dict.fromkeys(STAGES, 0)
         self._network_s = self._reckoned_s = 0.0
 
-    def learn(self, step: Step | NetworkStep, spent_s: float) -> None:
+    def learn(self, step: AnyStep, spent_s: float) -> None:
+        if isinstance(step, EnergyStep):
+            return  # its windows are as long as they are
         if isinstance(step, NetworkStep):
             self._network_s += spent_s
             self._reckoned_s += step.reckoned_s
@@ -105,14 +121,18 @@ def run(
     """
     manifest, results = archive.manifest, file.results
     fingerprint = device.fingerprint(manifest.compiler)
+    no_energy = why_none(device.counter) if manifest.energy else ""
+    if no_energy:
+        bar.line(f"no energies: {no_energy}")
     if results.header is None:
-        file.begin(_header(manifest, fingerprint))
+        file.begin(_header(manifest, fingerprint, no_energy))
     else:
         _require_same(results.header, manifest, fingerprint, str(file.path))
     known = [record for record in results.records if not of_the_device(record)]
     ledger = Ledger(known, [record for record in results.networks if not record.of_the_device])
-    agenda = plan.agenda(manifest.kernels, manifest.configurations if networks is not None else ())
-    if results.end is not None and plan.finished(manifest.kernels, ledger, agenda.configurations):
+    configurations = manifest.configurations if networks is not None else ()
+    agenda = plan.agenda(manifest.kernels, configurations, manifest.energy and not no_energy)
+    if results.end is not None and plan.finished(manifest.kernels, ledger, agenda.configurations, agenda.energy):
         return results.end
     session = _Session(archive, device, networks, turns, file, budget, bar, agenda, ledger, results)
     try:
@@ -168,7 +188,8 @@ class _Session:
         while True:
             found = self._take_turn()
             if found is None:
-                done = plan.finished(kernels, self._ledger, self._agenda.configurations)
+                agenda = self._agenda
+                done = plan.finished(kernels, self._ledger, agenda.configurations, agenda.energy)
                 return Reason.COMPLETE if done else Reason.BUDGET
             if isinstance(found, tuple):
                 self._file.append(found)
@@ -178,7 +199,7 @@ class _Session:
                 self._file.append_network(found)
                 self._keep_network(found)
 
-    def _take_turn(self) -> tuple[Measurement | Failure, ...] | NetworkRecord | None:
+    def _take_turn(self) -> tuple[KernelRecord, ...] | NetworkRecord | None:
         """What a step has given, planned when the wait for the turn was over. None if there is nothing left to do, or
         no time for it."""
         budget = self._budget
@@ -200,7 +221,9 @@ class _Session:
             return tuple(record for record in found if not of_the_device(record))
         return () if found.of_the_device else found
 
-    def _carry_out(self, step: Step | NetworkStep) -> tuple[Measurement | Failure, ...] | NetworkRecord:
+    def _carry_out(self, step: AnyStep) -> tuple[KernelRecord, ...] | NetworkRecord:
+        if isinstance(step, EnergyStep):
+            return self._meter(step)
         if isinstance(step, NetworkStep):
             assert self._networks is not None
             return self._networks.round(step.configuration, self._run, self._fingerprint)
@@ -214,7 +237,21 @@ class _Session:
         stage = step.phase.stage
         return measure(self._device, artifacts, conditions, rule, stage, self._run, sleep=self._budget.wait)
 
-    def _keep(self, records: tuple[Measurement | Failure, ...]) -> None:
+    def _meter(self, step: EnergyStep) -> tuple[KernelRecord, ...]:
+        """Its record. None where the device tells no energy after all, which is not asked for again then; nor where a
+        slowdown would have to be waited for longer than there is time."""
+        needed_s = plan.energy_s(self._pacer.pace)
+        patience_s = max(0.0, min(KERNEL_WAITS_S, self._budget.left_s - 2 * needed_s))
+        manifest = self._archive.manifest
+        artifact = self._archive.artifact(step.candidate)
+        found = measure_energy(self._device, artifact, manifest.conditions, self._run, patience_s=patience_s)
+        if isinstance(found, NoEnergy):
+            self._bar.line(f"no energies: {found.reason}")
+            self._agenda = replace(self._agenda, energy=False)
+            return ()
+        return () if of_the_device(found) and patience_s < KERNEL_WAITS_S else (found,)
+
+    def _keep(self, records: tuple[KernelRecord, ...]) -> None:
         self._ledger.add(records)
         for record in records:
             if isinstance(record, Failure):
@@ -244,10 +281,13 @@ class _Session:
                 "goes on from there"
             )
 
-    def _show(self, step: Step | NetworkStep) -> None:
+    def _show(self, step: AnyStep) -> None:
         progress = plan.progress(self._archive.manifest.kernels, self._ledger, self._agenda.configurations)
         if isinstance(step, NetworkStep):
             self._bar.show(*progress.rounds, f"networks: {step.configuration.name}")
+            return
+        if isinstance(step, EnergyStep):
+            self._bar.show(*progress.metered, f"energies: {step.kernel.spec.workload.text}")
             return
         counts = {Phase.FIRST: progress.first, Phase.SCREEN: progress.tried, Phase.LAST: progress.settled}
         done, total = counts[step.phase]
@@ -255,7 +295,7 @@ class _Session:
         self._bar.show(done, total, f"{_LABELS[step.phase]}: {kernel.spec.workload.text}")
 
 
-def _header(manifest: Manifest, fingerprint: Fingerprint) -> Header:
+def _header(manifest: Manifest, fingerprint: Fingerprint, no_energy: str) -> Header:
     return Header(
         manifest=manifest.digest,
         tool_version=manifest.tool_version,
@@ -264,7 +304,7 @@ def _header(manifest: Manifest, fingerprint: Fingerprint) -> Header:
         network=manifest.network,
         batch=manifest.batch,
         kernels=len(manifest.kernels),
-        host=_host(),
+        host={**_host(), **({NO_ENERGY: no_energy} if no_energy else {})},
         started_at=time.time(),
         configurations=len(manifest.configurations),
     )

@@ -105,6 +105,8 @@ def _list(archive: Archive) -> None:
             f"{network.plan.parameter_nbytes / 1e6:.1f} MB of parameters, {network.plan.arena_nbytes / 1e6:.1f} MB of "
             "activations and scratch memory"
         )
+    if manifest.energy:
+        print("energies: of the fastest candidate of each kernel, half a minute each, where the machine counts them")
     for kernel in manifest.kernels:
         count = len(kernel.candidates)
         print(
