@@ -31,10 +31,15 @@ def table_console(least_width: int = 0) -> Console:
     return Console(highlight=False, width=max(PLAIN_WIDTH, least_width))
 
 
+def _least_width(precisions: int) -> int:
+    """Two precisions can be squeezed into a terminal; with more of them, names would be folded letter by letter."""
+    return 0 if precisions <= 2 else 78 + 21 * precisions
+
+
 def print_profile(result: ProfileResult) -> None:
     """The network's table, where it was written, and what should make a reader doubt it."""
-    console = table_console()
     table = result.table
+    console = table_console(_least_width(len(table.precisions)))
     console.print(_network_table(result))
     if any(cell.variant is Variant.SEPARATE for row in table.rows for cell in row.cells):
         console.print("[dim]+ the addition runs faster as a kernel of its own than fused into the convolution[/dim]")
