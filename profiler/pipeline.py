@@ -104,4 +104,6 @@ def joules_of(energies: Mapping[KernelSpec, EnergyMeasurement]) -> dict[KernelSp
 def energy_count(energies: Mapping[KernelSpec, EnergyMeasurement], measured: int, why_none: str) -> EnergyCount:
     """``measured`` of them were by this run."""
     counters = sorted({found.energy.counter for found in energies.values()})
-    return EnergyCount(len(energies), measured, tuple(counters), why_none)
+    idle_w = [found.energy.idle_w for found in energies.values() if found.energy.idle_w is not None]
+    ends = (min(idle_w), max(idle_w)) if idle_w else None
+    return EnergyCount(len(energies), measured, tuple(counters), why_none, ends)

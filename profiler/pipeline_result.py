@@ -13,12 +13,13 @@ from profiler.record import Conditions
 class EnergyCount:
     """Kernels whose energy is ``known``, ``measured`` of them by this run, and the ``counters`` that told it.
     ``why_none`` says why this run, which was asked for them, did not measure them all; it is empty where it did, or was
-    not asked."""
+    not asked. ``idle_w`` is the least and the most that the device drew idle, None where that is not known."""
 
     known: int = 0
     measured: int = 0
     counters: tuple[str, ...] = ()
     why_none: str = ""
+    idle_w: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def profile_json(result: ProfileResult) -> Json:
             "kernels": result.energies.known,
             "measured": result.energies.measured,
             "counters": list(result.energies.counters),
+            "idle_w": None if result.energies.idle_w is None else list(result.energies.idle_w),
             "reason": result.energies.why_none or None,
         },
         "elapsed_s": result.elapsed_s,

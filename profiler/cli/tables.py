@@ -99,7 +99,8 @@ def _energies(result: ProfileResult) -> list[str]:
     if lines:
         found = result.energies
         counters = escape(", ".join(found.counters))
-        lines.append(f"energies of {found.known} kernels by {counters}, {found.measured} measured now")
+        idle = "; idle {:.1f} to {:.1f} W".format(*found.idle_w) if found.idle_w else ""
+        lines.append(f"energies of {found.known} kernels by {counters}, {found.measured} measured now{idle}")
     return lines
 
 

@@ -136,7 +136,7 @@ def test_energies_by_nvml(
     for record in energies:
         assert record.energy.counter == "NVML"
         for window in record.energy.windows:
-            assert window.counted_j == pytest.approx(card.power_w * window.duration_s, rel=0.1)
+            assert window.counted_j == pytest.approx(card.power_w * window.duration_s, rel=0.3)
     (taken,) = ingest([tmp_path / "results.jsonl"], tmp_path / "home")
     assert taken.energies == KERNELS
     assert taken.lut is not None

@@ -27,7 +27,7 @@ from tests.e2e.command import KERNELS, LINES, Outcome, Place
 Command = Callable[[list[str]], Outcome]
 
 POWER_W = 40.0
-SHORT = EnergyRule(window_s=0.05, windows=2, settle_s=0.0, idle_s=0.02)
+SHORT = EnergyRule(window_s=0.1, windows=2, settle_s=0.0, idle_s=0.05)
 
 
 class Processor:
@@ -83,7 +83,7 @@ def test_a_table_that_was_profiled_before_gets_its_energies(
     """From nothing to latencies, to joules, and to a run that has nothing left to do."""
     first = command(place.profile("--json", model=place.dense))
     assert first.code == 0, first.err
-    nothing = {"kernels": 0, "measured": 0, "counters": [], "reason": None}
+    nothing = {"kernels": 0, "measured": 0, "counters": [], "idle_w": None, "reason": None}
     assert json.loads(first.out)["energies"] == nothing, "nobody asked"
     (plain,) = store.read(place.lut)
     before = place.records()
@@ -92,6 +92,7 @@ def test_a_table_that_was_profiled_before_gets_its_energies(
     assert answer.code == 0, answer.err
     told = json.loads(answer.out)
     assert told["measured"] == 0
+    assert told["energies"].pop("idle_w") == pytest.approx([POWER_W] * 2, rel=0.3)
     assert told["energies"] == {"kernels": 1, "measured": 1, "counters": ["RAPL package-0"], "reason": None}
     assert "energies of 1 kernels, which take some" in answer.err
     assert "[1/1, " in answer.err
@@ -99,8 +100,8 @@ def test_a_table_that_was_profiled_before_gets_its_energies(
     assert [r for r in place.records() if r != record] == before, "an energy alone was added"
     assert len(record.energy.windows) == SHORT.windows
     for window in record.energy.windows:
-        assert window.counted_j == pytest.approx(POWER_W * window.duration_s, rel=0.1)
-    assert record.energy.idle_w == pytest.approx(POWER_W, rel=0.2)
+        assert window.counted_j == pytest.approx(POWER_W * window.duration_s, rel=0.3)
+    assert record.energy.idle_w == pytest.approx(POWER_W, rel=0.3)
     (row,) = store.read(place.lut)
     assert row == replace(plain, energy_j=record.energy.j_per_run)
     total = told["totals"]["int8"]

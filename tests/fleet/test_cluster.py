@@ -273,7 +273,7 @@ def test_energies_of_each_card(cluster: Cluster, tmp_path: Path, monkeypatch: py
     assert len(taken) == 3, "one of each kernel, on the kind of card that counts"
     for record in taken:
         for window in record.energy.windows:
-            assert window.counted_j == pytest.approx(20.0 * window.duration_s, rel=0.05)
+            assert window.counted_j == pytest.approx(20.0 * window.duration_s, rel=0.3)
     rows = {card.fingerprint: read(card.lut_path) for card in result.cards if card.lut_path is not None}
     metered = {short: [row.energy_j is not None for row in found] for short, found in rows.items()}
     assert sorted(metered.values()) == [[False] * 3, [True] * 3]

@@ -223,14 +223,16 @@ def test_energies_by_nvml(built: Place) -> None:
     (record,) = [r for r in Box(built).records() if isinstance(r, EnergyMeasurement)]
     power_w = FakeGpu().power_w
     for window in record.energy.windows:
-        assert window.counted_j == pytest.approx(power_w * window.duration_s, rel=0.1)
+        assert window.counted_j == pytest.approx(power_w * window.duration_s, rel=0.2)
         assert window.integrated_j == pytest.approx(power_w * window.duration_s, rel=0.1)
     assert record.energy.idle_w == pytest.approx(power_w)
     assert record.circumstances.sm_clock_mhz_low == pytest.approx(1590, rel=0.01)
     (row,) = read(built.out / "lut" / "t4.csv")
     assert row.energy_j == record.energy.j_per_run
     again = Box(built).profile("--trials", "1", "--energy", "--json", model=built.dense)
-    assert json.loads(again.out)["energies"] == {"kernels": 1, "measured": 0, "counters": ["NVML"], "reason": None}
+    told = json.loads(again.out)["energies"]
+    assert told["idle_w"] == pytest.approx([power_w] * 2)
+    assert (told["kernels"], told["measured"], told["counters"], told["reason"]) == (1, 0, ["NVML"], None)
 
 
 def test_a_card_that_tells_neither_joules_nor_watts(built: Place) -> None:
