@@ -24,7 +24,7 @@ _MOST_NAMES = 6
 
 def print_allocation(allocation: Allocation) -> None:
     """Doubts first, then the layers, the totals, the limits with what they cost, and the front."""
-    console, bits = table_console(_WIDE), allocation.bits
+    console, bits = table_console(max(_WIDE, 30 + 42 * len(allocation.precisions))), allocation.bits
     for note in allocation.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
     console.print(
