@@ -25,8 +25,9 @@ from profiler.report_stages.unit_time import label
 from profiler.units import format_duration
 
 _TITLE = "Bits for latency"
-_ALL_POINTS_LAYERS, _POINTS = 24, 24
-"""A front of so many layers is exact; of more layers so many limits are tried, since all points take minutes."""
+_ALL_POINTS_CHOICES, _POINTS = 24, 24
+"""A front of so many choices (layers, times the precisions that are narrower than the widest) is exact; of more so many
+limits are tried, since all points take minutes."""
 _MIDDLE = 0.5
 
 
@@ -120,7 +121,7 @@ def _allocated(subject: Subject, request: ReportRequest) -> Allocation:
         threads=subject.conditions.threads,
         cache_mode=subject.conditions.cache_mode,
         front=Quantity.LATENCY,
-        points=None if len(units) <= _ALL_POINTS_LAYERS else _POINTS,
+        points=None if len(units) * (len(subject.precisions) - 1) <= _ALL_POINTS_CHOICES else _POINTS,
         skip_unsupported=request.skip_unsupported,
     )
     whole = allocate(asked)
