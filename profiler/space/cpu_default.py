@@ -70,20 +70,30 @@ def _frugal_lookups(spec: KernelSpec, cpu: CpuSpec) -> Iterator[LookupConfig]:
     for tables in table_kinds(cpu.features):
         plan = LookupPlan.of(spec, cpu.isa, tables)
         unrolls = [unroll for unroll in UNROLLS if unroll <= plan.groups]
-        for tile, order, unroll in product(_frugal_tiles(plan), LoopOrder, unrolls):
-            config = LookupConfig(*tile, order, unroll, ParallelAxis.NONE, tables)
-            if reason_invalid(spec, config, cpu.isa) is None:
-                yield config
+        for tile in _frugal_tiles(plan):
+            if _sums(tile) * plan.planes > plan.isa.registers:
+                continue
+            configs = [LookupConfig(*tile, *how, ParallelAxis.NONE, tables) for how in product(LoopOrder, unrolls)]
+            if configs and reason_invalid(spec, configs[0], cpu.isa) is None:  # it is the tile that decides
+                yield from configs
 
 
 def _frugal_popcounts(spec: KernelSpec, cpu: CpuSpec) -> Iterator[PopcountConfig]:
     """The same of kernels that count bits; none where the CPU does not do so in wide words."""
     if WIDE_POPCOUNT not in cpu.features:
         return
-    for tile, order in product(_frugal_tiles(LookupPlan.of(spec, cpu.isa)), LoopOrder):
-        config = PopcountConfig(*tile, order)
-        if reason_invalid(spec, config, cpu.isa) is None:
-            yield config
+    for tile in _frugal_tiles(LookupPlan.of(spec, cpu.isa)):
+        if _sums(tile) > cpu.isa.registers:
+            continue
+        configs = [PopcountConfig(*tile, order) for order in LoopOrder]
+        if reason_invalid(spec, configs[0], cpu.isa) is None:  # as above
+            yield from configs
+
+
+def _sums(tile: tuple[int, int, int]) -> int:
+    """Vectors of them, at the least."""
+    tile_h, tile_w, vectors = tile
+    return tile_h * tile_w * vectors
 
 
 def _frugal_tiles(plan: DotPlan | LookupPlan) -> Iterator[tuple[int, int, int]]:

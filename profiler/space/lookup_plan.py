@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from profiler.hardware import DotIsa
 from profiler.quantize.lookup import (
@@ -61,7 +61,7 @@ class LookupPlan:
         images, width = (1, w.batch * pixels) if pixels <= 64 else (w.batch, pixels)
         return LookupPlan(spec, isa, images, 1, width, 1, width, 1, 1, True, tables)
 
-    @property
+    @cached_property  # asked for with every config, as `of` is
     def reason_unsupported(self) -> str | None:
         """Why no config can compute the spec; None if some can."""
         spec = self.spec

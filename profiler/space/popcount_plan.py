@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from profiler.hardware import DotIsa
 from profiler.quantize.packing import Packing
@@ -32,6 +33,7 @@ class PopcountPlan:
     geometry: LookupPlan
 
     @staticmethod
+    @lru_cache(maxsize=16)
     def of(spec: KernelSpec, isa: DotIsa) -> PopcountPlan:
         return PopcountPlan(LookupPlan.of(spec, isa))
 
@@ -39,7 +41,7 @@ class PopcountPlan:
     def spec(self) -> KernelSpec:
         return self.geometry.spec
 
-    @property
+    @cached_property
     def reason_unsupported(self) -> str | None:
         """Why no config can compute the spec; None if some can."""
         if self.geometry.reason_unsupported is not None:
