@@ -58,12 +58,15 @@ class Pair:
 
 
 def cause(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> str:
-    """The first that applies; empty where the numbers tell none. ``memory_bound``: by the roofline of the device."""
+    """The first that applies; empty where the numbers tell none, and where no bits are fewer. ``memory_bound``: by the
+    roofline of the device."""
     return next(_causes(pair, facts, memory_bound), "")
 
 
 def _causes(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> Iterator[str]:
     spec, row = pair.heart, pair.heart_row
+    if not _fewer_bits(spec, pair.wide_heart):
+        return
     narrow_bits = spec.input_dtype.bits
     weighted = spec.workload.op.has_weights
     if isinstance(facts, CpuSpec):
@@ -81,6 +84,12 @@ def _causes(pair: Pair, facts: DeviceFacts, memory_bound: bool) -> Iterator[str]
     gain = moved_bytes(pair.wide_heart) / moved_bytes(spec)
     if memory_bound or not weighted:
         yield f"memory-bound: moves {_mega(moved_bytes(spec))}, only {gain:.1f}x fewer bytes"
+
+
+def _fewer_bits(spec: KernelSpec, than: KernelSpec) -> bool:
+    """Users may name the narrower precision first; and some kernels are the same in both."""
+    weights = [one.weight_dtype.bits if one.weight_dtype is not None else 0 for one in (spec, than)]
+    return spec.input_dtype.bits < than.input_dtype.bits or weights[0] < weights[1]
 
 
 def _of_few_bits(spec: KernelSpec, weight_bits: int, row: LutRow | None) -> Iterator[str]:

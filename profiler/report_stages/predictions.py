@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from profiler.errors import ProfilerError
 from profiler.frontend import load_network
@@ -22,6 +23,7 @@ from profiler.report_stages.subject import Subject
 
 MOST_ROWS = 300
 """With more rows the splits that take a whole fit each are left out: a report should not take minutes."""
+_DIGITS = 6
 _TITLE = "What a predictor makes of it"
 
 
@@ -33,6 +35,7 @@ def prediction_section(subject: Subject) -> Section:
     except ProfilerError as error:
         reason = str(error) if observed else "the table has no measured or published row to learn from"
         return Section("predictor", _TITLE, "", None, notes=(f"Nothing is predicted: {reason}.",))
+    answers = tuple(map(_rounded, answers))
     splits, left_out = _other_splits(subject, observed, family)
     noise = subject.noise
     predictions = Predictions(
@@ -97,7 +100,14 @@ def _other_splits(subject: Subject, observed: Sequence[Observation], family: str
 
 
 def _answers(split: Split, observed: Sequence[Observation], learner: Learner) -> tuple[Answer, ...]:
-    return held_out_answers(split, observed, learner) if split.folds else ()
+    return tuple(map(_rounded, held_out_answers(split, observed, learner))) if split.folds else ()
+
+
+def _rounded(answer: Answer) -> Answer:
+    """To digits in which processors agree: they differ in the last ones of the linear algebra."""
+    e = answer.estimate
+    latency_s, low_s, high_s = (float(f"{seconds:.{_DIGITS}g}") for seconds in (e.latency_s, e.low_s, e.high_s))
+    return replace(answer, estimate=replace(e, latency_s=latency_s, low_s=low_s, high_s=high_s))
 
 
 def _errors(what: str, answers: Sequence[Answer]) -> SplitError:

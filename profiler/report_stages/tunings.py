@@ -11,7 +11,7 @@ from profiler.record import EnergyMeasurement, Failure, KernelRecord, of_the_dev
 from profiler.report.content.report import NamedTable, Section
 from profiler.report.content.tuning import Search, TuningHistory, failures_of, table_of
 from profiler.report_stages.subject import Subject
-from profiler.workload import KernelSpec
+from profiler.workload import INT4, PRECISIONS, KernelSpec
 
 _TITLE = "How the search went"
 _NEAR = 1.05
@@ -75,8 +75,17 @@ def _search(spec: KernelSpec, layers: Sequence[str], records: Sequence[KernelRec
         else:
             now = record.summary.median_s
             best.append(now if before is None else min(before, now))
-    bits = (spec.weight_dtype or spec.input2_dtype or spec.input_dtype).bits
-    return Search(spec.key, tuple(layers), f"INT{bits}", tuple(best), len(failed & seen))
+    return Search(spec.key, tuple(layers), _precision(spec), tuple(best), len(failed & seen))
+
+
+def _precision(spec: KernelSpec) -> str:
+    """As the rest of the report calls it. Without weights it is that of what is read, a residual ahead of a sum."""
+    if spec.weight_dtype is None:
+        bits = (spec.input2_dtype or spec.input_dtype).bits
+        return f"A{bits}" if bits < INT4.activation_bits else f"INT{bits}"
+    width = spec.weight_dtype.bits, spec.input_dtype.bits
+    name = next((p.name for p in PRECISIONS.values() if (p.weight_bits, p.activation_bits) == width), None)
+    return name.upper() if name is not None else f"A{width[1]}W{width[0]}"
 
 
 def _trials_until_near(relative: Sequence[float | None]) -> int:

@@ -10,7 +10,7 @@ from profiler.report.content.table import Column, Kind, Table
 @dataclass(frozen=True)
 class Search:
     """A kernel. ``best_s[i]`` is the best latency after trial i + 1, None while nothing has worked; ``failed`` trials
-    have no latency. ``precision`` is that of its weights, or of its input."""
+    have no latency. ``precision`` is that of its input and weights, or of its input (``A2``)."""
 
     kernel: str
     layers: tuple[str, ...]

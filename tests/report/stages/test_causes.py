@@ -98,6 +98,14 @@ def test_below_four_bits_a_cpu_has_three_kinds_of_kernels(config: str, channels:
     assert named(Pair(ways[0], ways[1], LONG_S, LONG_S, rows.get), CPU) == text
 
 
+def test_more_bits_have_no_cause() -> None:
+    """Of a report that names the narrower precision first: INT8 is not emulated on a CPU."""
+    for workload in (LARGE, POOL):
+        found = pair(workload, instrument=DEVICE)
+        turned = Pair(found.narrow, found.wide, LONG_S, LONG_S, found.rows)
+        assert named(turned, CPU, memory_bound=True) == ""
+
+
 def test_a_row_that_is_not_native_is_emulated() -> None:
     hopper = GPUS["h200"]
     assert named(pair(LARGE, instrument=HOPPER, native=False), hopper) == "INT4 emulated: sm_90 has no such instruction"

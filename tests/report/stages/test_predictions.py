@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import exp, pi, sqrt
 from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 import pytest
 
 from profiler.lut.schema import LutRow, Source
 from profiler.predictor import selection
+from profiler.predictor.estimate import Estimate
 from profiler.predictor.regressors import REGRESSORS
+from profiler.predictor.validation.cross_validated import cross_validated
+from profiler.predictor.validation.metrics import Answer
+from profiler.predictor.validation.validate import held_out_answers
 from profiler.record import Fingerprint
 from profiler.report.content.prediction import Predictions, splits_of, table_of
 from profiler.report.content.report import Section
@@ -83,6 +90,28 @@ def test_the_errors_are_those_of_the_kernels(tmp_path: Path) -> None:
         [100 * (k.predicted_s / k.measured_s - 1) for k in found.kernels]
     )
     assert splits_of(found).rows[0][0] == "workloads, in turn"
+
+
+def test_processors_that_differ_in_the_last_digits_give_the_same_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As BLAS does from one CPU to another. What was measured is left as it is."""
+    there = place(tmp_path, rows=ROWS)
+    before = section_of(there)
+
+    def elsewhere(answers: Sequence[Answer]) -> tuple[Answer, ...]:
+        return tuple(replace(a, estimate=replace(a.estimate, **changed(a.estimate))) for a in answers)
+
+    def changed(estimate: Estimate) -> dict[str, float]:
+        return {end: getattr(estimate, end) * (1 + 1e-13) for end in ("low_s", "latency_s", "high_s")}
+
+    def cross(*asked: Any) -> tuple[str, tuple[Answer, ...]]:
+        family, answers = cross_validated(*asked)
+        return family, elsewhere(answers)
+
+    monkeypatch.setattr(predictions, "cross_validated", cross)
+    monkeypatch.setattr(predictions, "held_out_answers", lambda *asked: elsewhere(held_out_answers(*asked)))
+    assert section_of(there) == before
 
 
 def test_a_small_table_is_held_out_in_other_ways_too(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from profiler.errors import InvalidFile
+from profiler.lut.demand import demand
 from profiler.record import FINAL_STAGE, SCREEN_STAGE, FailureKind, Record
 from profiler.report.content.tuning import Search, failures_of, table_of
 from profiler.report_stages.report import report_of
 from profiler.report_stages.tunings import history_of, tuning_section
-from profiler.workload import KernelSpec, Op
+from profiler.workload import INT8, KernelSpec, Op, Precision
 from tests.report.stages.cases import CARD, Place, chain, failure, journal, measurement, place, rows_of_network
 
 SPECS = [one.spec for one in rows_of_network(chain()) if one.spec.workload.op is Op.CONV2D]
@@ -48,6 +49,16 @@ def test_the_best_so_far_never_rises(tmp_path: Path) -> None:
     assert microseconds(found) == [9, 7, 7, 5, 5]
     assert (found.kernel, found.precision, found.failed) == (WIDE.key, "INT8", 0)
     assert found.layers[0] == "one"
+
+
+def test_precisions_below_four_bits_have_their_names(tmp_path: Path) -> None:
+    """Two that share the width of their weights are not one; a pool has none, and is of both."""
+    precisions = (INT8, Precision.parse("a2w1"), Precision.parse("a1w1"))
+    inner = [d.spec for d in demand(chain(), precisions, mixed=True) if d.layers[0] in ("two", "pooling")]
+    there = searched(tmp_path, *(screen(spec, "a", 9) for spec in inner))
+    names = {search.precision for search in history_of(there.subject(precisions=precisions)).searches}
+    assert {"INT8", "A2W1", "A1W1", "A2", "A1"} <= names
+    assert not {"INT1", "INT2"} & names
 
 
 def test_failures_are_trials_without_a_latency(tmp_path: Path) -> None:
