@@ -283,6 +283,7 @@ class FleetRun:
             self._extras.compared(lane, report.latencies_s)
         elif isinstance(report, Metered):
             self._extras.metered(lane, report.metering, report.found)
+            self._replaced(report)
         elif isinstance(report, Finished):
             self._finished(report)
         elif isinstance(report, Failed):
@@ -298,6 +299,8 @@ class FleetRun:
                 self.progress.fleet(ExtraLost(what, place.text, report.reason))
             elif isinstance(report.work, Metering):
                 self._extras.dropped(lane, report.work)
+                what = f"the energy of {report.work.spec.key}"
+                self.progress.fleet(ExtraLost(what, place.text, report.reason))
             if report.last or self._strikes[place.key] >= self.request.limits.strikes:
                 self._close(place, report.reason)
 
@@ -310,6 +313,13 @@ class FleetRun:
         self._forget(report.job)
         self._extras.searched(report.job, report.lane)
         self.ledger.finished(report.job, report.lane.holder, complete, self._present)
+
+    def _replaced(self, report: Metered) -> None:
+        """A best config that has failed is none any more, if it was this card's."""
+        for result in report.results:
+            known = self.results[result.spec].best
+            if known is not None and known.fingerprint == report.lane.fingerprint.digest:
+                self.results[result.spec] = result
 
     def _lost(self, lane: Lane, job: Job, report: Failed | None, reason: str = "") -> None:
         self.losses += 1
