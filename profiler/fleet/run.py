@@ -271,6 +271,7 @@ class FleetRun:
 
     def _came_back(self, report: Finished | Confirmed | Metered | Compared | Failed) -> None:
         lane, key, place = report.lane, report.lane.key, report.lane.place
+        self._extras.heard(_work_of(report))
         if self._working.get(key) is not lane:  # it was closed, and what it had in hand went elsewhere
             if isinstance(report, Failed) and report.work in self.ledger.given_up:
                 self._record_failure(lane, report)
@@ -387,6 +388,16 @@ class FleetRun:
         for thread in self._threads:
             thread.join(max(0.0, end_s - time.monotonic()))
         self.link.tell(worker_side.release, [a for a in self._roster.sights if a in self._roster.present])
+
+
+def _work_of(report: Finished | Confirmed | Metered | Compared | Failed) -> Work | None:
+    if isinstance(report, Finished):
+        return report.job
+    if isinstance(report, Confirmed):
+        return report.confirmation
+    if isinstance(report, Metered):
+        return report.metering
+    return report.work if isinstance(report, Failed) else None
 
 
 def _may_work_elsewhere(result: SpecResult) -> bool:

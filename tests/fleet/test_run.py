@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,8 @@ from profiler.errors import InvalidFile, ProfilerError
 from profiler.fleet.events import ExtraLost, JobLost, PlaceClosed, PlaceOpened, WorkerRefused
 from profiler.fleet.link import TaskFailed, WorkerLost
 from profiler.lut import store
+from profiler.tuning.energies import Energies
+from profiler.workload import KernelSpec
 from tests.fleet.pretended import CPU, PretendedFleet
 
 T4S = tuple(FoundDevice("t4", "Tesla T4", n, f"GPU-{n}", f"00:0{n}.0") for n in range(2))
@@ -182,6 +184,34 @@ def test_a_kernel_of_which_every_config_fails_at_its_energy_has_no_latency(prete
     assert said.startswith("no latency for 1 of 2 kernels; max_pool")
     assert "2 wrong_output (while its energy was measured: it computes something else)" in said
     assert result.profile.energies.known == 1
+
+
+def test_a_card_without_work_does_not_go_through_all_journals_again_and_again(
+    pretended: PretendedFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another one measures for hours: the machine at home has work for that one, and may be measured itself."""
+    asked: list[int] = []
+    missing = Energies.missing
+
+    def counted(self: Energies, specs: Sequence[KernelSpec]) -> tuple[KernelSpec, ...]:
+        asked.append(len(specs))
+        return missing(self, specs)
+
+    monkeypatch.setattr(Energies, "missing", counted)
+    meanwhile: list[int] = []
+
+    def fault(name: str) -> None:
+        if name == "measure_energy":
+            time.sleep(1.0)  # the other one has all of its energies by then
+            before = len(asked)
+            time.sleep(1.0)
+            meanwhile.append(len(asked) - before)
+
+    pretended.link.add("quick", "m1", cpu=1, compile=1)
+    pretended.link.add("slow", "m2", cpu=1, compile=1).fault = fault
+    result = pretended.profile(2, energy=True)
+    assert [row.energy_j for card in result.cards for row in store.read(card.lut_path)] == [0.05] * 4
+    assert meanwhile == [0, 0]
 
 
 def test_a_lost_energy_is_told_and_measured_again(pretended: PretendedFleet) -> None:
