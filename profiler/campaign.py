@@ -25,6 +25,7 @@ from profiler.doubts import doubts, energy_doubts
 from profiler.errors import DeviceError, InvalidFile
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
+from profiler.lut.build import failed_configs
 from profiler.lut.schema import LutRow
 from profiler.measure import Run, rules_of
 from profiler.measure.energy import ENERGY_RULE, NoEnergy, why_none
@@ -197,7 +198,11 @@ class Campaign:
         """What the journals of these workloads hold, as rows, and the LUT that has them now; None if there are none."""
         records = [record for workload in workloads for record in self.database.records(workload)]
         rows = build_rows(records, self.fingerprint)
-        return rows, store.save(self.luts, self.target.slug, self.fingerprint, rows) if rows else None
+        failed = failed_configs(records, self.fingerprint)
+        if not rows and not (failed and self.rows()):
+            return rows, None
+        path = store.save(self.luts, self.target.slug, self.fingerprint, rows, failed)
+        return rows, path if rows else None
 
     def rows(self) -> tuple[LutRow, ...]:
         """All that the LUT of this instrument holds now. Raises `InvalidFile` for a damaged one."""

@@ -167,6 +167,13 @@ def test_a_config_that_fails_at_work_leaves_its_place_to_the_next(place: Place) 
     assert result.energies == len(rows)
 
 
+def test_a_kernel_none_of_whose_configs_works_for_seconds_leaves_the_table(place: Place) -> None:
+    """Where its latency stood before the first joule."""
+    with pytest.raises(ProfilerError):
+        place.sample(1, World(meter=Meter(), failing_at_work=lambda config: True), energy=True)
+    assert store.read(place.lut) == ()
+
+
 def test_a_campaign_killed_among_its_energies_goes_on(place: Place) -> None:
     whole = World(meter=Meter())
     place.sample(1, whole, energy=True)

@@ -16,7 +16,7 @@ from profiler.bundle.box.results import NO_ENERGY, Header, Results, parse
 from profiler.errors import FingerprintMismatch, InvalidFile, OutputError
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
-from profiler.lut.build import row_of
+from profiler.lut.build import failed_configs, row_of
 from profiler.lut.schema import COLUMNS, LutRow, RowError
 from profiler.output_folder import require_writable, write_whole
 from profiler.record import EnergyMeasurement, Fingerprint, KernelRecord, Measurement, encode, escaped
@@ -129,21 +129,22 @@ def _add(path: Path, results: Results, out: Path, lut: Path | None) -> Ingested:
             by_workload.setdefault(record.spec.workload, []).append(record)
         old = {workload: database.records(workload) for workload in by_workload}
         new = {workload: _new(records, old[workload]) for workload, records in by_workload.items()}
-        rows = build_rows((r for workload in by_workload for r in (*old[workload], *new[workload])), fingerprint)
+        records = [r for workload in by_workload for r in (*old[workload], *new[workload])]
+        rows, failed = build_rows(records, fingerprint), failed_configs(records, fingerprint)
         target = lut or store.path_for(out / "lut", fingerprint.device, fingerprint.short)
         if target.exists():
             store.merge(store.read(target), rows, known=(fingerprint,))
         networks = end_to_end(results.records, results.networks)
         latencies = logs / end_to_end_file.NAME
         content = end_to_end_file.merged(latencies, end_to_end_file.rows_of(header, networks))
-        for workload, records in new.items():  # what could be refused has been
-            database.append(workload, records)
+        for workload, added in new.items():  # what could be refused has been
+            database.append(workload, added)
         if not rows:
             lut = None
         elif lut is None:
-            lut = store.save(out / "lut", fingerprint.device, fingerprint, rows)
+            lut = store.save(out / "lut", fingerprint.device, fingerprint, rows, failed)
         else:
-            store.update(lut, rows, known=(fingerprint,))
+            store.update(lut, rows, (fingerprint,), failed)
         if content is not None:
             write_whole(latencies, content)
     own = {record.spec for record in results.records}

@@ -15,7 +15,7 @@ from profiler.record import Failure
 from profiler.tuning.database import Tried
 from profiler.tuning.tuner import SpecResult
 from profiler.tuning.workbench import Candidate
-from profiler.workload import KernelSpec
+from profiler.workload import KernelSpec, Workload
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Extras:
     _confirmed: set[tuple[Job, str]] = field(default_factory=set)  # with the digest of the instrument; or tried to
     _metering: dict[str, Metering] = field(default_factory=dict)  # by card
     _metered: Counter[tuple[KernelSpec, str]] = field(default_factory=Counter)  # attempts, on that instrument
+    _unmetered: dict[tuple[Workload, str], tuple[KernelSpec, ...]] = field(default_factory=dict)  # on that instrument
     _silent: dict[str, str] = field(default_factory=dict)  # by card, why it tells no joules after all
 
     def next(
@@ -43,6 +44,14 @@ class Extras:
             return References()
         confirmation = self._confirmation(lane, results) if self.complete else None
         return confirmation or (self._missing_energy(lane) if self.energy else None)
+
+    def heard(self, work: Work | None) -> None:
+        """Journals may hold more of it now, wherever that was."""
+        if isinstance(work, Metering | Confirmation):
+            work = work.job
+        if isinstance(work, Job):
+            known = self._unmetered.items()
+            self._unmetered = {name: specs for name, specs in known if name[0] != work.workload}
 
     def begun(self, lane: Lane, work: Work) -> None:
         if isinstance(work, References):
@@ -126,10 +135,17 @@ class Extras:
             own = other.fingerprint.digest == instrument
             if not own and not (self.complete and _model(other) == _model(lane)):
                 continue
-            open_ = [spec for spec in job.specs if self._metered[spec, instrument] < self.attempts and spec not in busy]
-            for spec in lane.energies.missing(open_) if open_ else ():
-                return Metering(job, spec)
+            for spec in self._unmetered_of(lane, job):
+                if self._metered[spec, instrument] < self.attempts and spec not in busy:
+                    return Metering(job, spec)
         return None
+
+    def _unmetered_of(self, lane: Lane, job: Job) -> tuple[KernelSpec, ...]:
+        """Remembered until something is heard of the job: it is asked whenever somebody looks for work."""
+        name = job.workload, lane.fingerprint.digest
+        if name not in self._unmetered:
+            self._unmetered[name] = lane.energies.missing(job.specs)
+        return self._unmetered[name]
 
 
 def _lacking(lane: Lane, job: Job, results: Mapping[KernelSpec, SpecResult]) -> tuple[Candidate, ...]:

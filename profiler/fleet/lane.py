@@ -17,7 +17,7 @@ from profiler.fleet.reference import ReferenceWork
 from profiler.measure.kernel_energy import KernelEnergy
 from profiler.measure.stability import require_stable
 from profiler.predictor.model_state import ConfigLatency
-from profiler.record import Fingerprint, Measurement
+from profiler.record import Failure, Fingerprint, Measurement
 from profiler.space.config import parse_config
 from profiler.targets import Target
 from profiler.tuning.cost_model import CostModel
@@ -79,11 +79,13 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Metered:
-    """An energy was measured, or a config failed at it, or the card told none."""
+    """An energy was measured, or the card told none, or a config failed at it: ``results`` is then what has taken its
+    place."""
 
     lane: Lane
     metering: Metering
     found: KernelEnergy
+    results: tuple[SpecResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,8 @@ class Lane:
         if isinstance(work, Confirmation):
             return self._confirmed(work)
         if isinstance(work, Metering):
-            return Metered(self, work, self.energies.measure(work.spec))
-        return self._tuned(work)
+            return self._metered(work)
+        return Finished(self, work, self._tuned(work))
 
     def _confirmed(self, confirmation: Confirmation) -> Confirmed:
         """Winners of another card, measured in turn; a few at a time, as a tuner does it."""
@@ -210,10 +212,16 @@ class Lane:
             require_stable(records)
         return Confirmed(self, confirmation)
 
-    def _tuned(self, job: Job) -> Finished:
+    def _metered(self, metering: Metering) -> Metered:
+        found = self.energies.measure(metering.spec)
+        failed = isinstance(found, Failure)
+        results = self._tuned(replace(metering.job, specs=(metering.spec,))) if failed else ()
+        return Metered(self, metering, found, results)
+
+    def _tuned(self, job: Job) -> tuple[SpecResult, ...]:
         foreign = [
             ConfigLatency(m.spec, m.config, m.summary.median_s, m.summary.relative_halfwidth / 2)
             for m in self.foreign(job.workload)
         ]
         tuner = replace(self.tuner, model=self.model(foreign)) if foreign else self.tuner
-        return Finished(self, job, tuner.tune(job.specs))
+        return tuner.tune(job.specs)

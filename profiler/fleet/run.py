@@ -271,6 +271,7 @@ class FleetRun:
 
     def _came_back(self, report: Finished | Confirmed | Metered | Compared | Failed) -> None:
         lane, key, place = report.lane, report.lane.key, report.lane.place
+        self._extras.heard(_work_of(report))
         if self._working.get(key) is not lane:  # it was closed, and what it had in hand went elsewhere
             if isinstance(report, Failed) and report.work in self.ledger.given_up:
                 self._record_failure(lane, report)
@@ -283,6 +284,7 @@ class FleetRun:
             self._extras.compared(lane, report.latencies_s)
         elif isinstance(report, Metered):
             self._extras.metered(lane, report.metering, report.found)
+            self._replaced(report)
         elif isinstance(report, Finished):
             self._finished(report)
         elif isinstance(report, Failed):
@@ -298,6 +300,8 @@ class FleetRun:
                 self.progress.fleet(ExtraLost(what, place.text, report.reason))
             elif isinstance(report.work, Metering):
                 self._extras.dropped(lane, report.work)
+                what = f"the energy of {report.work.spec.key}"
+                self.progress.fleet(ExtraLost(what, place.text, report.reason))
             if report.last or self._strikes[place.key] >= self.request.limits.strikes:
                 self._close(place, report.reason)
 
@@ -310,6 +314,13 @@ class FleetRun:
         self._forget(report.job)
         self._extras.searched(report.job, report.lane)
         self.ledger.finished(report.job, report.lane.holder, complete, self._present)
+
+    def _replaced(self, report: Metered) -> None:
+        """A best config that has failed is none any more, if it was this card's."""
+        for result in report.results:
+            known = self.results[result.spec].best
+            if known is not None and known.fingerprint == report.lane.fingerprint.digest:
+                self.results[result.spec] = result
 
     def _lost(self, lane: Lane, job: Job, report: Failed | None, reason: str = "") -> None:
         self.losses += 1
@@ -377,6 +388,16 @@ class FleetRun:
         for thread in self._threads:
             thread.join(max(0.0, end_s - time.monotonic()))
         self.link.tell(worker_side.release, [a for a in self._roster.sights if a in self._roster.present])
+
+
+def _work_of(report: Finished | Confirmed | Metered | Compared | Failed) -> Work | None:
+    if isinstance(report, Finished):
+        return report.job
+    if isinstance(report, Confirmed):
+        return report.confirmation
+    if isinstance(report, Metered):
+        return report.metering
+    return report.work if isinstance(report, Failed) else None
 
 
 def _may_work_elsewhere(result: SpecResult) -> bool:

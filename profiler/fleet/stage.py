@@ -24,8 +24,10 @@ from profiler.fleet.run import FleetRun
 from profiler.frontend import load_network
 from profiler.lut import store
 from profiler.lut.build import build as build_rows
+from profiler.lut.build import failed_configs
 from profiler.lut.demand import demand
 from profiler.lut.schema import LutRow
+from profiler.lut.store import Config
 from profiler.lut.table import network_table
 from profiler.measure import Run
 from profiler.output_folder import require_writable
@@ -40,12 +42,14 @@ from profiler.workload import KernelSpec
 
 @dataclass(frozen=True)
 class _Instrument:
-    """A fingerprint, the lanes that have it, the network's rows of it, and the kernels that this run has measured.
+    """A fingerprint, the lanes that have it, the network's rows of it, configs that have failed, and the kernels that
+    this run has measured.
     ``energies`` of the best configs are known, those of ``metered`` kernels by this run."""
 
     fingerprint: Fingerprint
     lanes: tuple[Lane, ...]
     rows: tuple[LutRow, ...]
+    failed: frozenset[Config]
     measured: frozenset[KernelSpec]
     energies: Mapping[KernelSpec, EnergyMeasurement]
     metered: frozenset[KernelSpec]
@@ -79,7 +83,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
     if not instruments[0].rows:
         raise ProfilerError(f"no kernel of {network.name} could be measured: {_why_none(fleet, instruments[0])}")
     sources = latency_sources(jobs, [i.rows for i in instruments])
-    paths = [store.save(luts, request.device, i.fingerprint, i.rows) if i.rows else None for i in instruments]
+    paths = [store.save(luts, request.device, i.fingerprint, i.rows, i.failed) if i.rows else None for i in instruments]
     cards = tuple(
         CardResult(
             fingerprint=instrument.fingerprint.short,
@@ -174,6 +178,7 @@ def _instruments(fleet: FleetRun, jobs: Sequence[Job], run_id: str) -> list[_Ins
                 fingerprint,
                 tuple(holders),
                 rows,
+                failed_configs(records, fingerprint),
                 measured=frozenset(record.spec for record in own if isinstance(record, Measurement)),
                 energies={spec: energy for spec, energy in known.items() if energy is not None and spec in wanted},
                 metered=frozenset(record.spec for record in own if isinstance(record, EnergyMeasurement)),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from profiler.errors import InvalidFile
 from profiler.lut.age import age_rank
 from profiler.lut.schema import LutRow, Source
+from profiler.lut.store import Config
 from profiler.record import (
     FINAL_STAGE,
     Conditions,
@@ -68,6 +69,13 @@ def build(records: Iterable[Record], fingerprint: Fingerprint, now: float | None
             best[spec, conditions] = measurement
     rows = (row_of(m, fingerprint, energies.get((m.spec, m.conditions, m.config))) for m in best.values())
     return tuple(sorted(rows, key=lambda row: row.key))
+
+
+def failed_configs(records: Iterable[Record], fingerprint: Fingerprint) -> frozenset[Config]:
+    """Those that `build` passes over."""
+    failures = (record for record in records if isinstance(record, Failure) and not of_the_device(record))
+    own = (failure for failure in failures if failure.fingerprint == fingerprint.digest)
+    return frozenset((failure.spec, failure.conditions, fingerprint.short, failure.config) for failure in own)
 
 
 def row_of(measurement: Measurement, fingerprint: Fingerprint, energy: EnergyMeasurement | None = None) -> LutRow:

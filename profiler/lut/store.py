@@ -9,7 +9,7 @@ import csv
 import fcntl
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -17,9 +17,13 @@ from pathlib import Path
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.age import age_rank
 from profiler.lut.check import scan
-from profiler.lut.schema import COLUMNS, LutRow
+from profiler.lut.schema import COLUMNS, LutRow, Source
 from profiler.output_folder import write_whole, writing
-from profiler.record import Fingerprint
+from profiler.record import Conditions, Fingerprint
+from profiler.workload import KernelSpec
+
+Config = tuple[KernelSpec, Conditions, str, str]
+"""A config of a kernel under some conditions on some instrument: what ends in the fingerprint and config of a row."""
 
 
 def read(path: Path) -> tuple[LutRow, ...]:
@@ -93,22 +97,30 @@ def write(path: Path, rows: Iterable[LutRow]) -> None:
         write_whole(path, data)
 
 
-def update(path: Path, rows: Iterable[LutRow], known: Iterable[Fingerprint] = ()) -> tuple[LutRow, ...]:
+def update(
+    path: Path, rows: Iterable[LutRow], known: Iterable[Fingerprint] = (), failed: Collection[Config] = ()
+) -> tuple[LutRow, ...]:
     """Merge ``rows`` into the file (made if it is not there) under its lock, and return what it then holds.
 
+    Measured rows of ``failed`` configs leave it, since an older one of another config may be the best now.
     Raises `InvalidFile` for a damaged file and `FingerprintMismatch` for one of another instrument, both untouched;
     `OutputError` if the folder cannot be written.
     """
     new = tuple(rows)
     with _locked(path):
         old = read(path) if path.exists() else None
+        sound = [row for row in old or () if row.source is not Source.MEASURED or _config_of(row) not in failed]
         try:
-            merged = merge(old or (), new, known)
+            merged = merge(sound, new, known)
         except FingerprintMismatch as error:
             raise FingerprintMismatch(f"{path}: {error}") from None
         if merged != old:
             write_whole(path, to_bytes(merged))
     return merged
+
+
+def _config_of(row: LutRow) -> Config:
+    return row.spec, row.conditions, row.fingerprint, row.config
 
 
 def path_for(folder: Path, device: str, fingerprint: str) -> Path:
@@ -123,17 +135,19 @@ def path_for(folder: Path, device: str, fingerprint: str) -> Path:
     return path
 
 
-def save(folder: Path, device: str, fingerprint: Fingerprint, rows: Iterable[LutRow]) -> Path:
+def save(
+    folder: Path, device: str, fingerprint: Fingerprint, rows: Iterable[LutRow], failed: Collection[Config] = ()
+) -> Path:
     """`update` the file of that instrument and say which it is. Errors as those of `update` and `path_for`."""
     new = tuple(rows)
     path = path_for(folder, device, fingerprint.short)
     try:
-        update(path, new, known=(fingerprint,))
+        update(path, new, (fingerprint,), failed)
     except FingerprintMismatch:
         # Another instrument's run may have made the file between the two calls (two cards of one model); a mismatch
         # that stays is a real one.
         path = path_for(folder, device, fingerprint.short)
-        update(path, new, known=(fingerprint,))
+        update(path, new, (fingerprint,), failed)
     return path
 
 

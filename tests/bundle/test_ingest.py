@@ -108,6 +108,16 @@ def test_energies_that_come_later_go_into_the_same_rows(file: Path, tmp_path: Pa
     assert (later.added, later.energies) == (1, 1)
 
 
+def test_a_config_that_failed_at_its_energy_leaves_the_table(file: Path, tmp_path: Path) -> None:
+    """Into which an earlier part of the same run had brought it."""
+    ingest([file], tmp_path / "home")
+    later = (*RECORDS, failure(spec(), "c1"), failure(spec(16), "c0"))
+    (taken,) = ingest([write(tmp_path / "later.jsonl", later)], tmp_path / "home")
+    assert (taken.added, taken.measured) == (2, 2)
+    assert taken.lut is not None
+    assert latencies(taken.lut) == {("8", "uint8"): 3.0, ("8", "uint4"): 4.0}
+
+
 def test_a_box_that_told_no_energy_is_quoted(tmp_path: Path) -> None:
     with ResultsFile(tmp_path / "results.jsonl") as results:
         host = {NO_ENERGY: "RAPL: none there"}

@@ -20,13 +20,32 @@ from profiler.fleet.events import FleetEvent, FleetProgress
 from profiler.fleet.limits import FleetLimits
 from profiler.fleet.link import WorkerLost
 from profiler.fleet.offers import Offer, Versions
-from profiler.fleet.orders import BuildOrder, Built, CardFacts, Compiler, Measured, MeasureOrder, SeatKey, Sight
+from profiler.fleet.orders import (
+    BuildOrder,
+    Built,
+    CardFacts,
+    Compiler,
+    EnergyOrder,
+    Measured,
+    MeasureOrder,
+    SeatKey,
+    Sight,
+)
 from profiler.fleet.orders import code_sha256 as code
 from profiler.fleet.request import FleetRequest
 from profiler.frontend import network_file
 from profiler.hardware import host_cpu
 from profiler.quantize.packing import Packing
-from profiler.record import Fingerprint, Measurement, encode
+from profiler.record import (
+    Energy,
+    EnergyMeasurement,
+    EnergyWindow,
+    Failure,
+    FailureKind,
+    Fingerprint,
+    Measurement,
+    encode,
+)
 from profiler.space.config import to_text
 from profiler.workload import INT8
 from tests.fleet.pools import network
@@ -38,13 +57,14 @@ CPU = FoundDevice("cpu", "a CPU")
 @dataclass
 class Worker:
     """``fault`` is asked ahead of each answer, with the function's name; it may wait, and raise. ``clock_s`` : seconds
-    that its clock is ahead."""
+    that its clock is ahead. ``tires`` : whether a kernel fails there while its energy is measured."""
 
     offer: Offer
     machine: str
     devices: tuple[FoundDevice, ...] = (CPU,)
     fault: Callable[[str], None] = lambda name: None
     clock_s: float = 0.0
+    tires: Callable[[Artifact], bool] = lambda artifact: False
 
     def answer(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         self.fault(function.__name__)
@@ -56,6 +76,8 @@ class Worker:
             return Compiler("cc, for tests")
         if function is worker_side.build:
             return _built(arguments[0])
+        if function is worker_side.measure_energy:
+            return self._metered(arguments[1], arguments[2])
         assert function is worker_side.measure
         return self._measured(arguments[1], arguments[2])
 
@@ -66,6 +88,12 @@ class Worker:
         digest = self._fingerprint(key, "cc, for tests").digest
         artifacts = [Artifact.from_bytes(data) for data in order.artifacts]
         return Measured(tuple(encode(_measurement(artifact, order, digest, self.clock_s)) for artifact in artifacts))
+
+    def _metered(self, key: SeatKey, order: EnergyOrder) -> Measured:
+        digest = self._fingerprint(key, "cc, for tests").digest
+        artifact = Artifact.from_bytes(order.artifact)
+        found = (_tired if self.tires(artifact) else _energy)(artifact, order, digest)
+        return Measured((encode(found),))
 
 
 @dataclass
@@ -131,7 +159,12 @@ class PretendedFleet:
     events: list[FleetEvent] = field(default_factory=list)
 
     def profile(
-        self, pools: int, device: str = "cpu", listen: Callable[[FleetEvent], None] | None = None, **options: Any
+        self,
+        pools: int,
+        device: str = "cpu",
+        listen: Callable[[FleetEvent], None] | None = None,
+        trials: int = 1,
+        **options: Any,
     ) -> Any:
         model = self.folder / "pools.json"
         network_file.save(network(pools), model)
@@ -146,7 +179,7 @@ class PretendedFleet:
             device=device,
             batch=1,
             precisions=(INT8,),
-            trials=1,
+            trials=trials,
             mixed=False,
             out=self.folder / "out",
             access=Access("tcp://pretended:1", insecure=True),
@@ -194,5 +227,33 @@ def _measurement(artifact: Artifact, order: MeasureOrder, digest: str, clock_s: 
         stage=order.stage,
         run_id=order.run.run_id,
         measured_at=time.time() + clock_s,
+        tool_version=order.run.tool_version,
+    )
+
+
+def _energy(artifact: Artifact, order: EnergyOrder, digest: str) -> EnergyMeasurement:
+    return EnergyMeasurement(
+        spec=artifact.spec,
+        config=artifact.config,
+        conditions=order.conditions,
+        fingerprint=digest,
+        artifact_sha256=artifact.sha256,
+        energy=Energy((EnergyWindow(1000, 5.0, 50.0, None),), None, None, (), "a meter"),
+        run_id=order.run.run_id,
+        measured_at=time.time(),
+        tool_version=order.run.tool_version,
+    )
+
+
+def _tired(artifact: Artifact, order: EnergyOrder, digest: str) -> Failure:
+    return Failure(
+        spec=artifact.spec,
+        config=artifact.config,
+        conditions=order.conditions,
+        fingerprint=digest,
+        kind=FailureKind.WRONG_OUTPUT,
+        message="while its energy was measured: it computes something else",
+        run_id=order.run.run_id,
+        measured_at=time.time(),
         tool_version=order.run.tool_version,
     )

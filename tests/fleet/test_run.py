@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from profiler.artifact import Artifact
 from profiler.devices.discover import FoundDevice
 from profiler.errors import InvalidFile, ProfilerError
 from profiler.fleet.events import ExtraLost, JobLost, PlaceClosed, PlaceOpened, WorkerRefused
 from profiler.fleet.link import TaskFailed, WorkerLost
 from profiler.lut import store
+from profiler.tuning.energies import Energies
+from profiler.workload import KernelSpec
 from tests.fleet.pretended import CPU, PretendedFleet
 
 T4S = tuple(FoundDevice("t4", "Tesla T4", n, f"GPU-{n}", f"00:0{n}.0") for n in range(2))
@@ -145,6 +149,86 @@ def test_what_is_not_measured_beside_the_workloads_is_told(pretended: PretendedF
     assert whats <= {"the reference kernels", "what others found"}
     assert whats
     assert all("no memory" in event.reason for event in pretended.told(ExtraLost))
+
+
+def test_a_kernel_that_fails_at_its_energy_leaves_its_place_to_the_next_config(pretended: PretendedFleet) -> None:
+    """On both cards, of which one has measured nothing of it but the other one's winner."""
+    tired: set[tuple[str, str]] = set()
+
+    def tires_of(card: str) -> Callable[[Artifact], bool]:
+        def tires(artifact: Artifact) -> bool:
+            if any(kernel == artifact.spec.key for name, kernel in tired if name == card):
+                return False
+            tired.add((card, artifact.spec.key))
+            return True
+
+        return tires
+
+    for name, machine in (("one", "m1"), ("two", "m2")):
+        pretended.link.add(name, machine, cpu=1, compile=1).tires = tires_of(name)
+    result = pretended.profile(2, trials=2, energy=True)
+    assert len(tired) == 4
+    for card in result.cards:
+        rows = store.read(card.lut_path)
+        assert len(rows) == 2
+        assert [row.energy_j for row in rows] == [0.05] * 2
+    assert result.profile.energies.known == 2
+    assert not [line for line in result.profile.warnings if line.startswith("no latency")]
+
+
+def test_a_kernel_of_which_every_config_fails_at_its_energy_has_no_latency(pretended: PretendedFleet) -> None:
+    """And that is said, as on a machine of one's own."""
+    pretended.link.add("one", "m1", cpu=1, compile=1).tires = lambda artifact: artifact.spec.workload.kernel_h == 2
+    result = pretended.profile(2, trials=2, energy=True)
+    (said,) = [line for line in result.profile.warnings if line.startswith("no latency")]
+    assert said.startswith("no latency for 1 of 2 kernels; max_pool")
+    assert "2 wrong_output (while its energy was measured: it computes something else)" in said
+    assert result.profile.energies.known == 1
+
+
+def test_a_card_without_work_does_not_go_through_all_journals_again_and_again(
+    pretended: PretendedFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another one measures for hours: the machine at home has work for that one, and may be measured itself."""
+    asked: list[int] = []
+    missing = Energies.missing
+
+    def counted(self: Energies, specs: Sequence[KernelSpec]) -> tuple[KernelSpec, ...]:
+        asked.append(len(specs))
+        return missing(self, specs)
+
+    monkeypatch.setattr(Energies, "missing", counted)
+    meanwhile: list[int] = []
+
+    def fault(name: str) -> None:
+        if name == "measure_energy":
+            time.sleep(1.0)  # the other one has all of its energies by then
+            before = len(asked)
+            time.sleep(1.0)
+            meanwhile.append(len(asked) - before)
+
+    pretended.link.add("quick", "m1", cpu=1, compile=1)
+    pretended.link.add("slow", "m2", cpu=1, compile=1).fault = fault
+    result = pretended.profile(2, energy=True)
+    assert [row.energy_j for card in result.cards for row in store.read(card.lut_path)] == [0.05] * 4
+    assert meanwhile == [0, 0]
+
+
+def test_a_lost_energy_is_told_and_measured_again(pretended: PretendedFleet) -> None:
+    lost = 0
+
+    def fault(name: str) -> None:
+        nonlocal lost
+        if name == "measure_energy" and not lost:
+            lost += 1
+            raise TaskFailed("a task failed there: no memory")
+
+    pretended.link.add("one", "m1", cpu=1, compile=1).fault = fault
+    result = pretended.profile(2, energy=True)
+    (event,) = pretended.told(ExtraLost)
+    assert event.what.startswith("the energy of ")
+    assert event.reason == "a task failed there: no memory"
+    assert result.profile.energies.known == 2
 
 
 def wait(fleet: PretendedFleet, kind: type) -> None:

@@ -495,6 +495,20 @@ def test_an_update_that_changes_nothing_leaves_the_file_alone(tmp_path: Path) ->
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_a_config_that_has_failed_leaves_its_place_to_an_older_measurement(tmp_path: Path) -> None:
+    """Whose row the later one has replaced; of another instrument, or published, it is another kernel's."""
+    path = tmp_path / "cpu.csv"
+    assert MEASURED.measured_at is not None
+    older = replace(MEASURED, config="other", measured_at=MEASURED.measured_at - 1)
+    failed = (MEASURED.spec, MEASURED.conditions, MEASURED.fingerprint, MEASURED.config)
+    update(path, [MEASURED])
+    assert update(path, [older]) == (MEASURED,)
+    assert update(path, [older], failed={(*failed[:2], "elsewhere", failed[3])}) == (MEASURED,)
+    assert update(path, [older], failed={failed}) == (older,)
+    update(path, [MEASURED])
+    assert update(path, [], failed={failed}) == ()
+
+
 def test_an_empty_update_makes_a_file_with_a_header(tmp_path: Path) -> None:
     assert update(tmp_path / "cpu.csv", []) == ()
     assert read(tmp_path / "cpu.csv") == ()

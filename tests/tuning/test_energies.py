@@ -10,10 +10,11 @@ from profiler.errors import DeviceError
 from profiler.lut.build import build
 from profiler.measure.energy import NoEnergy
 from profiler.record import EnergyMeasurement, Failure, FailureKind
-from profiler.tuning.database import TuningDatabase
+from profiler.tuning.database import Tried, TuningDatabase
 from profiler.tuning.energies import Energies
 from profiler.tuning.events import EnergyTaken, TuneEvent
 from profiler.tuning.tuner import Budget, Tuner
+from profiler.workload import KernelSpec, Workload
 from tests.tuning.simulation import (
     BUSY_W,
     CONDITIONS,
@@ -67,6 +68,22 @@ def test_the_best_config_of_each_kernel(tmp_path: Path) -> None:
         {result.spec: BUSY_W * latency_s(result) for result in results}
     )
     assert world.steps("begin") == ["compiling", "measuring"] * 3, "each in turns of its own"
+
+
+def test_a_journal_is_gone_through_once_for_all_of_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ResNet18 in five precisions each has 42 kernels, and a fleet asks again and again."""
+    world = World(meter=Meter())
+    tuned(tmp_path, world)
+    read: list[Workload] = []
+    tried = TuningDatabase.tried
+
+    def counted(self: TuningDatabase, workload: Workload) -> dict[KernelSpec, Tried]:
+        read.append(workload)
+        return tried(self, workload)
+
+    monkeypatch.setattr(TuningDatabase, "tried", counted)
+    assert energies(tmp_path, world).missing(SPECS) == SPECS
+    assert read == [conv(8).workload, pool().workload]
 
 
 def test_what_a_journal_holds_is_not_measured_again(tmp_path: Path) -> None:
