@@ -30,7 +30,7 @@ from profiler.network_stages.bench import find_site, opened_bench
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment, weight_bytes
 from profiler.network_stages.in_turn import timed_in_turn
 from profiler.network_stages.prepared import Prepared
-from profiler.network_stages.quantizer import Quantizer, network_of, quantizer
+from profiler.network_stages.quantizer import Quantizer, network_of, quantizer, require_model
 from profiler.network_stages.run import RunRequest
 from profiler.predictor.conformal import binomial_interval
 from profiler.report.content.accuracy import Accuracies, Beside, FloatAccuracy, IntegerAccuracy, Share
@@ -83,6 +83,7 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
             f"{request.run.model} is built in and has no weights, so that it answers nothing: give the file of a "
             "trained model (.onnx, .pt2)"
         )
+    require_model(request.run)
     if request.run.calibrate is None:
         raise ProfilerError(
             "--calibrate takes an .npz of images, some of those that the model was trained with: they decide on the "

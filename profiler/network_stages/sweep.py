@@ -20,7 +20,7 @@ from profiler.network_stages.bench import find_site, opened_bench, table_of
 from profiler.network_stages.configurations import ConfigurationsRequest, configurations
 from profiler.network_stages.in_turn import timed_in_turn
 from profiler.network_stages.prepared import Prepared
-from profiler.network_stages.quantizer import network_of, quantizer
+from profiler.network_stages.quantizer import network_of, quantizer, require_model
 from profiler.network_stages.run import RunRequest
 from profiler.output_folder import removed_if_empty, require_writable, write_whole, writing
 from profiler.workload import INT4, INT8, Precision, widest_first
@@ -75,6 +75,7 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
 
     Raises `ProfilerError` for whatever the user can mend, and for a network that is not what the oracle says.
     """
+    require_model(request.run)
     ready: dict[str, Prepared] = {}
     with ExitStack() as stack:
         if request.out is not None:

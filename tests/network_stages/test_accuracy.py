@@ -183,6 +183,8 @@ def test_what_has_no_weights_has_no_accuracy(digits: Classifier) -> None:
     asked = request_of(digits)
     with pytest.raises(ProfilerError, match="is built in and has no weights"):
         evaluate_accuracy(replace(asked, run=replace(asked.run, model="resnet18")))
+    with pytest.raises(ProfilerError, match=r"net\.npz is quantized already"):  # and not: there is no table
+        evaluate_accuracy(replace(asked, run=replace(asked.run, model="net.npz", lut=Path("nowhere.csv"))))
     with pytest.raises(ProfilerError, match="--calibrate"):
         evaluate_accuracy(replace(asked, run=replace(asked.run, calibrate=None)))
     with pytest.raises(ProfilerError, match="say which bits"):

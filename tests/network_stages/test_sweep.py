@@ -387,6 +387,13 @@ def test_a_network_that_gets_faster_with_slower_kernels_is_refused(machine: Mach
     assert isinstance(caught.value, ProfilerError)
 
 
+def test_what_is_quantized_already_is_refused_before_a_table_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody shall measure for minutes first."""
+    monkeypatch.setattr(stage, "find_site", lambda request: pytest.fail("looked for a table"))
+    with pytest.raises(ProfilerError, match=r"net\.npz is quantized already.* name its model"):
+        sweep(SweepRequest(RunRequest(model="net.npz", device="cpu")))
+
+
 LISTS = st.integers(1, 12).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(0, 6).map(float), min_size=n, max_size=n)] * 2)
 )
