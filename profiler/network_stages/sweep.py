@@ -126,8 +126,8 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
         batch=source.network.batch,
         fingerprint=bench.fingerprint,
         points=points,
-        calibration=_calibration(points),
-        errors=tuple(_held_out_errors(points)),
+        calibration=_calibration(points, request.out),
+        errors=tuple(_held_out_errors(points, request.out)),
         tau=kendall_tau([p.lut_sum_s for p in points], [p.latency_s for p in points]),
         pairs=len(points) * (len(points) - 1) // 2,
         decided=len(decided),
@@ -192,14 +192,18 @@ def _ends(points: Sequence[SweepPoint]) -> list[EndToEnd]:
     return [EndToEnd(point.lut_sum_s, point.latency_s) for point in points]
 
 
-def _calibration(points: Sequence[SweepPoint]) -> Calibration:
+def _calibration(points: Sequence[SweepPoint], out: Path | None) -> Calibration:
     try:
         return calibrate(_ends(points))
     except ValueError as error:
-        raise ProfilerError(str(error)) from None
+        raise ProfilerError(f"{error}{_where_it_is(out)}") from None
 
 
-def _held_out_errors(points: Sequence[SweepPoint]) -> Iterator[float]:
+def _where_it_is(out: Path | None) -> str:
+    return "; -o FILE keeps what was measured" if out is None else f"; what was measured is in {out}"
+
+
+def _held_out_errors(points: Sequence[SweepPoint], out: Path | None) -> Iterator[float]:
     """Of each point by the calibration of all others; none where there is no other."""
     for index, point in enumerate(points):
         others = [other for number, other in enumerate(points) if number != index]
@@ -208,7 +212,7 @@ def _held_out_errors(points: Sequence[SweepPoint]) -> Iterator[float]:
         try:
             expected_s = calibrate(_ends(others)).latency_s(point.lut_sum_s)
         except ValueError as error:
-            raise ProfilerError(f"{point.name}: {error}") from None
+            raise ProfilerError(f"without {point.name} {error}{_where_it_is(out)}") from None
         yield expected_s / point.latency_s - 1
 
 

@@ -387,6 +387,17 @@ def test_a_network_that_gets_faster_with_slower_kernels_is_refused(machine: Mach
     assert isinstance(caught.value, ProfilerError)
 
 
+def test_a_refusal_says_where_the_measurements_are(machine: Machine, tiny: Any, tmp_path: Path) -> None:
+    """Minutes went into them, and they are what shows why there is no calibration."""
+    machine.slope = -0.01
+    out = tmp_path / "end.csv"
+    with pytest.raises(ProfilerError, match=rf"measure again; what was measured is in {out}$"):
+        sweep(asked(tiny[1], 3, out=out))
+    assert len(out.read_text().splitlines()) == 6
+    with pytest.raises(ProfilerError, match=r"measure again; -o FILE keeps what was measured$"):
+        sweep(asked(tiny[1], 3))
+
+
 def test_what_is_quantized_already_is_refused_before_a_table_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody shall measure for minutes first."""
     monkeypatch.setattr(stage, "find_site", lambda request: pytest.fail("looked for a table"))
