@@ -100,7 +100,9 @@ def test_a_table_for_people_beside_the_rows(command: Command, small: Path, rows:
         "sum of its kernels in the table: ",
     ):
         assert text in said.out, text
+    assert " 0.00 MB" not in said.out, "a small network takes memory, too"
     told = json.loads(command(run(small, "--uniform", "int4", "--lut", rows, "--json", "--batch", 1)).out)
+    assert f"{told['arena_bytes'] / 1e6:.4g} MB of activations" in said.out
     assert told["lut_sum_s"] == pytest.approx(sum(step["lut_s"] for step in told["steps"]))
     assert told["beyond_sum"] == pytest.approx(told["latency_s"] / told["lut_sum_s"] - 1)
 
@@ -117,6 +119,13 @@ def test_what_allocate_chose_is_run(command: Command, small: Path, rows: Path, t
     assert told["bit_exact"] is True
     assert told["configuration"] == str(bits)
     assert told["lut_sum_s"] == pytest.approx(json.loads(bits.read_text())["latency"]["total_s"])
+
+
+def test_one_configuration_promises_nothing_of_others(command: Command, small: Path, rows: Path) -> None:
+    said = command(run(small, "--sweep", 0, "--precisions", "int8", "--lut", rows))
+    assert said.code == 0, said.err
+    assert "x the sum of the kernels; how far off that is, one configuration does not tell" in said.out
+    assert "0.0%" not in said.out.splitlines()[-1]
 
 
 @pytest.fixture
