@@ -128,6 +128,22 @@ def test_one_configuration_promises_nothing_of_others(command: Command, small: P
     assert "0.0%" not in said.out.splitlines()[-1]
 
 
+def test_what_memory_does_not_hold_is_one_line(
+    command: Command, small: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not exit code 1, which says that a network is wrong."""
+
+    def full(*_: object) -> None:
+        raise MemoryError("Unable to allocate 8.00 GiB")
+
+    monkeypatch.setattr(stage, "quantized_inputs", full)
+    said = command(run(small, "--uniform", "int8", "--lut", rows))
+    assert (said.code, said.err) == (
+        2,
+        "error: not enough memory (Unable to allocate 8.00 GiB); a smaller batch takes less\n",
+    )
+
+
 @pytest.fixture
 def another_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose last step says one more: to it every kernel is wrong."""
