@@ -28,7 +28,7 @@ from profiler.network.image_files import labelled_files, labelled_images
 from profiler.network.images import Images
 from profiler.network_stages.bench import find_site, opened_bench
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment, weight_bytes
-from profiler.network_stages.in_turn import timed_in_turn
+from profiler.network_stages.in_turn import InTurn, timed_in_turn
 from profiler.network_stages.prepared import Prepared
 from profiler.network_stages.quantizer import Quantizer, network_of, quantizer, require_model
 from profiler.network_stages.run import RunRequest
@@ -110,7 +110,8 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
             integers = source.integers(configuration.deployment)
             ready.append(stack.enter_context(Prepared(bench, configuration.name, integers)))
         counted = _counted(source, ready, files, request.most, told)
-        latencies = _latencies(ready, told) if request.timed else [None] * len(ready)
+        timed = timed_in_turn(ready, told) if request.timed else None
+    latencies = [None] * len(ready) if timed is None else _latencies(timed)
     reference = counted.reference
     classes = network.tensor(network.outputs[0]).channels
     accuracies = Accuracies(
@@ -137,7 +138,7 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
         fingerprint=bench.fingerprint,
         verified_steps=counted.verified_steps,
         verified_nbytes=counted.verified_nbytes,
-        notes=(*source.notes, *site.notes, *_notes(request)),
+        notes=(*source.notes, *site.notes, *_notes(request), *(timed.notes if timed is not None else ())),
     )
 
 
@@ -223,8 +224,8 @@ def _filled(inputs: Inputs, batch: int) -> Inputs:
     return {name: values[at] for name, values in inputs.items()}
 
 
-def _latencies(ready: Sequence[Prepared], told: Told) -> list[Span | None]:
-    summaries = [summarize([s for taken in rounds for s in taken]) for rounds in timed_in_turn(ready, told)]
+def _latencies(timed: InTurn) -> list[Span | None]:
+    summaries = [summarize([s for taken in rounds for s in taken]) for rounds in timed.samples_s]
     return [Span(s.median_s, s.ci95_low_s, s.ci95_high_s) for s in summaries]
 
 

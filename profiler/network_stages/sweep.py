@@ -104,7 +104,8 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
         without = [name for name, lut_sum_s in sums.items() if lut_sum_s is None]
         if without:
             raise InvalidFile(f"{without[0]}: kernels without a row in the table; measure them (make profile)")
-        rounds = dict(zip(ready, timed_in_turn(list(ready.values()), told), strict=True))
+        timed = timed_in_turn(list(ready.values()), told)
+        rounds = dict(zip(ready, timed.samples_s, strict=True))
     medians = {name: [median(taken) for taken in of_all] for name, of_all in rounds.items()}
     points = tuple(
         SweepPoint(
@@ -132,7 +133,7 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
         pairs=len(points) * (len(points) - 1) // 2,
         decided=len(decided),
         kept=sum(_sign(a.lut_sum_s - b.lut_sum_s) == _sign(a.latency_s - b.latency_s) for a, b in decided),
-        notes=(*source.notes, *site.notes, *([chosen.note] if chosen.note else [])),
+        notes=(*source.notes, *site.notes, *([chosen.note] if chosen.note else []), *timed.notes),
     )
 
 

@@ -184,7 +184,7 @@ def test_a_sweep_is_what_allocate_calibrates_with(
     def latency(self: Prepared, rule: object) -> Any:
         assert self.lut_sum_s is not None
         time_s = 1e-6 + 2 * self.lut_sum_s
-        return SimpleNamespace(times=SimpleNamespace(samples_s=[time_s] * 3, summary=SimpleNamespace(median_s=time_s)))
+        return SimpleNamespace(times=SimpleNamespace(samples_s=(time_s,) * 3, contaminated=False))
 
     monkeypatch.setattr(Prepared, "latency", latency)
     out = tmp_path / "end.csv"

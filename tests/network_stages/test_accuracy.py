@@ -23,9 +23,12 @@ from profiler.network.images import load_images
 from profiler.network.oracle_run import oracle_run
 from profiler.network.quantized import integer_network
 from profiler.network.real_numbers import quantized_inputs
+from profiler.network_stages import accuracy
 from profiler.network_stages.accuracy import AccuracyRequest, AccuracyResult, beside, evaluate_accuracy, even_split
+from profiler.network_stages.in_turn import InTurn
 from profiler.network_stages.run import RunRequest
 from profiler.network_stages.trained import ModelRequest, trained_network
+from profiler.verdict import Span
 from profiler.workload import INT4, INT8, Network
 from tests.network_stages.classifier import Classifier, make, run
 
@@ -177,6 +180,13 @@ def test_bits_of_another_network_or_batch_are_refused(digits: Classifier, bits: 
         path.write_text(json.dumps({**text, **change}))
         with pytest.raises(InvalidFile, match=rf"bits\.json: .*{message}"):
             evaluate_accuracy(request_of(digits, path, uniform=()))
+
+
+def test_a_busy_machine_is_told_beside_the_latencies(digits: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "timed_in_turn", lambda ready, told: InTurn((((1e-6, 2e-6, 3e-6),) * 5,), 3))
+    found = evaluate_accuracy(request_of(digits, uniform=(INT8,), most=4, timed=True))
+    assert found.accuracies.configurations[0].latency == Span(2e-6, 1e-6, 3e-6)
+    assert "during 3 of 5 timings" in found.notes[-1]
 
 
 def test_what_has_no_weights_has_no_accuracy(digits: Classifier) -> None:

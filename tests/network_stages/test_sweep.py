@@ -61,6 +61,7 @@ class Machine:
     noise: float = 0.0
     slope: float = SLOPE
     wrong: str = ""
+    busy: str = ""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
 
@@ -102,7 +103,8 @@ class Prepared:
         median_s = self.machine.latency_s(self.name) * ROUNDS[self.rounds % len(ROUNDS)]
         self.rounds += 1
         samples = [median_s, 0.9 * median_s, median_s, 1.2 * median_s, median_s]
-        return SimpleNamespace(times=SimpleNamespace(samples_s=samples, summary=SimpleNamespace(median_s=median_s)))
+        busy = self.machine.busy == self.name
+        return SimpleNamespace(times=SimpleNamespace(samples_s=tuple(samples), contaminated=busy))
 
     @property
     def lut_sum_s(self) -> float | None:
@@ -318,6 +320,12 @@ def test_the_calibration_is_the_machines(machine: Machine, tiny: Any) -> None:
     for point in found.points:
         assert point.latency_s == pytest.approx(machine.latency_s(point.name))
         assert (point.low_s, point.high_s) == pytest.approx((0.98 * point.latency_s, 1.03 * point.latency_s))
+
+
+def test_a_busy_machine_is_told(machine: Machine, tiny: Any) -> None:
+    """The calibration is for deployments on an idle one."""
+    machine.busy = "uniform int4"
+    assert "something else ran on the machine during 5 of 20 timings" in sweep(asked(tiny[1], 2)).notes[-1]
 
 
 def test_pairs_whose_rounds_overlap_decide_nothing(machine: Machine, tiny: Any) -> None:
