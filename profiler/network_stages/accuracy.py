@@ -77,7 +77,7 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
     """``told`` hears of each step. Raises `ProfilerError` for whatever the user can mend, before anything is compiled
     where that can be known, and `NetworkFailure` for a network that is not what the oracle says."""
     if not request.bits and not request.uniform:
-        raise ProfilerError("say which bits: --bits bits.json, --uniform int8; both may be repeated")
+        raise ProfilerError("say which bits: --bits bits.json, which may be repeated, or --uniform int8,int4")
     if request.run.model.strip().lower() in BUILTINS:
         raise ProfilerError(
             f"{request.run.model} is built in and has no weights, so that it answers nothing: give the file of a "

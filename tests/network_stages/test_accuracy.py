@@ -197,5 +197,5 @@ def test_what_has_no_weights_has_no_accuracy(digits: Classifier) -> None:
         evaluate_accuracy(replace(asked, run=replace(asked.run, model="net.npz", lut=Path("nowhere.csv"))))
     with pytest.raises(ProfilerError, match="--calibrate"):
         evaluate_accuracy(replace(asked, run=replace(asked.run, calibrate=None)))
-    with pytest.raises(ProfilerError, match="say which bits"):
+    with pytest.raises(ProfilerError, match=r"say which bits: .* repeated, or --uniform int8,int4$"):
         evaluate_accuracy(request_of(digits, uniform=()))
