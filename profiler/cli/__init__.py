@@ -44,13 +44,18 @@ _FROM_SCRATCH = (
 
 
 def main() -> None:
-    """Run a command. A user's error is one line on standard error and exit code 2; Ctrl-C is 130."""
+    """Run a command. A user's error, and what memory does not hold, is one line on standard error and exit code 2;
+    Ctrl-C is 130."""
     try:
         from profiler.cli.commands import app
 
         app()
     except ProfilerError as error:
         print(f"error: {escaped(str(error))}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except MemoryError as error:
+        what = f" ({escaped(str(error))})" if str(error) else ""
+        print(f"error: not enough memory{what}; a smaller batch takes less", file=sys.stderr)
         raise SystemExit(2) from None
     except (Interrupted, KeyboardInterrupt):
         kept = "; what was measured or built is kept, the same command goes on from there"

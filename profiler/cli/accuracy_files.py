@@ -32,6 +32,8 @@ def require(csv: Path | None, plot: Path | None) -> tuple[Path, ...]:
     if plot is not None:
         if plot.suffix.lower().removeprefix(".") not in FORMATS:
             raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
+        if csv is not None and csv.resolve() == plot.resolve():
+            raise OutputError(f"{plot}: is to be the table and the figure; leave --csv out, or name another file")
         tables.append(plot.with_suffix(".csv"))
     tables = list(dict.fromkeys(tables))
     for path in (*tables, *([plot] if plot is not None else [])):

@@ -184,9 +184,11 @@ def _print_sweep(found: Any, out: Path | None) -> None:
             "-" if error is None else f"{error:+.1%}",
         )
     console.print(view)
+    told = "how far off that is, one configuration does not tell"
+    if found.errors:
+        told = f"a configuration that it was not fitted to is off by at most {max(map(abs, found.errors)):.1%}"
     console.print(
-        f"latency = {format_duration(line.offset_s)} + {line.slope:.3f} x the sum of the kernels; a configuration that "
-        f"it was not fitted to is off by at most {max(map(abs, found.errors), default=line.worst):.1%}",
+        f"latency = {format_duration(line.offset_s)} + {line.slope:.3f} x the sum of the kernels; {told}",
         soft_wrap=True,
     )
     if found.tau is not None:
@@ -269,4 +271,4 @@ def _print(done: Any) -> None:
         )
     for line in energy_lines(done.energy, done.batch):
         console.print(escape(line), soft_wrap=True)
-    console.print(f"{done.arena_bytes / 1e6:.2f} MB of activations and scratch memory", soft_wrap=True)
+    console.print(f"{done.arena_bytes / 1e6:,.4g} MB of activations and scratch memory", soft_wrap=True)

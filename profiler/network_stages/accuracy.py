@@ -28,9 +28,9 @@ from profiler.network.image_files import labelled_files, labelled_images
 from profiler.network.images import Images
 from profiler.network_stages.bench import find_site, opened_bench
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment, weight_bytes
-from profiler.network_stages.in_turn import timed_in_turn
+from profiler.network_stages.in_turn import InTurn, timed_in_turn
 from profiler.network_stages.prepared import Prepared
-from profiler.network_stages.quantizer import Quantizer, network_of, quantizer
+from profiler.network_stages.quantizer import Quantizer, network_of, quantizer, require_model
 from profiler.network_stages.run import RunRequest
 from profiler.predictor.conformal import binomial_interval
 from profiler.report.content.accuracy import Accuracies, Beside, FloatAccuracy, IntegerAccuracy, Share
@@ -77,12 +77,13 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
     """``told`` hears of each step. Raises `ProfilerError` for whatever the user can mend, before anything is compiled
     where that can be known, and `NetworkFailure` for a network that is not what the oracle says."""
     if not request.bits and not request.uniform:
-        raise ProfilerError("say which bits: --bits bits.json, --uniform int8; both may be repeated")
+        raise ProfilerError("say which bits: --bits bits.json, which may be repeated, or --uniform int8,int4")
     if request.run.model.strip().lower() in BUILTINS:
         raise ProfilerError(
             f"{request.run.model} is built in and has no weights, so that it answers nothing: give the file of a "
             "trained model (.onnx, .pt2)"
         )
+    require_model(request.run)
     if request.run.calibrate is None:
         raise ProfilerError(
             "--calibrate takes an .npz of images, some of those that the model was trained with: they decide on the "
@@ -109,7 +110,8 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
             integers = source.integers(configuration.deployment)
             ready.append(stack.enter_context(Prepared(bench, configuration.name, integers)))
         counted = _counted(source, ready, files, request.most, told)
-        latencies = _latencies(ready, told) if request.timed else [None] * len(ready)
+        timed = timed_in_turn(ready, told) if request.timed else None
+    latencies = [None] * len(ready) if timed is None else _latencies(timed)
     reference = counted.reference
     classes = network.tensor(network.outputs[0]).channels
     accuracies = Accuracies(
@@ -136,7 +138,7 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
         fingerprint=bench.fingerprint,
         verified_steps=counted.verified_steps,
         verified_nbytes=counted.verified_nbytes,
-        notes=(*source.notes, *site.notes, *_notes(request)),
+        notes=(*source.notes, *site.notes, *_notes(request), *(timed.notes if timed is not None else ())),
     )
 
 
@@ -222,8 +224,8 @@ def _filled(inputs: Inputs, batch: int) -> Inputs:
     return {name: values[at] for name, values in inputs.items()}
 
 
-def _latencies(ready: Sequence[Prepared], told: Told) -> list[Span | None]:
-    summaries = [summarize([s for taken in rounds for s in taken]) for rounds in timed_in_turn(ready, told)]
+def _latencies(timed: InTurn) -> list[Span | None]:
+    summaries = [summarize([s for taken in rounds for s in taken]) for rounds in timed.samples_s]
     return [Span(s.median_s, s.ci95_low_s, s.ci95_high_s) for s in summaries]
 
 

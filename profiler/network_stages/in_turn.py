@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from profiler.measure.rule import StoppingRule
@@ -19,11 +20,34 @@ class Timed(Protocol):
     def latency(self, rule: StoppingRule) -> NetworkLatency: ...
 
 
-def timed_in_turn(networks: Sequence[Timed], told: Callable[[str], None]) -> list[list[tuple[float, ...]]]:
-    """Of each network the samples of each round, in seconds. ``told`` hears of each round."""
+@dataclass(frozen=True)
+class InTurn:
+    """``samples_s`` of each network, of each round, in seconds. In so many of these timings the samples stayed
+    ``contaminated``, though they were taken again."""
+
+    samples_s: tuple[tuple[tuple[float, ...], ...], ...]
+    contaminated: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the latencies."""
+        if not self.contaminated:
+            return ()
+        timings = sum(map(len, self.samples_s))
+        return (
+            f"something else ran on the machine during {self.contaminated} of {timings} timings: these latencies are "
+            "not those of an idle machine",
+        )
+
+
+def timed_in_turn(networks: Sequence[Timed], told: Callable[[str], None]) -> InTurn:
+    """``told`` hears of each round."""
     samples: list[list[tuple[float, ...]]] = [[] for _ in networks]
+    contaminated = 0
     for number in range(ROUNDS):
         told(f"timing, round {number + 1} of {ROUNDS}")
         for network, taken in zip(networks, samples, strict=True):
-            taken.append(network.latency(_RULE).times.samples_s)
-    return samples
+            times = network.latency(_RULE).times
+            taken.append(times.samples_s)
+            contaminated += times.contaminated
+    return InTurn(tuple(map(tuple, samples)), contaminated)

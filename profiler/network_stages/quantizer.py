@@ -55,10 +55,16 @@ class Quantizer:
 
 
 def network_of(request: QuantizerRequest, batch: int) -> Network:
-    """The model's. ``batch`` is that of a request which names none. Errors as those of `load_network`."""
+    """The model's. ``batch`` is that of a request which names none. Errors as those of `require_model` and
+    `load_network`."""
+    require_model(request)
+    return load_network(request.model, request.batch or batch)
+
+
+def require_model(request: QuantizerRequest) -> None:
+    """Raises `ProfilerError` for the file of an integer network: it has its bits in it."""
     if request.model.lower().endswith(".npz"):
         raise ProfilerError(f"{request.model} is quantized already, which `run` takes as it is; here name its model")
-    return load_network(request.model, request.batch or batch)
 
 
 def quantizer(request: QuantizerRequest, network: Network, precisions: Iterable[Precision] = (INT8, INT4)) -> Quantizer:

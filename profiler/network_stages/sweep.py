@@ -20,7 +20,7 @@ from profiler.network_stages.bench import find_site, opened_bench, table_of
 from profiler.network_stages.configurations import ConfigurationsRequest, configurations
 from profiler.network_stages.in_turn import timed_in_turn
 from profiler.network_stages.prepared import Prepared
-from profiler.network_stages.quantizer import network_of, quantizer
+from profiler.network_stages.quantizer import network_of, quantizer, require_model
 from profiler.network_stages.run import RunRequest
 from profiler.output_folder import removed_if_empty, require_writable, write_whole, writing
 from profiler.workload import INT4, INT8, Precision, widest_first
@@ -75,6 +75,7 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
 
     Raises `ProfilerError` for whatever the user can mend, and for a network that is not what the oracle says.
     """
+    require_model(request.run)
     ready: dict[str, Prepared] = {}
     with ExitStack() as stack:
         if request.out is not None:
@@ -103,7 +104,8 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
         without = [name for name, lut_sum_s in sums.items() if lut_sum_s is None]
         if without:
             raise InvalidFile(f"{without[0]}: kernels without a row in the table; measure them (make profile)")
-        rounds = dict(zip(ready, timed_in_turn(list(ready.values()), told), strict=True))
+        timed = timed_in_turn(list(ready.values()), told)
+        rounds = dict(zip(ready, timed.samples_s, strict=True))
     medians = {name: [median(taken) for taken in of_all] for name, of_all in rounds.items()}
     points = tuple(
         SweepPoint(
@@ -125,13 +127,13 @@ def sweep(request: SweepRequest, told: Callable[[str], None] = lambda text: None
         batch=source.network.batch,
         fingerprint=bench.fingerprint,
         points=points,
-        calibration=_calibration(points),
-        errors=tuple(_held_out_errors(points)),
+        calibration=_calibration(points, request.out),
+        errors=tuple(_held_out_errors(points, request.out)),
         tau=kendall_tau([p.lut_sum_s for p in points], [p.latency_s for p in points]),
         pairs=len(points) * (len(points) - 1) // 2,
         decided=len(decided),
         kept=sum(_sign(a.lut_sum_s - b.lut_sum_s) == _sign(a.latency_s - b.latency_s) for a, b in decided),
-        notes=(*source.notes, *site.notes, *([chosen.note] if chosen.note else [])),
+        notes=(*source.notes, *site.notes, *([chosen.note] if chosen.note else []), *timed.notes),
     )
 
 
@@ -191,14 +193,18 @@ def _ends(points: Sequence[SweepPoint]) -> list[EndToEnd]:
     return [EndToEnd(point.lut_sum_s, point.latency_s) for point in points]
 
 
-def _calibration(points: Sequence[SweepPoint]) -> Calibration:
+def _calibration(points: Sequence[SweepPoint], out: Path | None) -> Calibration:
     try:
         return calibrate(_ends(points))
     except ValueError as error:
-        raise ProfilerError(str(error)) from None
+        raise ProfilerError(f"{error}{_where_it_is(out)}") from None
 
 
-def _held_out_errors(points: Sequence[SweepPoint]) -> Iterator[float]:
+def _where_it_is(out: Path | None) -> str:
+    return "; -o FILE keeps what was measured" if out is None else f"; what was measured is in {out}"
+
+
+def _held_out_errors(points: Sequence[SweepPoint], out: Path | None) -> Iterator[float]:
     """Of each point by the calibration of all others; none where there is no other."""
     for index, point in enumerate(points):
         others = [other for number, other in enumerate(points) if number != index]
@@ -207,7 +213,7 @@ def _held_out_errors(points: Sequence[SweepPoint]) -> Iterator[float]:
         try:
             expected_s = calibrate(_ends(others)).latency_s(point.lut_sum_s)
         except ValueError as error:
-            raise ProfilerError(f"{point.name}: {error}") from None
+            raise ProfilerError(f"without {point.name} {error}{_where_it_is(out)}") from None
         yield expected_s / point.latency_s - 1
 
 

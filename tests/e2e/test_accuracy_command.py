@@ -92,6 +92,8 @@ def test_what_would_be_lost_or_not_drawn_is_refused(command: Command, digits: Cl
     assert command(arguments(digits, "--plot", str(tmp_path / "a.jpg"))).refused("a figure ends in")
     plot = ("--plot", str(tmp_path / "a.svg"), "--no-latency")
     assert command(arguments(digits, *plot)).refused("--no-latency")
+    both = ("--plot", str(tmp_path / "a.svg"), "--csv", str(tmp_path / "a.svg"))
+    assert command(arguments(digits, *both)).refused("is to be the table and the figure")
     assert not (tmp_path / "a.svg").exists()
 
 

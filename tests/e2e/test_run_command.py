@@ -100,7 +100,9 @@ def test_a_table_for_people_beside_the_rows(command: Command, small: Path, rows:
         "sum of its kernels in the table: ",
     ):
         assert text in said.out, text
+    assert " 0.00 MB" not in said.out, "a small network takes memory, too"
     told = json.loads(command(run(small, "--uniform", "int4", "--lut", rows, "--json", "--batch", 1)).out)
+    assert f"{told['arena_bytes'] / 1e6:.4g} MB of activations" in said.out
     assert told["lut_sum_s"] == pytest.approx(sum(step["lut_s"] for step in told["steps"]))
     assert told["beyond_sum"] == pytest.approx(told["latency_s"] / told["lut_sum_s"] - 1)
 
@@ -117,6 +119,29 @@ def test_what_allocate_chose_is_run(command: Command, small: Path, rows: Path, t
     assert told["bit_exact"] is True
     assert told["configuration"] == str(bits)
     assert told["lut_sum_s"] == pytest.approx(json.loads(bits.read_text())["latency"]["total_s"])
+
+
+def test_one_configuration_promises_nothing_of_others(command: Command, small: Path, rows: Path) -> None:
+    said = command(run(small, "--sweep", 0, "--precisions", "int8", "--lut", rows))
+    assert said.code == 0, said.err
+    assert "x the sum of the kernels; how far off that is, one configuration does not tell" in said.out
+    assert "0.0%" not in said.out.splitlines()[-1]
+
+
+def test_what_memory_does_not_hold_is_one_line(
+    command: Command, small: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not exit code 1, which says that a network is wrong."""
+
+    def full(*_: object) -> None:
+        raise MemoryError("Unable to allocate 8.00 GiB")
+
+    monkeypatch.setattr(stage, "quantized_inputs", full)
+    said = command(run(small, "--uniform", "int8", "--lut", rows))
+    assert (said.code, said.err) == (
+        2,
+        "error: not enough memory (Unable to allocate 8.00 GiB); a smaller batch takes less\n",
+    )
 
 
 @pytest.fixture
@@ -159,7 +184,7 @@ def test_a_sweep_is_what_allocate_calibrates_with(
     def latency(self: Prepared, rule: object) -> Any:
         assert self.lut_sum_s is not None
         time_s = 1e-6 + 2 * self.lut_sum_s
-        return SimpleNamespace(times=SimpleNamespace(samples_s=[time_s] * 3, summary=SimpleNamespace(median_s=time_s)))
+        return SimpleNamespace(times=SimpleNamespace(samples_s=(time_s,) * 3, contaminated=False))
 
     monkeypatch.setattr(Prepared, "latency", latency)
     out = tmp_path / "end.csv"

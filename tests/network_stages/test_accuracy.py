@@ -23,9 +23,12 @@ from profiler.network.images import load_images
 from profiler.network.oracle_run import oracle_run
 from profiler.network.quantized import integer_network
 from profiler.network.real_numbers import quantized_inputs
+from profiler.network_stages import accuracy
 from profiler.network_stages.accuracy import AccuracyRequest, AccuracyResult, beside, evaluate_accuracy, even_split
+from profiler.network_stages.in_turn import InTurn
 from profiler.network_stages.run import RunRequest
 from profiler.network_stages.trained import ModelRequest, trained_network
+from profiler.verdict import Span
 from profiler.workload import INT4, INT8, Network
 from tests.network_stages.classifier import Classifier, make, run
 
@@ -179,11 +182,20 @@ def test_bits_of_another_network_or_batch_are_refused(digits: Classifier, bits: 
             evaluate_accuracy(request_of(digits, path, uniform=()))
 
 
+def test_a_busy_machine_is_told_beside_the_latencies(digits: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "timed_in_turn", lambda ready, told: InTurn((((1e-6, 2e-6, 3e-6),) * 5,), 3))
+    found = evaluate_accuracy(request_of(digits, uniform=(INT8,), most=4, timed=True))
+    assert found.accuracies.configurations[0].latency == Span(2e-6, 1e-6, 3e-6)
+    assert "during 3 of 5 timings" in found.notes[-1]
+
+
 def test_what_has_no_weights_has_no_accuracy(digits: Classifier) -> None:
     asked = request_of(digits)
     with pytest.raises(ProfilerError, match="is built in and has no weights"):
         evaluate_accuracy(replace(asked, run=replace(asked.run, model="resnet18")))
+    with pytest.raises(ProfilerError, match=r"net\.npz is quantized already"):  # and not: there is no table
+        evaluate_accuracy(replace(asked, run=replace(asked.run, model="net.npz", lut=Path("nowhere.csv"))))
     with pytest.raises(ProfilerError, match="--calibrate"):
         evaluate_accuracy(replace(asked, run=replace(asked.run, calibrate=None)))
-    with pytest.raises(ProfilerError, match="say which bits"):
+    with pytest.raises(ProfilerError, match=r"say which bits: .* repeated, or --uniform int8,int4$"):
         evaluate_accuracy(request_of(digits, uniform=()))

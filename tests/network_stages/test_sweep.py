@@ -61,6 +61,7 @@ class Machine:
     noise: float = 0.0
     slope: float = SLOPE
     wrong: str = ""
+    busy: str = ""
     deployments: dict[str, Deployment] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
 
@@ -102,7 +103,8 @@ class Prepared:
         median_s = self.machine.latency_s(self.name) * ROUNDS[self.rounds % len(ROUNDS)]
         self.rounds += 1
         samples = [median_s, 0.9 * median_s, median_s, 1.2 * median_s, median_s]
-        return SimpleNamespace(times=SimpleNamespace(samples_s=samples, summary=SimpleNamespace(median_s=median_s)))
+        busy = self.machine.busy == self.name
+        return SimpleNamespace(times=SimpleNamespace(samples_s=tuple(samples), contaminated=busy))
 
     @property
     def lut_sum_s(self) -> float | None:
@@ -320,6 +322,12 @@ def test_the_calibration_is_the_machines(machine: Machine, tiny: Any) -> None:
         assert (point.low_s, point.high_s) == pytest.approx((0.98 * point.latency_s, 1.03 * point.latency_s))
 
 
+def test_a_busy_machine_is_told(machine: Machine, tiny: Any) -> None:
+    """The calibration is for deployments on an idle one."""
+    machine.busy = "uniform int4"
+    assert "something else ran on the machine during 5 of 20 timings" in sweep(asked(tiny[1], 2)).notes[-1]
+
+
 def test_pairs_whose_rounds_overlap_decide_nothing(machine: Machine, tiny: Any) -> None:
     machine.noise = 0.2
     found = sweep(asked(tiny[1]))
@@ -385,6 +393,24 @@ def test_a_network_that_gets_faster_with_slower_kernels_is_refused(machine: Mach
     with pytest.raises((ProfilerError, ValueError), match="do not grow with the sums") as caught:
         sweep(asked(tiny[1], 3))
     assert isinstance(caught.value, ProfilerError)
+
+
+def test_a_refusal_says_where_the_measurements_are(machine: Machine, tiny: Any, tmp_path: Path) -> None:
+    """Minutes went into them, and they are what shows why there is no calibration."""
+    machine.slope = -0.01
+    out = tmp_path / "end.csv"
+    with pytest.raises(ProfilerError, match=rf"measure again; what was measured is in {out}$"):
+        sweep(asked(tiny[1], 3, out=out))
+    assert len(out.read_text().splitlines()) == 6
+    with pytest.raises(ProfilerError, match=r"measure again; -o FILE keeps what was measured$"):
+        sweep(asked(tiny[1], 3))
+
+
+def test_what_is_quantized_already_is_refused_before_a_table_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody shall measure for minutes first."""
+    monkeypatch.setattr(stage, "find_site", lambda request: pytest.fail("looked for a table"))
+    with pytest.raises(ProfilerError, match=r"net\.npz is quantized already.* name its model"):
+        sweep(SweepRequest(RunRequest(model="net.npz", device="cpu")))
 
 
 LISTS = st.integers(1, 12).flatmap(
