@@ -93,6 +93,7 @@ class TuningDatabase:
         self.fingerprint = fingerprint
         self.conditions = conditions
         self._read: dict[Path, tuple[tuple[int, int], tuple[KernelRecord, ...]]] = {}
+        self._tried: dict[Path, tuple[tuple[KernelRecord, ...], dict[KernelSpec, Tried]]] = {}
         self._described: set[Path] = set()
 
     def path(self, workload: Workload) -> Path:
@@ -113,16 +114,19 @@ class TuningDatabase:
                 records += self._records(path)
         return tuple(record for record in records if isinstance(record, Measurement))
 
-    def tried(self, workload: Workload) -> dict[KernelSpec, Tried]:
-        """What is known of each kernel of the workload; kernels of which nothing is known are missing.
+    def tried(self, workload: Workload) -> Mapping[KernelSpec, Tried]:
+        """What is known of each kernel of the workload, to be read; kernels of which nothing is known are missing.
 
         That the device was unstable says nothing of a config: what failed so in another run may be tried again.
         """
-        known: dict[KernelSpec, Tried] = {}
-        for record in self.records(workload):
-            if not of_the_device(record) or record.run_id == self._run_id:
-                known.setdefault(record.spec, Tried()).add(record)
-        return known
+        path, records = self.path(workload), self.records(workload)
+        if path not in self._tried or self._tried[path][0] is not records:  # each of a journal's kernels asks for all
+            known: dict[KernelSpec, Tried] = {}
+            for record in records:
+                if not of_the_device(record) or record.run_id == self._run_id:
+                    known.setdefault(record.spec, Tried()).add(record)
+            self._tried[path] = records, known
+        return self._tried[path][1]
 
     def append(self, workload: Workload, records: Iterable[KernelRecord]) -> None:
         """Add records to the workload's journal; they are on disk when this returns."""

@@ -8,7 +8,7 @@ on with the next kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.measure.energy import NoEnergy
@@ -19,7 +19,7 @@ from profiler.space.config import parse_config
 from profiler.tuning.database import Tried, TuningDatabase
 from profiler.tuning.events import EnergyTaken, Listener, ignore
 from profiler.tuning.workbench import Bench
-from profiler.workload import KernelSpec, Workload
+from profiler.workload import KernelSpec
 
 
 @dataclass
@@ -36,12 +36,9 @@ class Energies:
 
     def missing(self, specs: Sequence[KernelSpec]) -> tuple[KernelSpec, ...]:
         """Those that have a latency and no energy. Raises `InvalidFile` for a damaged journal."""
-        tried: dict[Workload, Mapping[KernelSpec, Tried]] = {}  # a journal is long, and has many kernels
 
         def lacks(spec: KernelSpec) -> bool:
-            if spec.workload not in tried:
-                tried[spec.workload] = self.database.tried(spec.workload)
-            found = tried[spec.workload].get(spec, Tried())
+            found = self._tried(spec)
             return found.best is not None and found.energy is None
 
         return tuple(filter(lacks, dict.fromkeys(specs)))

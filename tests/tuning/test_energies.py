@@ -9,12 +9,11 @@ import pytest
 from profiler.errors import DeviceError
 from profiler.lut.build import build
 from profiler.measure.energy import NoEnergy
-from profiler.record import EnergyMeasurement, Failure, FailureKind
+from profiler.record import EnergyMeasurement, Failure, FailureKind, KernelRecord
 from profiler.tuning.database import Tried, TuningDatabase
 from profiler.tuning.energies import Energies
 from profiler.tuning.events import EnergyTaken, TuneEvent
 from profiler.tuning.tuner import Budget, Tuner
-from profiler.workload import KernelSpec, Workload
 from tests.tuning.simulation import (
     BUSY_W,
     CONDITIONS,
@@ -74,16 +73,18 @@ def test_a_journal_is_gone_through_once_for_all_of_its_kernels(tmp_path: Path, m
     """Of ResNet18 in five precisions each has 42 kernels, and a fleet asks again and again."""
     world = World(meter=Meter())
     tuned(tmp_path, world)
-    read: list[Workload] = []
-    tried = TuningDatabase.tried
+    added: list[KernelRecord] = []
+    add = Tried.add
 
-    def counted(self: TuningDatabase, workload: Workload) -> dict[KernelSpec, Tried]:
-        read.append(workload)
-        return tried(self, workload)
+    def counted(self: Tried, record: KernelRecord) -> None:
+        added.append(record)
+        add(self, record)
 
-    monkeypatch.setattr(TuningDatabase, "tried", counted)
-    assert energies(tmp_path, world).missing(SPECS) == SPECS
-    assert read == [conv(8).workload, pool().workload]
+    monkeypatch.setattr(Tried, "add", counted)
+    known = energies(tmp_path, world)
+    assert known.missing(SPECS) == known.missing(SPECS) == SPECS
+    journals = [known.database.records(workload) for workload in (conv(8).workload, pool().workload)]
+    assert added == [record for records in journals for record in records], "each record once, whoever asks"
 
 
 def test_what_a_journal_holds_is_not_measured_again(tmp_path: Path) -> None:
