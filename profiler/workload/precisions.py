@@ -56,7 +56,7 @@ class DType(str, Enum):
 
     @property
     def in_planes(self) -> bool:
-        """Whether activations of the type are stored as bit planes (see quantize.packing)."""
+        """Whether activations of the type are stored as bit planes (see quantize.planes)."""
         return self.bits < 4
 
     @property
