@@ -20,9 +20,9 @@ from profiler.quantize.lookup import (
 from profiler.quantize.packing import Packing
 from profiler.quantize.planes import WORD_BITS, plane_bytes
 from profiler.space.config import LookupConfig, LoopOrder, ParallelAxis, PopcountConfig, Tables
+from profiler.space.dot_plan import SLACK_BYTES
 from profiler.workload import DType, KernelSpec
 
-SLACK_BYTES = 64
 WIDE_INDICES = 16
 """Indices that are split off a word at once, of which a word has 11."""
 _BYTE_MAX = 255
