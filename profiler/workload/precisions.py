@@ -80,6 +80,11 @@ class DType(str, Enum):
             raise InvalidWorkload(f"there is no {'signed' if signed else 'unsigned'} {bits}-bit type") from None
 
 
+def any_in_planes(*dtypes: DType | None) -> bool:
+    """Whether activations of one of the types are stored as bit planes; None is none."""
+    return any(dtype is not None and dtype.in_planes for dtype in dtypes)
+
+
 _BITS = {dtype: int(re.sub(r"\D", "", dtype.value)) for dtype in DType}
 
 
