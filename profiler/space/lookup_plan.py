@@ -61,6 +61,11 @@ class LookupPlan:
         images, width = (1, w.batch * pixels) if pixels <= 64 else (w.batch, pixels)
         return LookupPlan(spec, isa, images, 1, width, 1, width, 1, 1, True, tables)
 
+    @staticmethod
+    def of_config(spec: KernelSpec, isa: DotIsa, config: LookupConfig | PopcountConfig) -> LookupPlan:
+        """That of a config; counting bits, which has no tables, takes the geometry of the narrow ones."""
+        return LookupPlan.of(spec, isa, config.tables) if isinstance(config, LookupConfig) else LookupPlan.of(spec, isa)
+
     @cached_property  # asked for with every config, as `of` is
     def reason_unsupported(self) -> str | None:
         """Why no config can compute the spec; None if some can."""
