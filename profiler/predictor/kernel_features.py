@@ -149,7 +149,8 @@ def _cpu_geometry(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> tuple[fl
         return (waste, nibbles, *_dot_geometry(DotPlan.of(spec, cpu.isa), config, cpu), 0.0, 0.0, 0.0, 0.0)
     if isinstance(config, LookupConfig | PopcountConfig):
         waste = log_waste(spec.workload.out_channels, 4 * cpu.isa.lanes)
-        return (waste, nibbles, *_lookup_geometry(_lookup_plan(spec, config, cpu), config, cpu), 0.0, 0.0, 0.0, 0.0)
+        plan = LookupPlan.of_config(spec, cpu.isa, config)
+        return (waste, nibbles, *_lookup_geometry(plan, config, cpu), 0.0, 0.0, 0.0, 0.0)
     row = _row_geometry(spec, config, cpu)
     return (log_waste(spec.workload.in_channels, cpu.isa.lanes), nibbles, 0.0, 0.0, 0.0, 0.0, 0.0, *row)
 
@@ -164,10 +165,6 @@ def _dot_geometry(plan: DotPlan, config: DotConfig, cpu: CpuSpec) -> tuple[float
         log2(block_bytes / (cpu.l1d_bytes or DEFAULT_L1D_BYTES)),
         float(plan.staged),
     )
-
-
-def _lookup_plan(spec: KernelSpec, config: LookupConfig | PopcountConfig, cpu: CpuSpec) -> LookupPlan:
-    return LookupPlan.of(spec, cpu.isa, *((config.tables,) if isinstance(config, LookupConfig) else ()))
 
 
 def _lookup_geometry(plan: LookupPlan, config: LookupConfig | PopcountConfig, cpu: CpuSpec) -> tuple[float, ...]:

@@ -172,12 +172,10 @@ def fit(
 
     Raises `ProfilerError` for fewer than 16 latencies or 8 workloads.
     """
+    reason = reason_too_few(observed)
+    if reason is not None:
+        raise ProfilerError(f"{reason}; measure more (make sample)")
     groups = [o.group for o in observed]
-    if len(observed) < LEAST_ROWS or len(set(groups)) < LEAST_WORKLOADS:
-        raise ProfilerError(
-            f"{len(observed)} latencies of {len(set(groups))} workloads are too few to learn from: {LEAST_ROWS} of "
-            f"{LEAST_WORKLOADS} are needed; measure more (make sample)"
-        )
     threads = origin.conditions.threads
     features = [kernel_features(o.spec, facts, threads) for o in observed]
     rows = training_rows(observed, features, facts)
@@ -193,6 +191,17 @@ def fit(
         origin, facts, tuple(observed), selection.family, selection.hyperparameters, calibration, tuple(configs)
     )
     return LatencyModel(state)
+
+
+def reason_too_few(observed: Sequence[Observation]) -> str | None:
+    """Why nothing can be learned from so few latencies; None if they suffice."""
+    workloads = len({o.group for o in observed})
+    if len(observed) >= LEAST_ROWS and workloads >= LEAST_WORKLOADS:
+        return None
+    return (
+        f"{len(observed)} latencies of {workloads} workloads are too few to learn from: {LEAST_ROWS} of "
+        f"{LEAST_WORKLOADS} are needed"
+    )
 
 
 def training_rows(observed: Sequence[Observation], features: Sequence[KernelFeatures], facts: DeviceFacts) -> Rows:

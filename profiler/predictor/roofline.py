@@ -6,11 +6,11 @@ nominal; only their ratio, the knee, shapes a model that learns the level. Knows
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 
 from profiler.hardware import CpuSpec, GpuSpec
 from profiler.predictor.device_facts import DeviceFacts, ObservedPeaks
-from profiler.space.mma_plan import mma_types
+from profiler.space.mma_plan import mma_planes, mma_types
 from profiler.space.model import NOMINAL_HZ
 from profiler.space.traffic import moved_bytes
 from profiler.workload import KernelSpec
@@ -43,7 +43,7 @@ def _macs_per_s(spec: KernelSpec, facts: DeviceFacts) -> float:
         tensor_cores = spec.input_dtype.bits == 16
         return facts.int8_peak_ops / 4 if tensor_cores else facts.int32_lanes * facts.sms * facts.clock_hz
     if mma_types(spec) and spec.input_dtype.in_planes:
-        return facts.mma_macs_per_s(1) / (spec.input_dtype.bits * weight.bits)
+        return facts.mma_macs_per_s(1) / prod(mma_planes(spec))
     native = weight.bits <= 4 and facts.native_int4
     return (facts.int4_peak_ops if native else facts.int8_peak_ops) / 2 * facts.mma_fraction
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from profiler.quantize.padding import padded
 from profiler.quantize.planes import codes_of, pack_planes, plane_bytes
 from profiler.workload import DType
 
@@ -50,7 +51,7 @@ def pack_plane_rows(weight: Array, dtype: DType, groups: int, channel_block: int
     planes = pack_planes(codes_of(weight, dtype), dtype.bits).view("<u4")  # [O, KH, KW, plane, word]
     outputs, height, width, _, words = planes.shape
     rows = planes.transpose(0, 3, 1, 2, 4).reshape(groups, outputs // groups, dtype.bits, height * width * words)
-    rows = np.pad(rows, [(0, 0), (0, -(outputs // groups) % channel_block), (0, 0), (0, 0)])
+    rows = padded(rows, 1, channel_block)
     blocks = rows.reshape(groups, -1, BLOCK, dtype.bits, rows.shape[-1]).transpose(0, 1, 3, 2, 4)
     return np.ascontiguousarray(blocks).reshape(groups, -1, rows.shape[-1])
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.quantize.dyadic import requantize
+from profiler.quantize.padding import padded
 from profiler.quantize.planes import WORD_BITS, codes_of, values_of
 from profiler.workload import DType, KernelSpec
 
@@ -97,11 +98,9 @@ def pack_lookup_weight(weight: Array, dtype: DType, channel_block: int, lanes: i
     bytes of a vector alternate between its first and its second half of channels, so that its even bytes, and its odd
     ones, are consecutive channels.
     """
-    outputs, inputs = weight.shape[0], weight.shape[3]
-    codes = codes_of(weight, dtype)
-    codes = np.pad(codes, [(0, -outputs % channel_block), (0, 0), (0, 0), (0, -inputs % WORD_BITS)])
-    words = np.pad(codes.reshape(*codes.shape[:3], -1, WORD_BITS), [(0, 0)] * 4 + [(0, -WORD_BITS % group)])
-    grouped = words.reshape(*codes.shape[:3], -1, group)[..., : groups_of(inputs, group), :]
+    codes = padded(padded(codes_of(weight, dtype), 0, channel_block), -1, WORD_BITS)
+    words = padded(codes.reshape(*codes.shape[:3], -1, WORD_BITS), -1, group)
+    grouped = words.reshape(*codes.shape[:3], -1, group)[..., : groups_of(weight.shape[-1], group), :]
     bits = (grouped[..., None, :] >> np.arange(dtype.bits, dtype=np.uint8)[:, None]) & np.uint8(1)
     indices = (bits << np.arange(group, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)  # [O, KH, KW, group, plane]
     halves = indices.reshape(-1, channel_block // lanes, 2, lanes // 2, *indices.shape[1:])

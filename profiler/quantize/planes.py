@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from profiler.quantize.padding import padded
 from profiler.quantize.whole_bytes import WORD_BITS, plane_bytes
 from profiler.workload import DType
 
@@ -41,8 +42,7 @@ def pack_planes(codes: Bytes, bits: int) -> Bytes:
     """Codes [..., C] to planes [..., bits, plane_bytes(C)]."""
     planes = (codes[..., None, :] >> np.arange(bits, dtype=np.uint8)[:, None]) & np.uint8(1)
     packed = np.packbits(planes, axis=-1, bitorder="little")
-    spare = plane_bytes(codes.shape[-1]) - packed.shape[-1]
-    return np.pad(packed, [(0, 0)] * (packed.ndim - 1) + [(0, spare)])
+    return padded(packed, -1, WORD_BITS // 8)
 
 
 def unpack_planes(packed: Bytes, channels: int) -> Bytes:

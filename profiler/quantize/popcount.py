@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from profiler.quantize.padding import padded
 from profiler.quantize.planes import codes_of, pack_planes
 from profiler.workload import DType
 
@@ -20,6 +21,6 @@ def pack_popcount_weight(weight: Array, dtype: DType, channel_block: int, lanes:
     Words are those of `planes`; output channels are padded with zero bits.
     """
     planes = pack_planes(codes_of(weight, dtype), dtype.bits).view("<u8")  # [O, KH, KW, plane, word]
-    planes = np.pad(planes, [(0, -planes.shape[0] % channel_block)] + [(0, 0)] * 4)
+    planes = padded(planes, 0, channel_block)
     blocks = planes.reshape(-1, channel_block // lanes, lanes, *planes.shape[1:])
     return np.ascontiguousarray(blocks.transpose(0, 3, 4, 6, 5, 1, 2)).reshape(-1).view(np.uint8)

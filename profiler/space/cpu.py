@@ -93,6 +93,8 @@ def reason_unsupported(spec: KernelSpec, isa: DotIsa) -> str | None:
 def _configs(
     spec: KernelSpec, isa: DotIsa, axes: tuple[ParallelAxis, ...], features: Collection[str]
 ) -> tuple[ScheduleConfig, ...]:
+    if reason_unsupported(spec, isa) is not None:
+        return ()
     template = template_for(spec)
     configs: list[ScheduleConfig]
     if template is DotConfig:
@@ -109,7 +111,7 @@ def _configs(
         configs = [DepthwiseConfig(t, v, axes[0]) for t, v in product(widths, (1, 2, 4))]
     else:
         configs = [VectorConfig(v, axes[0]) for v in (1, 2, 4, 8)]
-    return tuple(config for config in configs if reason_invalid(spec, config, isa) is None)
+    return tuple(config for config in configs if _reason_invalid(spec, config, isa) is None)
 
 
 def table_kinds(features: Collection[str]) -> tuple[Tables, ...]:
@@ -131,6 +133,11 @@ def reason_invalid(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> str
     unsupported = reason_unsupported(spec, isa)
     if unsupported is not None:
         return unsupported
+    return _reason_invalid(spec, config, isa)
+
+
+def _reason_invalid(spec: KernelSpec, config: ScheduleConfig, isa: DotIsa) -> str | None:
+    """The same of a config of one of the spec's templates, where some config can compute the spec."""
     if isinstance(config, DotConfig):
         dots = DotPlan.of(spec, isa)
         return dots.reason_inexact or _reason_invalid_dot(dots, config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from profiler.hardware import DotIsa
 from profiler.quantize.packed_weights import DOT_WIDTH, weights_in_nibbles
@@ -63,7 +63,7 @@ class DotPlan:
         pixels *= w.out_height * w.out_width
         return DotPlan(spec, isa, images, 1, pixels, 1, pixels, 1, 1, staged, gathered, merged, offset)
 
-    @property
+    @cached_property  # asked for with every config, as `of` is
     def reason_inexact(self) -> str | None:
         """Why the sums could leave 32 bits; None if they cannot."""
         dtype, weight = self.spec.input_dtype, self.spec.weight_dtype

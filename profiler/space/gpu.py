@@ -45,7 +45,7 @@ from profiler.space.gpu_limits import (
     template_for,
 )
 from profiler.space.gpu_model import analytic_latency_s
-from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan, MmaShape, mma_shape
+from profiler.space.mma_plan import CHUNK_WORDS, MmaPlan, MmaShape, mma_planes, mma_shape
 from profiler.space.simt_plan import holds_planes
 from profiler.workload import KernelSpec
 
@@ -137,24 +137,18 @@ def _mma_configs(
 def _tile_fits(spec: KernelSpec, mma: MmaShape, warp_m: int, warp_n: int, along_m: int, along_n: int) -> bool:
     w = spec.workload
     m, n = w.batch * w.out_height * w.out_width, w.group_outputs
-    planes = _planes(spec)
-    if warp_m * planes[0] % mma.m:
+    rows_each, columns_each = mma_planes(spec)
+    if warp_m * rows_each % mma.m:
         return False
-    least_m = next(tile for tile in WARP_TILES if tile * planes[0] % mma.m == 0)
+    least_m = next(tile for tile in WARP_TILES if tile * rows_each % mma.m == 0)
     if (warp_m > least_m or along_m > 1) and warp_m * along_m // 2 >= m:
         return False
     if (warp_n > mma.n or along_n > 1) and warp_n * along_n // 2 >= n:
         return False
     if m < 16 or n < 16:
         return True
-    rows, columns = warp_m * planes[0], warp_n * planes[1]
+    rows, columns = warp_m * rows_each, warp_n * columns_each
     return rows * columns >= 256 and max(rows, columns) <= 4 * min(rows, columns)
-
-
-def _planes(spec: KernelSpec) -> tuple[int, int]:
-    """Rows of a pixel and columns of a channel: of bit planes there are several."""
-    assert spec.weight_dtype is not None
-    return (spec.input_dtype.bits, spec.weight_dtype.bits) if spec.input_dtype.in_planes else (1, 1)
 
 
 def _widest_load(widest: int, block_k: int, threads: int) -> int:

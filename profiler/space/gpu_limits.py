@@ -28,7 +28,7 @@ from profiler.space.mma_plan import MmaPlan, mma_types, reason_inexact
 from profiler.space.occupancy import blocks_per_sm
 from profiler.space.registers import register_estimate
 from profiler.space.simt_plan import SimtConfig, holds_nibbles, holds_planes, simt_items
-from profiler.workload import KernelSpec
+from profiler.workload import KernelSpec, any_in_planes
 
 OFFSET_LIMIT = 1 << 31
 """Kernels compute offsets in bytes and items in 32 bits."""
@@ -70,7 +70,7 @@ def _groups_fill_tensor_cores(spec: KernelSpec) -> bool:
         return True
     inputs, outputs = w.group_inputs, w.group_outputs
     stored = (spec.output_dtype, spec.input2_dtype)
-    if any(d is not None and d.in_planes for d in stored) and outputs % 8:
+    if any_in_planes(*stored) and outputs % 8:
         return False
     if spec.input_dtype.in_planes:
         return inputs % PLANE_WORD_BITS == 0 and outputs >= 8

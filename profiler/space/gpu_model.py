@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 from profiler.hardware import GpuSpec
 from profiler.quantize.operands import operands
@@ -16,7 +17,7 @@ from profiler.quantize.whole_bytes import activation_nbytes
 from profiler.space.block_cost import overlapped
 from profiler.space.config import GpuConfig, MmaConfig
 from profiler.space.mma_model import SECTOR_BYTES, mma_block
-from profiler.space.mma_plan import MmaPlan, mma_bits, mma_types
+from profiler.space.mma_plan import MmaPlan, mma_bits, mma_planes, mma_types
 from profiler.space.simt_model import simt_block
 from profiler.workload import KernelSpec, Op
 
@@ -85,5 +86,4 @@ def _peak_macs(spec: KernelSpec, gpu: GpuSpec) -> float:
     """Multiply-accumulates per second."""
     if spec.weight_dtype is None or not mma_types(spec):
         return gpu.int32_lanes * _DP4A_MACS * gpu.sms * gpu.clock_hz
-    pairs = spec.input_dtype.bits * spec.weight_dtype.bits if spec.input_dtype.in_planes else 1
-    return gpu.mma_macs_per_s(mma_bits(spec)) / pairs
+    return gpu.mma_macs_per_s(mma_bits(spec)) / prod(mma_planes(spec))

@@ -20,9 +20,9 @@ from profiler.quantize.lookup import (
 from profiler.quantize.packing import Packing
 from profiler.quantize.planes import WORD_BITS, plane_bytes
 from profiler.space.config import LookupConfig, LoopOrder, ParallelAxis, PopcountConfig, Tables
+from profiler.space.dot_plan import SLACK_BYTES
 from profiler.workload import DType, KernelSpec
 
-SLACK_BYTES = 64
 WIDE_INDICES = 16
 """Indices that are split off a word at once, of which a word has 11."""
 _BYTE_MAX = 255
@@ -60,6 +60,11 @@ class LookupPlan:
         # Small images are computed together, so that a tile need not end with the image.
         images, width = (1, w.batch * pixels) if pixels <= 64 else (w.batch, pixels)
         return LookupPlan(spec, isa, images, 1, width, 1, width, 1, 1, True, tables)
+
+    @staticmethod
+    def of_config(spec: KernelSpec, isa: DotIsa, config: LookupConfig | PopcountConfig) -> LookupPlan:
+        """That of a config; counting bits, which has no tables, takes the geometry of the narrow ones."""
+        return LookupPlan.of(spec, isa, config.tables) if isinstance(config, LookupConfig) else LookupPlan.of(spec, isa)
 
     @cached_property  # asked for with every config, as `of` is
     def reason_unsupported(self) -> str | None:

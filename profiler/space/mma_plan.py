@@ -127,13 +127,12 @@ class MmaPlan:
     @property
     def pixel_planes(self) -> int:
         """Rows of a pixel."""
-        return self.spec.input_dtype.bits if self.in_planes else 1
+        return mma_planes(self.spec)[0]
 
     @property
     def channel_planes(self) -> int:
         """Columns of an output channel."""
-        assert self.spec.weight_dtype is not None
-        return self.spec.weight_dtype.bits if self.in_planes else 1
+        return mma_planes(self.spec)[1]
 
     @property
     def block_rows(self) -> int:
@@ -345,3 +344,9 @@ def mma_types(spec: KernelSpec) -> bool:
 def mma_bits(spec: KernelSpec) -> int:
     """Width of what tensor cores multiply for a spec that `mma_types` admits."""
     return 1 if spec.input_dtype.in_planes else spec.input_dtype.bits
+
+
+def mma_planes(spec: KernelSpec) -> tuple[int, int]:
+    """Rows of a pixel and columns of an output channel, of the same: of bit planes there are several."""
+    assert spec.weight_dtype is not None
+    return (spec.input_dtype.bits, spec.weight_dtype.bits) if spec.input_dtype.in_planes else (1, 1)

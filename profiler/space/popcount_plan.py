@@ -9,7 +9,8 @@ from profiler.hardware import DotIsa
 from profiler.quantize.packing import Packing
 from profiler.quantize.planes import plane_bytes
 from profiler.space.config import PopcountConfig
-from profiler.space.lookup_plan import SLACK_BYTES, LookupPlan
+from profiler.space.dot_plan import SLACK_BYTES
+from profiler.space.lookup_plan import LookupPlan
 from profiler.workload import KernelSpec
 
 PLANE_PAIRS_MAX = 2

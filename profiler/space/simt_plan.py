@@ -6,7 +6,7 @@ from math import ceil
 
 from profiler.quantize.whole_bytes import cleared_behind
 from profiler.space.config import GpuConfig, SimtDepthwiseConfig, SimtDirectConfig, SimtVectorConfig
-from profiler.workload import DType, KernelSpec, Op
+from profiler.workload import DType, KernelSpec, Op, any_in_planes
 
 SimtConfig = SimtDirectConfig | SimtDepthwiseConfig | SimtVectorConfig
 
@@ -28,7 +28,7 @@ def simt_items(spec: KernelSpec, config: SimtConfig) -> int:
 def groups_share_bytes(spec: KernelSpec) -> bool:
     """Whether a byte of the output or the residual holds channels of two groups; in bit planes it is taken to."""
     w = spec.workload
-    if w.groups > 1 and _planes(spec.output_dtype, spec.input2_dtype):
+    if w.groups > 1 and any_in_planes(spec.output_dtype, spec.input2_dtype):
         return True
     return w.groups > 1 and w.group_outputs % 2 == 1 and 4 in _widths(spec.output_dtype, spec.input2_dtype)
 
@@ -50,12 +50,8 @@ def reached_channels(spec: KernelSpec) -> int:
 def holds_planes(spec: KernelSpec, template: type[GpuConfig]) -> bool:
     """Whether a thread's channels of some argument lie in bit planes, so that they must fill whole bytes of one."""
     if template is SimtDirectConfig:
-        return _planes(spec.output_dtype, spec.input2_dtype)
-    return _planes(spec.input_dtype, spec.output_dtype, spec.input2_dtype)
-
-
-def _planes(*dtypes: DType | None) -> bool:
-    return any(dtype is not None and dtype.in_planes for dtype in dtypes)
+        return any_in_planes(spec.output_dtype, spec.input2_dtype)
+    return any_in_planes(spec.input_dtype, spec.output_dtype, spec.input2_dtype)
 
 
 def _widths(*dtypes: DType | None) -> set[int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from profiler.measure.energy import NoEnergy
 from profiler.measure.kernel_energy import KernelEnergy
 from profiler.measure.stability import require_stable
-from profiler.record import EnergyMeasurement, Failure, Measurement
+from profiler.record import EnergyMeasurement, Failure
 from profiler.space.config import parse_config
 from profiler.tuning.database import Tried, TuningDatabase
 from profiler.tuning.events import EnergyTaken, Listener, ignore
@@ -55,7 +55,7 @@ class Energies:
         return found
 
     def _measured(self, spec: KernelSpec) -> KernelEnergy:
-        best = self._best(spec)
+        best = self._tried(spec).best
         assert best is not None, "an energy is of what has a latency"
         with self.bench.compiling():
             batch = self.bench.build([(spec, parse_config(best.config))])
@@ -73,9 +73,6 @@ class Energies:
         if isinstance(found, Failure):
             require_stable([found])
         return found
-
-    def _best(self, spec: KernelSpec) -> Measurement | None:
-        return self._tried(spec).best
 
     def _tried(self, spec: KernelSpec) -> Tried:
         return self.database.tried(spec.workload).get(spec, Tried())

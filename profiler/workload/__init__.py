@@ -10,7 +10,7 @@ computes; a `Layer` is a named occurrence of a workload in a `Network`. Activati
 
 from profiler.workload.kernel_spec import NHWC, Epilogue, KernelSpec, Op, Workload, distinct
 from profiler.workload.layers import Layer, Network, Tensor
-from profiler.workload.precisions import INT4, INT8, PRECISIONS, DType, Precision, widest_first
+from profiler.workload.precisions import INT4, INT8, PRECISIONS, DType, Precision, any_in_planes, widest_first
 
 __all__ = [
     "INT4",
@@ -26,6 +26,7 @@ __all__ = [
     "Precision",
     "Tensor",
     "Workload",
+    "any_in_planes",
     "distinct",
     "widest_first",
 ]

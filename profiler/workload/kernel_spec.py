@@ -207,7 +207,7 @@ class Workload:
 
 
 NHWC = "nhwc"
-"""The layout of activations: channels last; 4-bit types two to a byte, narrower ones in planes (quantize.packing)."""
+"""The layout of activations: channels last; 4-bit types two to a byte, narrower ones in planes (quantize.stored)."""
 
 
 @dataclass(frozen=True)

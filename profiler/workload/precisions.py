@@ -56,7 +56,7 @@ class DType(str, Enum):
 
     @property
     def in_planes(self) -> bool:
-        """Whether activations of the type are stored as bit planes (see quantize.packing)."""
+        """Whether activations of the type are stored as bit planes (see quantize.planes)."""
         return self.bits < 4
 
     @property
@@ -78,6 +78,11 @@ class DType(str, Enum):
             return DType(f"{'' if signed else 'u'}int{bits}")
         except ValueError:
             raise InvalidWorkload(f"there is no {'signed' if signed else 'unsigned'} {bits}-bit type") from None
+
+
+def any_in_planes(*dtypes: DType | None) -> bool:
+    """Whether activations of one of the types are stored as bit planes; None is none."""
+    return any(dtype is not None and dtype.in_planes for dtype in dtypes)
 
 
 _BITS = {dtype: int(re.sub(r"\D", "", dtype.value)) for dtype in DType}

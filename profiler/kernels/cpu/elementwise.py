@@ -7,13 +7,13 @@ from profiler.kernels.cpu.planes import PLANE_LANES
 from profiler.kernels.tir import Buffer, Expr, const, load
 from profiler.quantize.whole_bytes import begins_on_byte, cleared_behind
 from profiler.space.config import ParallelAxis, VectorConfig
-from profiler.workload import KernelSpec, Op
+from profiler.workload import KernelSpec, Op, any_in_planes
 
 
 def emit_elementwise(spec: KernelSpec, config: VectorConfig, lanes: int, buffers: dict[str, Buffer]) -> None:
     """Rescale one input, or two and add them, clamp, store; ``concat`` stores into the first channels of a pixel."""
     w = spec.workload
-    if any(dtype is not None and dtype.in_planes for dtype in (spec.input_dtype, spec.input2_dtype, spec.output_dtype)):
+    if any_in_planes(spec.input_dtype, spec.input2_dtype, spec.output_dtype):
         lanes = max(lanes, PLANE_LANES)
     block = config.vectors * lanes
     full, tail = divmod(w.in_channels, block)

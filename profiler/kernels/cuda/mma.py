@@ -32,7 +32,7 @@ from profiler.kernels.tir import Buffer, Expr, barrier, const, value
 from profiler.quantize.packed_weights import WORD_BYTES
 from profiler.space.config import MmaConfig
 from profiler.space.mma_plan import MmaPlan
-from profiler.workload import KernelSpec
+from profiler.workload import KernelSpec, any_in_planes
 
 
 def plan_mma(spec: KernelSpec, config: MmaConfig, gpu: GpuSpec) -> KernelPlan:
@@ -58,10 +58,9 @@ def plan_mma(spec: KernelSpec, config: MmaConfig, gpu: GpuSpec) -> KernelPlan:
 
 
 def _headers(plan: MmaPlan) -> tuple[str, ...]:
-    stored = (plan.spec.output_dtype, plan.spec.input2_dtype)
     found = ["integer.h", "mma.h"]
     found += ["bit_mma.h"] if plan.in_planes else []
-    found += ["bits.h"] if any(dtype is not None and dtype.in_planes for dtype in stored) else []
+    found += ["bits.h"] if any_in_planes(plan.spec.output_dtype, plan.spec.input2_dtype) else []
     return (*found, "split.h") if plan.config.split_k > 1 else tuple(found)
 
 

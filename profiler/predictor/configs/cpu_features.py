@@ -32,8 +32,7 @@ def cpu_features(spec: KernelSpec, config: CpuConfig, cpu: CpuSpec) -> Features:
     if isinstance(config, DotConfig):
         return _dot(DotPlan.of(spec, cpu.isa), config, cpu)
     if isinstance(config, LookupConfig | PopcountConfig):
-        tables = config.tables if isinstance(config, LookupConfig) else Tables.QUADS
-        return _bits(LookupPlan.of(spec, cpu.isa, tables), config, cpu)
+        return _bits(LookupPlan.of_config(spec, cpu.isa, config), config, cpu)
     w = spec.workload
     elements = log2(w.batch * w.out_height * w.out_width * w.out_channels)
     window = log2(w.kernel_h * w.kernel_w * w.stride_h * w.stride_w)

@@ -20,7 +20,7 @@ from profiler.predictor.device_facts import DeviceFacts
 from profiler.predictor.envelope import Envelope
 from profiler.predictor.estimate import Basis, Estimate
 from profiler.predictor.kernel_features import kernel_features
-from profiler.predictor.latency_model import LEAST_ROWS, LEAST_WORKLOADS, scores_by_group, training_rows
+from profiler.predictor.latency_model import reason_too_few, scores_by_group, training_rows
 from profiler.predictor.observation import Observation
 from profiler.predictor.selection import select
 from profiler.predictor.validation.metrics import Answer
@@ -36,12 +36,10 @@ def cross_validated(
 
     Raises `ProfilerError` for fewer than 16 latencies or 8 workloads.
     """
+    reason = reason_too_few(observed)
+    if reason is not None:
+        raise ProfilerError(reason)
     groups = [o.group for o in observed]
-    if len(observed) < LEAST_ROWS or len(set(groups)) < LEAST_WORKLOADS:
-        raise ProfilerError(
-            f"{len(observed)} latencies of {len(set(groups))} workloads are too few to learn from: {LEAST_ROWS} of "
-            f"{LEAST_WORKLOADS} are needed"
-        )
     features = [kernel_features(o.spec, facts, threads) for o in observed]
     rows = training_rows(observed, features, facts)
     with threadpool_limits(1):
