@@ -43,8 +43,7 @@ from profiler.workload import KernelSpec
 @dataclass(frozen=True)
 class _Instrument:
     """A fingerprint, the lanes that have it, the network's rows of it, configs that have failed, and the kernels that
-    this run has measured.
-    ``energies`` of the best configs are known, those of ``metered`` kernels by this run."""
+    this run has measured. ``energies`` of the best configs are known, those of ``metered`` kernels by this run."""
 
     fingerprint: Fingerprint
     lanes: tuple[Lane, ...]
@@ -114,7 +113,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
             conditions=request.conditions,
             table=table,
             kernels=len(specs),
-            measured=len(frozenset[KernelSpec]().union(*(instrument.measured for instrument in instruments))),
+            measured=len({spec for instrument in instruments for spec in instrument.measured}),
             failures=sum(len(result.failures) for result in results),
             elapsed_s=time.monotonic() - begin,
             lut_path=paths[0],
@@ -129,7 +128,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
             ),
             energies=energy_count(
                 energies,
-                measured=len(frozenset[KernelSpec]().union(*(instrument.metered for instrument in instruments))),
+                measured=len({spec for instrument in instruments for spec in instrument.metered}),
                 why_none="; ".join(no_energies),
             ),
         ),
