@@ -132,7 +132,7 @@ def run(
     ledger = Ledger(known, [record for record in results.networks if not record.of_the_device])
     configurations = manifest.configurations if networks is not None else ()
     agenda = plan.agenda(manifest.kernels, configurations, manifest.energy and not no_energy)
-    if results.end is not None and plan.finished(manifest.kernels, ledger, agenda.configurations, agenda.energy):
+    if results.end is not None and plan.finished(agenda, ledger):
         return results.end
     session = _Session(archive, device, networks, turns, file, budget, bar, agenda, ledger, results)
     try:
@@ -184,13 +184,10 @@ class _Session:
         return End(reason, self._measurements, self._failures, time.time())
 
     def measure_all(self) -> Reason:
-        kernels = self._archive.manifest.kernels
         while True:
             found = self._take_turn()
             if found is None:
-                agenda = self._agenda
-                done = plan.finished(kernels, self._ledger, agenda.configurations, agenda.energy)
-                return Reason.COMPLETE if done else Reason.BUDGET
+                return Reason.COMPLETE if plan.finished(self._agenda, self._ledger) else Reason.BUDGET
             if isinstance(found, tuple):
                 self._file.append(found)
                 self._keep(found)
@@ -282,7 +279,7 @@ class _Session:
             )
 
     def _show(self, step: AnyStep) -> None:
-        progress = plan.progress(self._archive.manifest.kernels, self._ledger, self._agenda.configurations)
+        progress = plan.progress(self._agenda, self._ledger)
         if isinstance(step, NetworkStep):
             self._bar.show(*progress.rounds, f"networks: {step.configuration.name}")
             return
