@@ -6,7 +6,6 @@ network -> workloads -> each tuned on some card, journaled here -> a LUT for eac
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from profiler.lut.demand import demand
 from profiler.lut.schema import LutRow
 from profiler.lut.store import Config
 from profiler.lut.table import network_table
-from profiler.measure import Run
+from profiler.measure import Run, new_run_id
 from profiler.output_folder import require_writable
 from profiler.pipeline import Plan, energy_count, joules_of
 from profiler.pipeline_result import ProfileResult
@@ -69,7 +68,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     demands = demand(network, request.precisions, mixed=request.mixed)
     specs = [d.spec for d in demands]
-    run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+    run_id = new_run_id()
     with Link(request.access, request.limits.connect_s) as link:
         for folder in (luts, logs):
             require_writable(folder)

@@ -7,7 +7,6 @@ import os
 import platform
 import statistics
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Callable, Protocol, Union
@@ -23,7 +22,7 @@ from profiler.bundle.box.plan import Agenda, EnergyStep, Ledger, NetworkStep, Pa
 from profiler.bundle.box.results import NO_ENERGY, End, Header, Reason, Results, ResultsFile
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
-from profiler.measure import Run, measure, rules_of
+from profiler.measure import Run, measure, new_run_id, rules_of
 from profiler.measure.energy import NoEnergy, why_none
 from profiler.measure.kernel_energy import measure_energy
 from profiler.measure.stability import require_stable
@@ -174,7 +173,7 @@ class _Session:
         self._failures = sum(isinstance(record, (Failure, NetworkFault)) for record in found)
         self._measurements = len(found) - self._failures
         manifest = archive.manifest
-        run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+        run_id = new_run_id()
         self._run = Run(run_id, manifest.tool_version, manifest.compiler)
         self._fingerprint = device.fingerprint(manifest.compiler).digest
         self._agenda = agenda
