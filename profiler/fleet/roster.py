@@ -43,7 +43,7 @@ class Roster:
         fit = [address for address in self.present if address in self.sights]
         offering = [address for address in fit if self.present[address].amount(COMPILE)]
         promised = any(offer.amount(COMPILE) for offer in self.present.values())
-        return tuple(offering if offering or promised else fit)
+        return tuple(offering if promised else fit)
 
     def require(self, address: str) -> None:
         """Raises `WorkerLost` if it is not there any more."""
