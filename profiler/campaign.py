@@ -6,8 +6,6 @@ choose_device -> opened(device, clocks, target, journals, compiler) -> measure(k
 from __future__ import annotations
 
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +25,7 @@ from profiler.lut import store
 from profiler.lut.build import build as build_rows
 from profiler.lut.build import failed_configs
 from profiler.lut.schema import LutRow
-from profiler.measure import Run, rules_of
+from profiler.measure import Run, new_run_id, rules_of
 from profiler.measure.energy import ENERGY_RULE, NoEnergy, why_none
 from profiler.measure.turns import MachineTurns
 from profiler.output_folder import require_writable
@@ -252,7 +250,7 @@ def opened(
     with ExitStack() as stack:
         device, clocks = _opened_device(choice.device, request, vendor or Vendor(), stack)
         target = _target(device, request)
-        run = Run(time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8], __version__, target.backend.compiler)
+        run = Run(new_run_id(), __version__, target.backend.compiler)
         fingerprint = device.fingerprint(run.compiler)
         require_sound_lut(luts, target.slug, fingerprint)
         known = known_configs(request.predictor, fingerprint, request.conditions)

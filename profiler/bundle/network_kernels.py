@@ -8,19 +8,21 @@ from dataclasses import replace
 
 from profiler.artifact import Artifact
 from profiler.bundle.networks import Integers
-from profiler.errors import CompilerError, InvalidConfig, InvalidFile
+from profiler.errors import CompilerError
 from profiler.kernel_library.candidates import Candidates
 from profiler.kernel_library.choice import Candidate
 from profiler.kernels.cache import ArtifactCache
 from profiler.kernels.cached_build import CachedBuilds
 from profiler.lut.demand import Demand, Role
 from profiler.lut.schema import LutRow
-from profiler.space.config import ScheduleConfig, parse_config, to_text
+from profiler.network_stages.kernels_of import config_of
+from profiler.space.config import ScheduleConfig, to_text
 from profiler.targets import Target
 from profiler.workload import KernelSpec
 
 Built = tuple[Candidate, Artifact]
 """A config, and what was compiled with it."""
+_ADVICE = "measure it again, or leave out --lut"
 
 
 def with_demands_of(networks: Iterable[Integers], demands: Sequence[Demand]) -> tuple[Demand, ...]:
@@ -48,7 +50,7 @@ def network_kernels_first(
     template does not admit, naming a layer that runs it.
     """
     layers = {spec: own for network in networks for spec, own in network.layers.items()}
-    configs = {row.spec: _config_of(row, layers[row.spec][0], target) for row in rows if row.spec in layers}
+    configs = {row.spec: config_of(row, layers[row.spec][0], target, _ADVICE) for row in rows if row.spec in layers}
     by_spec = {kernel.demand.spec: kernel for kernel in kernels}
     missing = [
         (spec, config)
@@ -104,15 +106,3 @@ def _compiled(
             )
         found.append(result)
     return found
-
-
-def _config_of(row: LutRow, layer: str, target: Target) -> ScheduleConfig:
-    try:
-        config = parse_config(row.config)
-        target.check_config(row.spec, config)
-    except InvalidConfig as error:
-        raise InvalidFile(
-            f"layer '{layer}': the table's config of kernel {row.spec.key} cannot be used: {error}; measure it again, "
-            "or leave out --lut"
-        ) from None
-    return config

@@ -17,7 +17,7 @@ from profiler.bundle.box.manifest import Configuration
 from profiler.bundle.box.network_run import stored_sha256
 from profiler.bundle.box.packed import Expected, PackedNetwork, bytes_path, description_path, digest
 from profiler.errors import InvalidFile, ProfilerError
-from profiler.lut.schema import LutRow, Source
+from profiler.lut.schema import LutRow
 from profiler.lut.store import read
 from profiler.network import integer_file
 from profiler.network.execute.planned import Plan
@@ -27,6 +27,7 @@ from profiler.network.plan import parameter_bytes, plan
 from profiler.network.random_weights import random_pixels
 from profiler.network.real_numbers import quantized_inputs
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment
+from profiler.network_stages.kernels_of import rows_with_config
 from profiler.network_stages.quantizer import Quantizer
 from profiler.quantize.spare_bits import spare_bits
 from profiler.quantize.stored import pack_activation
@@ -138,7 +139,7 @@ def measured_rows(path: Path, device: str, conditions: Conditions) -> tuple[LutR
             f"{path}: the table is of {others[0].device_name} ({others[0].device}), and the bundle for {device}; name "
             "one of that device with --lut, or leave it out"
         )
-    return tuple(row for row in rows if row.source is Source.MEASURED and row.conditions == conditions and row.config)
+    return tuple(rows_with_config(rows, conditions))
 
 
 def packed(one: Integers, artifacts: Mapping[KernelSpec, Artifact]) -> Packed:

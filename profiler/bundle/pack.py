@@ -15,10 +15,10 @@ from profiler.artifact import Artifact
 from profiler.bundle.box.archive import MANIFEST, WHEELS
 from profiler.bundle.box.draws import arguments_sha256
 from profiler.bundle.box.machine import version
-from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest
+from profiler.bundle.box.manifest import Candidate, Draw, Kernel, Manifest, artifact_path
 from profiler.bundle.closure import PACKAGE, files
 from profiler.bundle.download import Wanted, download
-from profiler.bundle.network_kernels import artifacts_of, network_kernels_first, with_demands_of
+from profiler.bundle.network_kernels import Built, artifacts_of, network_kernels_first, with_demands_of
 from profiler.bundle.networks import (
     Integers,
     NetworkChoice,
@@ -139,7 +139,7 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
         "__main__.py": _ENTRY.read_bytes(),
         MANIFEST: manifest.to_bytes(),
         **{name: path.read_bytes() for name, path in files().items()},
-        **{f"artifacts/{a.sha256}.lbk": a.to_bytes() for kernel in built for _, a in kernel.built},
+        **{artifact_path(a.sha256): a.to_bytes() for kernel in built for _, a in kernel.built},
         **of_networks,
         **{WHEELS + name: data for name, data in (wheels.files if wheels else {}).items()},
     }
@@ -155,10 +155,7 @@ def bundle(request: BundleRequest, progress: Progress | None = None) -> BundleRe
     )
 
 
-_Kept = tuple[Choice, Artifact]
-
-
-def _keep(candidate: Choice, artifact: Artifact, path: Path) -> _Kept:
+def _keep(candidate: Choice, artifact: Artifact, path: Path) -> Built:
     """All of it: it is packed."""
     return candidate, artifact
 
@@ -235,7 +232,7 @@ def _manifest(
     request: BundleRequest,
     network: Network,
     target: Target,
-    built: Sequence[Candidates[_Kept]],
+    built: Sequence[Candidates[Built]],
     networks: Iterable[Packed],
 ) -> Manifest:
     artifacts = [artifact for kernel in built for _, artifact in kernel.built]
@@ -258,7 +255,7 @@ def _manifest(
     )
 
 
-def _kernel(kernel: Candidates[_Kept]) -> Kernel:
+def _kernel(kernel: Candidates[Built]) -> Kernel:
     return Kernel(
         spec=kernel.demand.spec,
         layers=kernel.demand.layers,
@@ -267,9 +264,9 @@ def _kernel(kernel: Candidates[_Kept]) -> Kernel:
     )
 
 
-def _draws(built: Iterable[Candidates[_Kept]]) -> tuple[Draw, ...]:
+def _draws(built: Iterable[Candidates[Built]]) -> tuple[Draw, ...]:
     """Of the smallest kernel of each operator, the smallest first."""
-    smallest: dict[Op, Candidates[_Kept]] = {}
+    smallest: dict[Op, Candidates[Built]] = {}
     for one in sorted(built, key=lambda one: (prod(one.demand.spec.workload.input_shape), one.demand.spec.key)):
         smallest.setdefault(one.demand.spec.workload.op, one)
     return tuple(

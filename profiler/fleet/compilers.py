@@ -88,15 +88,12 @@ class Compilers:
     ) -> list[Built | BrokenCompiler]:
         workers = self._workers(backend, arch, watch)
         offering = all(self._offers(address) for address in workers)
-
-        def still_there() -> None:
-            """All of them: nobody tells which one has which task, and Dask waits for a silent one for long."""
-            watch()
-            for address in workers:
-                self.roster.require([address])
-
         return self.link.ask_all(
-            worker_side.build, orders, workers=workers, watch=still_there, resources={COMPILE: 1} if offering else {}
+            worker_side.build,
+            orders,
+            workers=workers,
+            watch=self._watch(workers, watch),
+            resources={COMPILE: 1} if offering else {},
         )
 
     def _offers(self, address: str) -> bool:
@@ -129,14 +126,13 @@ class Compilers:
         if (backend, address) not in self._known:
             with self._lock:
                 if (backend, address) not in self._known:
-                    watched = self._watch(address, watch)
                     try:
                         found = self.link.ask(
                             worker_side.compiler,
                             backend,
                             self.limits.compilers_turn_s,
                             workers=[address],
-                            watch=watched,
+                            watch=self._watch([address], watch),
                         )
                     except WorkerLost:
                         watch()
@@ -144,10 +140,13 @@ class Compilers:
                     self._judge(backend, address, found)
         return isinstance(self._known.get((backend, address)), Compiler)
 
-    def _watch(self, address: str, watch: Watch) -> Watch:
+    def _watch(self, addresses: Sequence[str], watch: Watch) -> Watch:
+        """All of them: nobody tells which one has which task, and Dask waits for a silent one for long."""
+
         def still_there() -> None:
             watch()
-            self.roster.require([address])
+            for address in addresses:
+                self.roster.require(address)
 
         return still_there
 
@@ -212,6 +211,6 @@ def _own(backend: Backend) -> Compiler | None:
     if not isinstance(backend, CudaBackend):
         return None
     try:
-        return Compiler(backend.compiler, backend.cuda_major)
+        return Compiler.of(backend)
     except ProfilerError:
         return None

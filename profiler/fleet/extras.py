@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from profiler.fleet.lane import Confirmation, Lane, Metering, References, Work
+from profiler.fleet.lane import Confirmation, Extra, Lane, Metering, References, Work
 from profiler.fleet.ledger import Job
 from profiler.fleet.spread import Spread, spread_of
 from profiler.measure.energy import NoEnergy
@@ -36,16 +36,14 @@ class Extras:
     _unmetered: dict[tuple[Workload, str], tuple[KernelSpec, ...]] = field(default_factory=dict)  # on that instrument
     _silent: dict[str, str] = field(default_factory=dict)  # by card, why it tells no joules after all
 
-    def next(
-        self, lane: Lane, working: Collection[Lane], results: Mapping[KernelSpec, SpecResult]
-    ) -> Confirmation | References | Metering | None:
+    def next(self, lane: Lane, working: Collection[Lane], results: Mapping[KernelSpec, SpecResult]) -> Extra | None:
         """What the lane has to do. ``working`` are all that are there, ``results`` the best of each kernel so far."""
         if self._shall_compare(lane, working):
             return References()
         confirmation = self._confirmation(lane, results) if self.complete else None
         return confirmation or (self._missing_energy(lane) if self.energy else None)
 
-    def heard(self, work: Work | None) -> None:
+    def heard(self, work: Work) -> None:
         """Journals may hold more of it now, wherever that was."""
         if isinstance(work, Metering | Confirmation):
             work = work.job
@@ -83,8 +81,14 @@ class Extras:
         self._searched[job] = lane
 
     def compared(self, lane: Lane, latencies_s: Mapping[str, float]) -> None:
-        """Nothing, where it has failed."""
         self._compared[lane.place.card] = latencies_s
+
+    def failed(self, lane: Lane, work: Extra) -> None:
+        """It came back unfinished. An energy is asked for again; a comparison or a confirmation is not."""
+        if isinstance(work, References):
+            self.compared(lane, {})
+        elif isinstance(work, Metering):
+            self.dropped(lane, work)
 
     def dropped(self, lane: Lane, work: Work | None) -> None:
         """The lane is gone in the middle of it: another one of the card may do it."""

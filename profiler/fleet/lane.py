@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +18,7 @@ from profiler.fleet.reference import ReferenceWork
 from profiler.measure.kernel_energy import KernelEnergy
 from profiler.measure.stability import require_stable
 from profiler.predictor.model_state import ConfigLatency
-from profiler.record import Failure, Fingerprint, Measurement
+from profiler.record import Failure, FailureKind, Fingerprint, Measurement
 from profiler.space.config import parse_config
 from profiler.targets import Target
 from profiler.tuning.cost_model import CostModel
@@ -41,7 +42,7 @@ class Finished:
     """A job came to its end."""
 
     lane: Lane
-    job: Job
+    work: Job
     results: tuple[SpecResult, ...]
 
 
@@ -52,10 +53,17 @@ class Confirmation:
     job: Job
     winners: tuple[Candidate, ...]
 
+    @property
+    def text(self) -> str:
+        """What it is about, for people; as of all that is no job."""
+        return f"what others found of {self.job.workload.text}"
+
 
 @dataclass(frozen=True)
 class References:
     """The reference kernels shall be measured."""
+
+    text = "the reference kernels"
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,14 @@ class Metering:
     job: Job
     spec: KernelSpec
 
+    @property
+    def text(self) -> str:
+        return f"the energy of {self.spec.key}"
 
-Work = Job | Confirmation | References | Metering
+
+Extra = Confirmation | References | Metering
+"""What a card has to do beside jobs."""
+Work = Job | Extra
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class Confirmed:
     """The winners were measured."""
 
     lane: Lane
-    confirmation: Confirmation
+    work: Confirmation
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class Metered:
     place."""
 
     lane: Lane
-    metering: Metering
+    work: Metering
     found: KernelEnergy
     results: tuple[SpecResult, ...] = ()
 
@@ -93,6 +107,7 @@ class Compared:
     """The reference kernels were measured: seconds by name."""
 
     lane: Lane
+    work: References
     latencies_s: Mapping[str, float]
 
 
@@ -119,7 +134,9 @@ class Broken:
     error: BaseException
 
 
-Report = Tuned | Finished | Confirmed | Metered | Compared | Failed | Broken
+Ended = Finished | Confirmed | Metered | Compared | Failed
+"""What a lane tells of the work that it was given."""
+Report = Tuned | Ended | Broken
 Tell = Callable[[Report], None]
 
 
@@ -166,6 +183,27 @@ class Lane:
         self.busy = True
         self._inbox.put(work)
 
+    def note_given_up(self, failed: Failed, attempts: int) -> None:
+        """Write into the journal that a job was given up after so many attempts, of which this is the last: a failure
+        of the device, not of the kernels, so the next run tries them again."""
+        assert isinstance(failed.work, Job)
+        run = self.bench.run
+        failures = [
+            Failure(
+                spec=spec,
+                config=config,
+                conditions=self.bench.conditions,
+                fingerprint=self.fingerprint.digest,
+                kind=FailureKind.UNSTABLE,
+                message=f"given up after {attempts} attempts on a fleet: {failed.reason}",
+                run_id=run.run_id,
+                measured_at=time.time(),
+                tool_version=run.tool_version,
+            )
+            for spec, config in failed.candidates
+        ]
+        self.tuner.database.append(failed.work.workload, failures)
+
     def _run(self) -> None:
         while True:
             try:
@@ -194,7 +232,7 @@ class Lane:
 
     def _done(self, work: Work) -> Report:
         if isinstance(work, References):
-            return Compared(self, self.reference.measure(self.bench))
+            return Compared(self, work, self.reference.measure(self.bench))
         if isinstance(work, Confirmation):
             return self._confirmed(work)
         if isinstance(work, Metering):

@@ -159,7 +159,7 @@ class Opening:
         def still_wanted() -> None:
             if self.stopping.is_set():
                 raise Stopped
-            self.roster.require([offer.address])
+            self.roster.require(offer.address)
 
         return still_wanted
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from profiler.devices.cuda_driver import GpuProperties
 from profiler.devices.discover import FoundDevice
 from profiler.hardware import CpuSpec
-from profiler.kernels.backend import Backend
+from profiler.kernels.backend import Backend, CudaBackend
 from profiler.kernels.pool_build import BuildFailure
 from profiler.measure import Run, StoppingRule
 from profiler.measure.energy import EnergyRule
@@ -132,6 +132,11 @@ class Compiler:
 
     text: str
     cuda_major: int | None = None
+
+    @staticmethod
+    def of(backend: Backend) -> Compiler:
+        """That of this machine. Raises `ToolchainError` where there is none."""
+        return Compiler(backend.compiler, backend.cuda_major if isinstance(backend, CudaBackend) else None)
 
 
 @dataclass(frozen=True)

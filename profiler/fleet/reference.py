@@ -11,9 +11,13 @@ from profiler.fleet.bench import FleetBench
 from profiler.fleet.reference_kernels import reference_configs
 from profiler.kernels.backend import Backend
 from profiler.record import FINAL_STAGE, Failure, Measurement
-from profiler.space.config import to_text
+from profiler.space.config import ScheduleConfig, to_text
 from profiler.targets import Target
 from profiler.tuning.database import TuningDatabase
+from profiler.workload import KernelSpec
+
+Configs = Mapping[str, tuple[KernelSpec, ScheduleConfig]]
+"""The reference kernels by name, each with its config."""
 
 
 @dataclass
@@ -23,16 +27,15 @@ class BuiltReferences:
     _built: dict[Backend, Mapping[str, Artifact]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, target: Target, bench: FleetBench) -> Mapping[str, Artifact]:
-        """By name, those that could be built."""
+    def of(self, backend: Backend, wanted: Configs, bench: FleetBench) -> Mapping[str, Artifact]:
+        """By name, those that could be built. ``wanted`` are the same for all who build for that backend."""
         with self._lock:
-            if target.backend not in self._built:
-                wanted = reference_configs(target)
+            if backend not in self._built:
                 results = bench.builder.build(list(wanted.values()))
-                self._built[target.backend] = {
+                self._built[backend] = {
                     name: result for name, result in zip(wanted, results, strict=True) if isinstance(result, Artifact)
                 }
-            return self._built[target.backend]
+            return self._built[backend]
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,12 @@ class ReferenceWork:
     built: BuiltReferences
     alone: Callable[[], bool]
 
-    def known(self) -> dict[str, float]:
+    def known(self, wanted: Configs) -> dict[str, float]:
         """Seconds by name, of what an earlier run has measured of this card."""
         if not self.alone():
             return {}
         found: dict[str, float] = {}
-        for name, (spec, config) in reference_configs(self.target).items():
+        for name, (spec, config) in wanted.items():
             tried = self.database.tried(spec.workload).get(spec)
             final = tried.finals.get(to_text(config)) if tried else None
             if final is not None:
@@ -60,11 +63,13 @@ class ReferenceWork:
 
     def measure(self, bench: FleetBench) -> Mapping[str, float]:
         """Seconds by name, of those that work on the card."""
-        known = self.known()
-        missing = [name for name in reference_configs(self.target) if name not in known]
+        wanted = reference_configs(self.target)
+        known = self.known(wanted)
+        missing = [name for name in wanted if name not in known]
         if not missing:
             return known
-        artifacts = {name: a for name, a in self.built.of(self.target, bench).items() if name in missing}
+        built = self.built.of(self.target.backend, wanted, bench)
+        artifacts = {name: artifact for name, artifact in built.items() if name in missing}
         records: tuple[Measurement | Failure, ...] = bench.card.measure(
             list(artifacts.values()), bench.conditions, bench.rules.final, FINAL_STAGE, bench.run, bench.watch
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from profiler.fleet.link import WorkerLost
@@ -43,11 +43,11 @@ class Roster:
         fit = [address for address in self.present if address in self.sights]
         offering = [address for address in fit if self.present[address].amount(COMPILE)]
         promised = any(offer.amount(COMPILE) for offer in self.present.values())
-        return tuple(offering if offering or promised else fit)
+        return tuple(offering if promised else fit)
 
-    def require(self, addresses: Collection[str]) -> None:
-        """Raises `WorkerLost` if none of them is there any more."""
-        if not any(address in self.present for address in addresses):
+    def require(self, address: str) -> None:
+        """Raises `WorkerLost` if it is not there any more."""
+        if address not in self.present:
             raise WorkerLost("it is gone: the scheduler does not list it any more, or has not heard of it for long")
 
 

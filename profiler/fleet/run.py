@@ -30,21 +30,7 @@ from profiler.fleet.events import (
     WorkerRefused,
 )
 from profiler.fleet.extras import Extras
-from profiler.fleet.lane import (
-    Broken,
-    Compared,
-    Confirmation,
-    Confirmed,
-    Failed,
-    Finished,
-    Lane,
-    Metered,
-    Metering,
-    References,
-    Report,
-    Tuned,
-    Work,
-)
+from profiler.fleet.lane import Broken, Compared, Ended, Failed, Finished, Lane, Metered, Report, Tuned, Work
 from profiler.fleet.ledger import Holder, Job, Ledger, Status
 from profiler.fleet.link import Link
 from profiler.fleet.offers import COMPILE, Offer, Place
@@ -53,7 +39,7 @@ from profiler.fleet.request import FleetRequest
 from profiler.fleet.roster import Roster
 from profiler.fleet.spread import Spread
 from profiler.measure import Run
-from profiler.record import Failure, FailureKind
+from profiler.record import FailureKind
 from profiler.tuning.tuner import SpecResult
 from profiler.workload import KernelSpec
 
@@ -237,7 +223,7 @@ class FleetRun:
         elif isinstance(report, Tuned):
             if report.lane.key in self._working:
                 self.progress.tuning(report.event)
-        elif isinstance(report, Finished | Confirmed | Metered | Compared | Failed):
+        elif isinstance(report, Ended):
             self._came_back(report)
         else:
             if isinstance(report, WorkerRefused):
@@ -269,41 +255,38 @@ class FleetRun:
             self._working[lane.key] = self.lanes[lane.key] = lane
             self._threads.append(lane.start())
 
-    def _came_back(self, report: Finished | Confirmed | Metered | Compared | Failed) -> None:
+    def _came_back(self, report: Ended) -> None:
         lane, key, place = report.lane, report.lane.key, report.lane.place
-        self._extras.heard(_work_of(report))
+        self._extras.heard(report.work)
         if self._working.get(key) is not lane:  # it was closed, and what it had in hand went elsewhere
             if isinstance(report, Failed) and report.work in self.ledger.given_up:
-                self._record_failure(lane, report)
+                self._note_given_up(report)
             return
         lane.busy = False
         self._hands.pop(key)
-        if not isinstance(report, Failed):
-            self._strikes[place.key] = 0
+        if isinstance(report, Failed):
+            self._failed(report)
+            return
+        self._strikes[place.key] = 0
         if isinstance(report, Compared):
             self._extras.compared(lane, report.latencies_s)
         elif isinstance(report, Metered):
-            self._extras.metered(lane, report.metering, report.found)
+            self._extras.metered(lane, report.work, report.found)
             self._replaced(report)
         elif isinstance(report, Finished):
             self._finished(report)
-        elif isinstance(report, Failed):
-            self._strikes[place.key] += not report.blameless
-            self._last_look_s = -math.inf  # before it gets more work: is it still there?
-            if isinstance(report.work, Job):
-                self._lost(lane, report.work, report)
-            elif isinstance(report.work, References):
-                self._extras.compared(lane, {})
-                self.progress.fleet(ExtraLost("the reference kernels", place.text, report.reason))
-            elif isinstance(report.work, Confirmation):
-                what = f"what others found of {report.work.job.workload.text}"
-                self.progress.fleet(ExtraLost(what, place.text, report.reason))
-            elif isinstance(report.work, Metering):
-                self._extras.dropped(lane, report.work)
-                what = f"the energy of {report.work.spec.key}"
-                self.progress.fleet(ExtraLost(what, place.text, report.reason))
-            if report.last or self._strikes[place.key] >= self.request.limits.strikes:
-                self._close(place, report.reason)
+
+    def _failed(self, report: Failed) -> None:
+        lane, place, work = report.lane, report.lane.place, report.work
+        self._strikes[place.key] += not report.blameless
+        self._last_look_s = -math.inf  # before it gets more work: is it still there?
+        if not isinstance(work, Job):
+            self._extras.failed(lane, work)
+            self.progress.fleet(ExtraLost(work.text, place.text, report.reason))
+        elif self._lost(lane, work, report.reason):
+            self._note_given_up(report)
+        if report.last or self._strikes[place.key] >= self.request.limits.strikes:
+            self._close(place, report.reason)
 
     def _finished(self, report: Finished) -> None:
         for result in report.results:
@@ -311,9 +294,9 @@ class FleetRun:
             if known is None or known.best is None:
                 self.results[result.spec] = result
         complete = not any(_may_work_elsewhere(result) for result in report.results)
-        self._forget(report.job)
-        self._extras.searched(report.job, report.lane)
-        self.ledger.finished(report.job, report.lane.holder, complete, self._present)
+        self._forget(report.work)
+        self._extras.searched(report.work, report.lane)
+        self.ledger.finished(report.work, report.lane.holder, complete, self._present)
 
     def _replaced(self, report: Metered) -> None:
         """A best config that has failed is none any more, if it was this card's."""
@@ -322,35 +305,17 @@ class FleetRun:
             if known is not None and known.fingerprint == report.lane.fingerprint.digest:
                 self.results[result.spec] = result
 
-    def _lost(self, lane: Lane, job: Job, report: Failed | None, reason: str = "") -> None:
+    def _lost(self, lane: Lane, job: Job, reason: str) -> bool:
+        """Whether the job is given up."""
         self.losses += 1
         self._forget(job)
-        said = report.reason if report else reason
-        given_up = self.ledger.lost(job, lane.holder, said)
-        self.progress.fleet(JobLost(job, lane.place.text, said, given_up))
-        if given_up and report is not None:
-            self._record_failure(lane, report)
+        given_up = self.ledger.lost(job, lane.holder, reason)
+        self.progress.fleet(JobLost(job, lane.place.text, reason, given_up))
+        return given_up
 
-    def _record_failure(self, lane: Lane, report: Failed) -> None:
-        """A failure of the device, not of the kernels: the next run tries them again."""
+    def _note_given_up(self, report: Failed) -> None:
         assert isinstance(report.work, Job)
-        run = lane.bench.run
-        attempts = len(self.ledger.losses(report.work))
-        failures = [
-            Failure(
-                spec=spec,
-                config=config,
-                conditions=lane.bench.conditions,
-                fingerprint=lane.fingerprint.digest,
-                kind=FailureKind.UNSTABLE,
-                message=f"given up after {attempts} attempts on a fleet: {report.reason}",
-                run_id=run.run_id,
-                measured_at=time.time(),
-                tool_version=run.tool_version,
-            )
-            for spec, config in report.candidates
-        ]
-        lane.tuner.database.append(report.work.workload, failures)
+        report.lane.note_given_up(report, len(self.ledger.losses(report.work)))
 
     def _close(self, place: Place, reason: str) -> None:
         """All lanes of the place; what they had in hand goes elsewhere."""
@@ -362,7 +327,7 @@ class FleetRun:
                 work = self._hands.pop(key, None)
                 self._extras.dropped(lane, work)
                 if isinstance(work, Job):
-                    self._lost(lane, work, None, reason)
+                    self._lost(lane, work, reason)
 
     def _refuse(self, worker: str, reason: str) -> None:
         """Called by any thread."""
@@ -388,16 +353,6 @@ class FleetRun:
         for thread in self._threads:
             thread.join(max(0.0, end_s - time.monotonic()))
         self.link.tell(worker_side.release, [a for a in self._roster.sights if a in self._roster.present])
-
-
-def _work_of(report: Finished | Confirmed | Metered | Compared | Failed) -> Work | None:
-    if isinstance(report, Finished):
-        return report.job
-    if isinstance(report, Confirmed):
-        return report.confirmation
-    if isinstance(report, Metered):
-        return report.metering
-    return report.work if isinstance(report, Failed) else None
 
 
 def _may_work_elsewhere(result: SpecResult) -> bool:

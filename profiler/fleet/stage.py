@@ -6,7 +6,6 @@ network -> workloads -> each tuned on some card, journaled here -> a LUT for eac
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from profiler.lut.demand import demand
 from profiler.lut.schema import LutRow
 from profiler.lut.store import Config
 from profiler.lut.table import network_table
-from profiler.measure import Run
+from profiler.measure import Run, new_run_id
 from profiler.output_folder import require_writable
 from profiler.pipeline import Plan, energy_count, joules_of
 from profiler.pipeline_result import ProfileResult
@@ -43,8 +42,7 @@ from profiler.workload import KernelSpec
 @dataclass(frozen=True)
 class _Instrument:
     """A fingerprint, the lanes that have it, the network's rows of it, configs that have failed, and the kernels that
-    this run has measured.
-    ``energies`` of the best configs are known, those of ``metered`` kernels by this run."""
+    this run has measured. ``energies`` of the best configs are known, those of ``metered`` kernels by this run."""
 
     fingerprint: Fingerprint
     lanes: tuple[Lane, ...]
@@ -70,7 +68,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
     network = load_network(request.model, batch, skip_unsupported=request.skip_unsupported)
     demands = demand(network, request.precisions, mixed=request.mixed)
     specs = [d.spec for d in demands]
-    run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+    run_id = new_run_id()
     with Link(request.access, request.limits.connect_s) as link:
         for folder in (luts, logs):
             require_writable(folder)
@@ -114,7 +112,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
             conditions=request.conditions,
             table=table,
             kernels=len(specs),
-            measured=len(frozenset[KernelSpec]().union(*(instrument.measured for instrument in instruments))),
+            measured=len({spec for instrument in instruments for spec in instrument.measured}),
             failures=sum(len(result.failures) for result in results),
             elapsed_s=time.monotonic() - begin,
             lut_path=paths[0],
@@ -129,7 +127,7 @@ def profile(request: FleetRequest, progress: FleetProgress | None = None) -> Fle
             ),
             energies=energy_count(
                 energies,
-                measured=len(frozenset[KernelSpec]().union(*(instrument.metered for instrument in instruments))),
+                measured=len({spec for instrument in instruments for spec in instrument.metered}),
                 why_none="; ".join(no_energies),
             ),
         ),

@@ -33,7 +33,7 @@ from profiler.fleet.orders import (
     Sight,
     Unusable,
 )
-from profiler.kernels.backend import Backend, CudaBackend
+from profiler.kernels.backend import Backend
 from profiler.kernels.pool_build import BuildPool
 from profiler.measure.energy import NoEnergy
 from profiler.measure.turns import MachineTurns
@@ -96,13 +96,9 @@ def compiler(backend: Backend, turn_s: float) -> Compiler | Unusable:
     """What would compile here. ``turn_s`` : as in `BuildOrder`."""
     try:
         with MachineTurns.of_cpu(turn_s).compiling():  # it imports the compiler
-            return _compiler(backend)
+            return Compiler.of(backend)
     except ProfilerError as error:
         return Unusable(str(error))
-
-
-def _compiler(backend: Backend) -> Compiler:
-    return Compiler(backend.compiler, backend.cuda_major if isinstance(backend, CudaBackend) else None)
 
 
 def release() -> None:

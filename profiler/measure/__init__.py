@@ -39,6 +39,17 @@ look at every output, as the last timed launch left it (`Device.recheck`). One t
 from __future__ import annotations
 
 from profiler.measure.rule import CPU_RULES, FINAL, GPU_RULES, SCREEN, Rules, StoppingRule, rules_of
-from profiler.measure.window import Run, measure
+from profiler.measure.window import Run, measure, new_run_id
 
-__all__ = ["CPU_RULES", "FINAL", "GPU_RULES", "SCREEN", "Rules", "Run", "StoppingRule", "measure", "rules_of"]
+__all__ = [
+    "CPU_RULES",
+    "FINAL",
+    "GPU_RULES",
+    "SCREEN",
+    "Rules",
+    "Run",
+    "StoppingRule",
+    "measure",
+    "new_run_id",
+    "rules_of",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,11 @@ class Run:
     run_id: str
     tool_version: str
     compiler: str
+
+
+def new_run_id() -> str:
+    """When a run began, by the clock on the wall, and eight digits that no other run has."""
+    return time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,9 +54,7 @@ def chosen_configs(
     """
     if conditions.threads != 1:
         raise InvalidConfig(f"a network runs on one thread, not on {conditions.threads}")
-    measured = {
-        row.spec: row for row in rows if row.conditions == conditions and row.source is Source.MEASURED and row.config
-    }
+    measured = {row.spec: row for row in rows_with_config(rows, conditions)}
     layers: dict[KernelSpec, list[str]] = {}
     for step in network.steps:
         layers.setdefault(step.spec, []).append(step.layer)
@@ -65,7 +63,7 @@ def chosen_configs(
         row = measured.get(spec)
         if row is not None:
             _require_instrument(row, fingerprint)
-            config = _config_of(row, names[0], target)
+            config = config_of(row, names[0], target, "measure it again (make profile)")
         elif allow_default:
             config = target.default_config(spec)
         else:
@@ -76,6 +74,11 @@ def chosen_configs(
             )
         found.append(Chosen(spec, config, row, tuple(names)))
     return tuple(found)
+
+
+def rows_with_config(rows: Iterable[LutRow], conditions: Conditions) -> Iterator[LutRow]:
+    """The measured ones under these conditions that say with which config."""
+    return (r for r in rows if r.conditions == conditions and r.source is Source.MEASURED and r.config)
 
 
 def kernels_of(chosen: Sequence[Chosen], builds: Builder, compiler: str) -> Mapping[KernelSpec, Artifact]:
@@ -103,13 +106,14 @@ def _require_instrument(row: LutRow, fingerprint: Fingerprint) -> None:
         )
 
 
-def _config_of(row: LutRow, layer: str, target: Target) -> ScheduleConfig:
+def config_of(row: LutRow, layer: str, target: Target, advice: str) -> ScheduleConfig:
+    """The row's config. Raises `InvalidFile`, naming a layer that runs the kernel and ending in the ``advice``, where
+    the template does not admit it."""
     try:
         config = parse_config(row.config)
         target.check_config(row.spec, config)
     except InvalidConfig as error:
         raise InvalidFile(
-            f"layer '{layer}': the table's config of kernel {row.spec.key} cannot be used: {error}; measure it again "
-            "(make profile)"
+            f"layer '{layer}': the table's config of kernel {row.spec.key} cannot be used: {error}; {advice}"
         ) from None
     return config

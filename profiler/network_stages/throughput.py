@@ -8,7 +8,6 @@ alike.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from profiler.lut import store
 from profiler.lut.age import is_ahead
 from profiler.lut.demand import demand
 from profiler.lut.table import prices
+from profiler.measure import new_run_id
 from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule
 from profiler.network_stages.bench import Bench, Site, find_site, opened_bench
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment
@@ -205,7 +205,7 @@ def throughput(
             ready.append(stack.enter_context(Prepared(bench, one.label, integers)))
             verified = ready[-1].verify()
             steps, nbytes = steps + verified.steps, nbytes + verified.nbytes
-        run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+        run_id = new_run_id()
         unfinished = stack.enter_context(Unfinished(path_for(path, _identity(request, bench, deployed, ready))))
         windows = windows_in_turn(
             request.steady_rule,

@@ -15,7 +15,7 @@ from typing import Any
 from profiler.artifact import ArgSpec, Artifact, Check, Role
 from profiler.bundle.box import chain
 from profiler.bundle.box.archive import MANIFEST
-from profiler.bundle.box.manifest import Candidate, Configuration, Draw, Kernel, Manifest
+from profiler.bundle.box.manifest import Candidate, Configuration, Draw, Kernel, Manifest, artifact_path
 from profiler.bundle.box.network_record import NetworkFault, NetworkRecord, NetworkRound, StepMedian
 from profiler.bundle.pack import write
 from profiler.measure import Run
@@ -139,7 +139,8 @@ def manifest(
 
 def pack(path: Path, of: Manifest) -> Path:
     """A bundle without code."""
-    artifacts = {c.path: artifact(k.spec, c.config).to_bytes() for k in of.kernels for c in k.candidates}
+    candidates = [(k.spec, c) for k in of.kernels for c in k.candidates]
+    artifacts = {artifact_path(c.sha256): artifact(spec, c.config).to_bytes() for spec, c in candidates}
     write(path, {MANIFEST: of.to_bytes(), **artifacts})
     return path
 

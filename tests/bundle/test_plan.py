@@ -110,7 +110,7 @@ def test_the_whole_order() -> None:
         ["last", "16 uint8 c0", "16 uint8 c1", "16 uint8 c2"],
         ["last", *(f"8 {bits} {config}" for bits in ("uint8", "uint4") for config in ("c0", "c1", "c2"))],
     ]
-    assert finished(ALL, ledger)
+    assert finished(agenda(ALL), ledger)
 
 
 def test_a_first_candidate_that_fails_is_replaced_at_once() -> None:
@@ -123,7 +123,7 @@ def test_a_first_candidate_that_fails_is_replaced_at_once() -> None:
 def test_a_kernel_that_never_works_stops_nothing() -> None:
     ledger = Ledger([failure(k.spec, c.config) for k in ALL for c in k.candidates])
     assert planned(ledger) is None
-    assert finished(ALL, ledger)
+    assert finished(agenda(ALL), ledger)
 
 
 def test_only_the_fastest_are_measured_once_more() -> None:
@@ -137,7 +137,7 @@ def test_only_the_fastest_are_measured_once_more() -> None:
 
 def test_a_best_that_is_among_the_fastest_is_no_reason_to_measure() -> None:
     one = kernel(spec(), candidates=1)
-    assert finished([one], Ledger([measurement(one.spec, "c0")]))
+    assert finished(agenda([one]), Ledger([measurement(one.spec, "c0")]))
 
 
 def test_a_second_final_calls_for_no_third_round() -> None:
@@ -152,14 +152,14 @@ def test_a_second_final_calls_for_no_third_round() -> None:
         "8 uint8 c2",
     ]
     ledger.add(measurement(one.spec, config, 5.0) for config in ("c0", "c1", "c2"))
-    assert finished([one], ledger)
+    assert finished(agenda([one]), ledger)
 
 
 def test_what_failed_late_is_no_finalist() -> None:
     one = kernel(spec(), candidates=2)
     ledger = Ledger([measurement(one.spec, "c0", 5.0), measurement(one.spec, "c1", 1.0, "screen")])
     ledger.add([failure(one.spec, "c1")])
-    assert finished([one], ledger)
+    assert finished(agenda([one]), ledger)
 
 
 def test_a_short_budget_is_spent_on_the_heaviest() -> None:
@@ -191,12 +191,12 @@ def test_a_heavy_kernel_that_does_not_fit_gives_way() -> None:
 
 
 def test_progress() -> None:
-    assert progress(ALL, Ledger()) == Progress((0, 3), (0, 9), (3, 3))
+    assert progress(agenda(ALL), Ledger()) == Progress((0, 3), (0, 9), (3, 3))
     ledger = Ledger([*finals(LARGE, SMALL8), measurement(LARGE.spec, "c1", 9.0, "screen")])
     ledger.add([failure(LARGE.spec, "c2")])
-    assert progress(ALL, ledger) == Progress((2, 3), (4, 9), (2, 3), metered=(0, 2))
+    assert progress(agenda(ALL), ledger) == Progress((2, 3), (4, 9), (2, 3), metered=(0, 2))
     ledger.add([measurement(LARGE.spec, "c1", 9.0)])
-    assert progress(ALL, ledger).settled == (3, 3)
+    assert progress(agenda(ALL), ledger).settled == (3, 3)
 
 
 # -- energies ---------------------------------------------------------------------------------------------------------
@@ -211,16 +211,16 @@ def test_energies_come_behind_all_else_and_are_of_the_best() -> None:
     medians_s = {"c0": 9.0, "c1": 7.0, "c2": 8.0}
     while isinstance(step := next_step(agenda(ALL, energy=True), ledger, PACE, math.inf, math.inf), Step):
         ledger.add(measurement(k.spec, c.config, medians_s[c.config], step.phase.stage) for k, c in step.candidates)
-    assert finished(ALL, ledger)
-    assert not finished(ALL, ledger, energy=True)
+    assert finished(agenda(ALL), ledger)
+    assert not finished(agenda(ALL, energy=True), ledger)
     seen = []
     while (step := next_step(agenda(ALL, energy=True), ledger, PACE, math.inf, math.inf)) is not None:
         assert isinstance(step, EnergyStep)
         seen.append(text(step))
         ledger.add([energy_of(step.kernel.spec, step.candidate.config)])
     assert seen == [["energy", "16 uint8 c1"], ["energy", "8 uint8 c1"], ["energy", "8 uint4 c1"]]
-    assert finished(ALL, ledger, energy=True)
-    assert progress(ALL, ledger).metered == (3, 3)
+    assert finished(agenda(ALL, energy=True), ledger)
+    assert progress(agenda(ALL), ledger).metered == (3, 3)
     assert next_step(agenda(ALL), Ledger(), PACE, math.inf, math.inf) is not None
 
 
@@ -243,7 +243,7 @@ def test_a_config_that_fails_at_work_leaves_its_place() -> None:
 
 def test_energies_that_are_not_asked_for() -> None:
     assert next_step(agenda(ALL), settled(), PACE, math.inf, math.inf) is None
-    assert finished(ALL, settled())
+    assert finished(agenda(ALL), settled())
 
 
 # -- with networks ----------------------------------------------------------------------------------------------------
@@ -281,21 +281,21 @@ def test_the_whole_order_with_networks() -> None:
     assert rounds == [*both, *reversed(both), *both, *reversed(both), *both]
     assert ROUNDS == 5
     assert {entry[0] for entry in seen[seen.index(rounds[-1], 12) + 1 :]} == {"screen", "last"}
-    assert finished((*ALL, RARE), ledger, (FIRST, SECOND))
+    assert finished(WITH_NETWORKS, ledger)
 
 
 def test_a_network_that_failed_is_not_tried_again() -> None:
     ledger = Ledger(finals(*ALL, RARE), [network_fault(FIRST), network_round(SECOND)])
     step = next_step(WITH_NETWORKS, ledger, PACE, math.inf, math.inf)
     assert text(step) == ["network", "second"]
-    kernels, configurations = (*ALL, RARE), (FIRST, SECOND)
-    assert progress(kernels, ledger, configurations).rounds == (ROUNDS + 1, 2 * ROUNDS)
+    kernels = (*ALL, RARE)
+    assert progress(WITH_NETWORKS, ledger).rounds == (ROUNDS + 1, 2 * ROUNDS)
     ledger.add(measurement(k.spec, c.config, 9.0, "screen") for k in kernels for c in k.candidates)
     ledger.add(measurement(k.spec, c.config, 9.0) for k in kernels for c in k.candidates)
-    assert not finished(kernels, ledger, configurations)
+    assert not finished(WITH_NETWORKS, ledger)
     for _ in range(ROUNDS - 1):
         ledger.add_network(network_round(SECOND))
-    assert finished(kernels, ledger, configurations)
+    assert finished(WITH_NETWORKS, ledger)
 
 
 def test_a_network_that_takes_too_long_gives_way_to_kernels() -> None:
@@ -328,4 +328,4 @@ def test_any_run_ends_in_time_and_with_all_that_it_began(draw: st.DataObject, ca
         assert len(stages) < 100
     assert [p for p in Phase if p in stages] == list(dict.fromkeys(stages))
     if budget_s > 3 * PACE.final_s * (candidates + 2 * (FINALISTS + candidates)):
-        assert finished(kernels, ledger)
+        assert finished(todo, ledger)

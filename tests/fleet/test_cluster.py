@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +104,10 @@ def test_one_is_killed_and_one_hangs(cluster: Cluster, tmp_path: Path) -> None:
     cluster.worker("steady2", BOTH)
     cluster.worker("victim", BOTH, stuck=60, mark=str(mark))
     cluster.worker("hangs", BOTH, stuck=600)
-    killed = threading.Event()
-
-    def kill() -> None:
-        end = time.monotonic() + 60
-        while not mark.exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        cluster.kill("victim")
-        killed.set()
-
-    threading.Thread(target=kill, daemon=True).start()
+    killed = when_there(mark, lambda: cluster.kill("victim"))
     result = profile(home.request(), home.progress)
 
-    assert killed.is_set()
+    assert killed.wait(10)
     assert len(home.told(PlaceOpened)) == 4
     lost = home.told(JobLost)
     assert {event.place.rpartition(" ")[2] for event in lost} == {"victim", "hangs"}
@@ -149,18 +140,12 @@ def test_one_is_stopped_while_it_compiles(cluster: Cluster, tmp_path: Path) -> N
     cluster.worker("frozen", "compile=1", compiles=str(mark))
     wait_for(cluster, 1)
 
-    def stop() -> None:
-        end = time.monotonic() + 60
-        while not mark.exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        cluster.workers["frozen"].send_signal(signal.SIGSTOP)
-
     def go_on(event: object) -> None:
         home.events.append(event)  # type: ignore[arg-type]
         if isinstance(event, JobLost):
             cluster.workers["frozen"].send_signal(signal.SIGCONT)
 
-    threading.Thread(target=stop, daemon=True).start()
+    when_there(mark, lambda: cluster.workers["frozen"].send_signal(signal.SIGSTOP))
     cluster.worker("steady", "cpu=1", stopped=0.5)
     threading.Timer(4, lambda: cluster.worker("late", "compile=1")).start()
     limits = FleetLimits(workers_s=30, silent_s=2, look_every_s=0.2)
@@ -256,18 +241,10 @@ def test_energies_of_each_card(cluster: Cluster, tmp_path: Path, monkeypatch: py
     cluster.worker("silent", BOTH, machine="m3", microcode="0x2")
     wait_for(cluster, 3)
 
-    def kill() -> None:
-        end = time.monotonic() + 60
-        while not mark.exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        cluster.kill("victim")
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
+    killed = when_there(mark, lambda: cluster.kill("victim"))
     result = profile(home.request(energy=True), home.progress)
-    killer.join()
 
-    assert mark.exists()
+    assert killed.wait(10)
     taken = [record for record in home.records() if isinstance(record, EnergyMeasurement)]
     assert {record.spec for record in taken} == set(_specs(home.network))
     assert len(taken) == 3, "one of each kernel, on the kind of card that counts"
@@ -402,6 +379,23 @@ def _specs(network: Network) -> list[Any]:
     from profiler.lut.demand import demand
 
     return [d.spec for d in demand(network, (INT8,), mixed=False)]
+
+
+def when_there(mark: Path, act: Callable[[], None]) -> threading.Event:
+    """Act as soon as there is a file of that name, while the test goes on; the event says that it was done."""
+    done = threading.Event()
+
+    def watch() -> None:
+        end = time.monotonic() + 60
+        while not mark.exists():
+            if time.monotonic() > end:
+                return
+            time.sleep(0.02)
+        act()
+        done.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return done
 
 
 def wait_for(cluster: Cluster, workers: int) -> None:

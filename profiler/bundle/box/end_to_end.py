@@ -47,7 +47,7 @@ class EndToEnd:
 
 def end_to_end(records: Iterable[KernelRecord], networks: Iterable[NetworkRecord]) -> tuple[EndToEnd, ...]:
     """Of the content of a file, in the order in which configurations first appear there."""
-    finals_s = final_medians_s(records)
+    finals_s = _final_medians_s(records)
     found: dict[str, list[NetworkRecord]] = {}
     for record in networks:
         found.setdefault(record.configuration, []).append(record)
@@ -76,7 +76,7 @@ def line_of(found: EndToEnd) -> str:
     return f"{text}; later it {failed}" if failed else text
 
 
-def final_medians_s(records: Iterable[KernelRecord]) -> dict[str, float]:
+def _final_medians_s(records: Iterable[KernelRecord]) -> dict[str, float]:
     """Median seconds of the latest final measurement by the artifact's digest."""
     finals = [r for r in records if isinstance(r, Measurement) and r.stage == FINAL_STAGE]
     return {record.artifact_sha256: record.summary.median_s for record in finals}

@@ -26,7 +26,7 @@ to read."""
 
 
 def artifact_path(sha256: str) -> str:
-    """In the zip."""
+    """Of an artifact in the zip."""
     return f"artifacts/{sha256}.lbk"
 
 
@@ -42,11 +42,6 @@ class Candidate:
         require_text("config", self.config)
         require_number("modelled_s", self.modelled_s)
         require_digest("sha256", self.sha256)
-
-    @property
-    def path(self) -> str:
-        """Of the artifact in the zip."""
-        return artifact_path(self.sha256)
 
 
 @dataclass(frozen=True)

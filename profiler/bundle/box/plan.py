@@ -188,8 +188,9 @@ class Progress:
     metered: tuple[int, int] = (0, 0)
 
 
-def progress(kernels: Sequence[Kernel], ledger: Ledger, configurations: Sequence[Configuration] = ()) -> Progress:
+def progress(agenda: Agenda, ledger: Ledger) -> Progress:
     """How far a run has come."""
+    kernels, configurations = agenda.kernels, agenda.configurations
     first = sum(ledger.first_of(kernel) is None for kernel in kernels)
     tried = sum(sum(map(ledger.of(kernel.spec).tried, kernel.candidates)) for kernel in kernels)
     settled = sum(not ledger.of(kernel.spec).missing_finals for kernel in kernels)
@@ -214,6 +215,10 @@ class Agenda:
     @property
     def groups(self) -> tuple[Group, ...]:
         return (*self.ahead, *self.others)
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(kernel for group in self.groups for kernel in group)
 
 
 def agenda(kernels: Sequence[Kernel], configurations: Sequence[Configuration] = (), energy: bool = False) -> Agenda:
@@ -273,14 +278,12 @@ def round_s(configuration: Configuration, kernels: Iterable[Kernel], ledger: Led
     return _ROUND_S + _ROUND_RUNS * sum(seconds[artifact] for artifact in configuration.steps)
 
 
-def finished(
-    kernels: Iterable[Kernel], ledger: Ledger, configurations: Iterable[Configuration] = (), energy: bool = False
-) -> bool:
+def finished(agenda: Agenda, ledger: Ledger) -> bool:
     """Whether nothing is left to do, however much time there were."""
-    if any(ledger.rounds(configuration.name) < ROUNDS for configuration in configurations):
+    if any(ledger.rounds(configuration.name) < ROUNDS for configuration in agenda.configurations):
         return False
-    known = [(kernel, ledger.of(kernel.spec)) for kernel in kernels]
-    if energy and any(k.wants_energy for _, k in known):
+    known = [(kernel, ledger.of(kernel.spec)) for kernel in agenda.kernels]
+    if agenda.energy and any(k.wants_energy for _, k in known):
         return False
     return all(not k.missing_finals and all(map(k.tried, kernel.candidates)) for kernel, k in known)
 
@@ -339,7 +342,7 @@ def _energy(agenda: Agenda, ledger: Ledger, pace: Pace, left_s: float) -> Energy
     """Of the first kernel whose best candidate is settled, if there is time for it."""
     if not agenda.energy or energy_s(pace) > left_s:
         return None
-    for kernel in (kernel for group in agenda.groups for kernel in group):
+    for kernel in agenda.kernels:
         known = ledger.of(kernel.spec)
         if known.wants_energy and not known.missing_finals:
             return EnergyStep(kernel, next(c for c in kernel.candidates if c.config == known.best))

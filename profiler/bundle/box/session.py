@@ -7,7 +7,6 @@ import os
 import platform
 import statistics
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Callable, Protocol, Union
@@ -23,7 +22,7 @@ from profiler.bundle.box.plan import Agenda, EnergyStep, Ledger, NetworkStep, Pa
 from profiler.bundle.box.results import NO_ENERGY, End, Header, Reason, Results, ResultsFile
 from profiler.devices.protocol import Device
 from profiler.errors import DeviceError, FingerprintMismatch, InvalidFile
-from profiler.measure import Run, measure, rules_of
+from profiler.measure import Run, measure, new_run_id, rules_of
 from profiler.measure.energy import NoEnergy, why_none
 from profiler.measure.kernel_energy import measure_energy
 from profiler.measure.stability import require_stable
@@ -132,7 +131,7 @@ def run(
     ledger = Ledger(known, [record for record in results.networks if not record.of_the_device])
     configurations = manifest.configurations if networks is not None else ()
     agenda = plan.agenda(manifest.kernels, configurations, manifest.energy and not no_energy)
-    if results.end is not None and plan.finished(manifest.kernels, ledger, agenda.configurations, agenda.energy):
+    if results.end is not None and plan.finished(agenda, ledger):
         return results.end
     session = _Session(archive, device, networks, turns, file, budget, bar, agenda, ledger, results)
     try:
@@ -174,7 +173,7 @@ class _Session:
         self._failures = sum(isinstance(record, (Failure, NetworkFault)) for record in found)
         self._measurements = len(found) - self._failures
         manifest = archive.manifest
-        run_id = time.strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:8]
+        run_id = new_run_id()
         self._run = Run(run_id, manifest.tool_version, manifest.compiler)
         self._fingerprint = device.fingerprint(manifest.compiler).digest
         self._agenda = agenda
@@ -184,13 +183,10 @@ class _Session:
         return End(reason, self._measurements, self._failures, time.time())
 
     def measure_all(self) -> Reason:
-        kernels = self._archive.manifest.kernels
         while True:
             found = self._take_turn()
             if found is None:
-                agenda = self._agenda
-                done = plan.finished(kernels, self._ledger, agenda.configurations, agenda.energy)
-                return Reason.COMPLETE if done else Reason.BUDGET
+                return Reason.COMPLETE if plan.finished(self._agenda, self._ledger) else Reason.BUDGET
             if isinstance(found, tuple):
                 self._file.append(found)
                 self._keep(found)
@@ -282,7 +278,7 @@ class _Session:
             )
 
     def _show(self, step: AnyStep) -> None:
-        progress = plan.progress(self._archive.manifest.kernels, self._ledger, self._agenda.configurations)
+        progress = plan.progress(self._agenda, self._ledger)
         if isinstance(step, NetworkStep):
             self._bar.show(*progress.rounds, f"networks: {step.configuration.name}")
             return
