@@ -11,7 +11,7 @@ import typer
 
 from profiler.allocation.limit_text import LimitText, parse_limit, parse_named_limit
 from profiler.allocation.problem import Quantity
-from profiler.cli.arguments import PRECISIONS_TEXT, Batch, Json, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import PRECISIONS_TEXT, Batch, Json, SkipUnsupported, given, parse_precisions
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode, escaped
 
@@ -106,14 +106,14 @@ def allocate(
 
     Limits are absolute, or a fraction f: cost(narrowest) + f * (cost(widest) - cost(narrowest)).
     """
-    given = {
+    amounts = {
         Quantity.LATENCY: max_latency,
         Quantity.SIZE: max_size,
         Quantity.BOPS: max_bops,
         Quantity.ENERGY: max_energy,
         Quantity.MEMORY: max_memory,
     }
-    limits = [parse_limit(quantity, text) for quantity, text in given.items() if text is not None]
+    limits = [parse_limit(quantity, text) for quantity, text in amounts.items() if text is not None]
     limits += [parse_named_limit(text) for text in limit or ()]
     limited = [text.quantity for text in limits]
     twice = [quantity.value for quantity in limited if limited.count(quantity) > 1]
@@ -125,13 +125,9 @@ def allocate(
         raise ProfilerError("--points, --front and --plot are of a front: say --pareto latency")
     front_quantity = None if pareto is None else Quantity(pareto)
     if problem is not None:
-        given_too = [
-            name
-            for name in context.params
-            if name not in _OF_PROBLEMS and (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-        ]
+        given_too = [name.replace("_", "-") for name in given(context) if name not in _OF_PROBLEMS]
         if given_too:
-            listed = ", ".join(name.replace("_", "-") for name in given_too)
+            listed = ", ".join(given_too)
             raise ProfilerError(f"--problem is instead of a network and a LUT: leave out {listed}")
         _allocate_problem(problem, limits, front_quantity, points, gap, time_limit, json_output)
         return

@@ -106,6 +106,12 @@ Complete = Annotated[
 PRECISIONS_TEXT = "int8, int4, a2w2 (activations of 2 bits, weights of 2), a2w1, a1w1, and any pair from 1 to 4 bits"
 
 
+def given(context: typer.Context) -> list[str]:
+    """The parameters that are on the command line, by their names in Python."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+
+
 def one_of(kind: type[_Named], option: str, text: str) -> _Named:
     """The member of that name. Raises `ProfilerError` that lists them."""
     known = [member.value for member in kind]
