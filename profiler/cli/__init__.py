@@ -16,6 +16,7 @@
 - `predictor_tables`, `predictor_json`  of the latency model
 - `allocate_tables`, `allocate_json`, `front_files`  of an allocation
 - `compare_tables`, `compare_json`  of a comparison
+- `figure_file`     the file of a figure that a command draws
 - `kernel_table`    the table of built kernels
 - `doctor_table`    what the doctor found
 - `json_text`       the same for programs

@@ -30,11 +30,10 @@ from profiler.cli.arguments import (
 )
 from profiler.cli.bars import status
 from profiler.cli.bit_exact import bit_exact_or_exit
+from profiler.cli.figure_file import draw, require_file, require_format
 from profiler.cli.tables import table_console
-from profiler.errors import OutputError, ProfilerError
-from profiler.output_folder import require_writable, write_whole
+from profiler.errors import ProfilerError
 from profiler.record import CacheMode
-from profiler.report.content.front import FORMATS
 from profiler.report.content.throughput import AtBatch, ThroughputCurve, ThroughputCurves, curves_of
 from profiler.units import format_duration, format_energy, format_rate
 
@@ -125,17 +124,16 @@ def throughput(
         energy=energy,
         out=out,
     )
-    _require_plot(plot)
+    if plot is not None:
+        require_format(plot)
+        require_file(plot, "PLOT")
     with progress_display() as progress:
         request = stage.with_rows(request, progress)
     with bit_exact_or_exit(), status("reading the model and calibrating") as told:
         result = stage.throughput(request, told)
     curves = ThroughputCurves(result.points[0].network, result.content.device_name, curves_of(result.curves))
     if plot is not None:
-        from profiler.report.figures import render
-
-        title = f"{curves.network} on {curves.device_name}, end to end in steady state"
-        write_whole(plot, render(curves, plot.suffix.lower().removeprefix("."), title=title))
+        draw(plot, curves, f"{curves.network} on {curves.device_name}, end to end in steady state")
     if json_output:
         typer.echo(json.dumps(_json(result, curves), indent=2, allow_nan=False))
         return
@@ -156,16 +154,6 @@ def _precisions(text: str | None, bits: Path | None) -> Any:
     if text is None:
         return () if bits is not None else parse_precisions("int8")
     return parse_precisions(text)
-
-
-def _require_plot(plot: Path | None) -> None:
-    if plot is None:
-        return
-    if plot.suffix.lower().removeprefix(".") not in FORMATS:
-        raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
-    if plot.is_dir():
-        raise OutputError(f"{plot}: is a folder; name a file")
-    require_writable(plot.parent, "PLOT")
 
 
 def _print(result: ThroughputResult, curves: ThroughputCurves) -> None:
