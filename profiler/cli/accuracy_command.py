@@ -28,7 +28,7 @@ from profiler.cli.arguments import (
 )
 from profiler.cli.bars import status
 from profiler.cli.bit_exact import bit_exact_or_exit
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.report.content.accuracy import Accuracies, IntegerAccuracy, Share
@@ -130,8 +130,7 @@ def evaluate_accuracy(
 
 def _print(result: AccuracyResult) -> None:
     found, console = result.accuracies, table_console()
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     images = found.reference.top1.images
     title = f"{found.network}, {images:,} images, batch {found.batch}, on {found.device_name}"
     view = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)

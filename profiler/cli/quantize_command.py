@@ -21,7 +21,7 @@ from profiler.cli.arguments import (
     one_of,
 )
 from profiler.cli.bars import status
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.workload import Precision
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ def _json(done: QuantizeResult) -> dict[str, Any]:
 
 def _print(done: QuantizeResult) -> None:
     console = table_console()
-    for note in done.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, done.notes)
     layers = ", ".join(f"{count} {precision.name.upper()}" for precision, count in done.layers) or "none"
     images = f"{done.images} image{'s' if done.images > 1 else ''}"
     for line in (

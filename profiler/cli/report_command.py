@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precisions
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 
@@ -102,8 +102,7 @@ def report(
     console = table_console()
     console.print(f"[bold]{escape(made.report.title)}[/bold]", soft_wrap=True)
     console.print(escape(made.report.headline), soft_wrap=True)
-    for doubt in made.report.doubts:
-        console.print(f"[yellow]{escape(doubt)}[/yellow]", soft_wrap=True)
+    print_notes(console, made.report.doubts)
     for section in made.report.sections:
         if section.figure is None:
             console.print(f"[dim]no figure '{escape(section.name)}': {escape(section.notes[0])}[/dim]", soft_wrap=True)

@@ -29,7 +29,7 @@ from profiler.cli.arguments import (
 )
 from profiler.cli.bit_exact import bit_exact_or_exit
 from profiler.cli.energy_text import energy_json, energy_lines
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.units import format_duration
@@ -168,8 +168,7 @@ def _sweep_json(found: Any) -> dict[str, Any]:
 
 def _print_sweep(found: Any, out: Path | None) -> None:
     console = table_console()
-    for note in found.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, found.notes)
     view = Table(box=None, pad_edge=False)
     for column in ("configuration", "narrow layers", "sum of its kernels", "end to end", "difference", "calibrated"):
         view.add_column(column, justify="left" if column == "configuration" else "right")
@@ -233,8 +232,7 @@ def _json(done: Any) -> dict[str, Any]:
 
 def _print(done: Any) -> None:
     console = table_console()
-    for note in done.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, done.notes)
     title = f"{done.network}, batch {done.batch}, {done.configuration}, on {done.device_name}"
     if not done.bit_exact:
         console.print(escape(title), soft_wrap=True)

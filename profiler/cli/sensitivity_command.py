@@ -201,7 +201,7 @@ def _progress() -> Iterator[Progress | None]:
 
 
 def _print(result: SensitivityResult) -> None:
-    from profiler.cli.tables import table_console
+    from profiler.cli.tables import print_notes, table_console
 
     table, console = result.sensitivity, table_console()
     console.print(f"{escape(result.network)}: {escape(table.method)}", soft_wrap=True)
@@ -220,8 +220,7 @@ def _print(result: SensitivityResult) -> None:
     console.print(view)
     totals = (f"{p.upper()} {sum(layer.cost[p] for layer in table.layers):.4g}" for p in table.precisions)
     console.print(f"[bold]all layers: {', '.join(totals)}[/bold]")
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     console.print(f"{escape(str(result.out))}: {len(table.layers)} layers", soft_wrap=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +29,12 @@ def table_console(least_width: int = 0) -> Console:
     if console.is_terminal and console.width >= least_width:
         return console
     return Console(highlight=False, width=max(PLAIN_WIDTH, least_width))
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """What a reader should know of a result, a line each."""
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
 
 
 def _least_width(precisions: int) -> int:

@@ -31,7 +31,7 @@ from profiler.cli.arguments import (
 from profiler.cli.bars import status
 from profiler.cli.bit_exact import bit_exact_or_exit
 from profiler.cli.figure_file import draw, require_file, require_format
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.report.content.throughput import AtBatch, ThroughputCurve, ThroughputCurves, curves_of
@@ -158,8 +158,7 @@ def _precisions(text: str | None, bits: Path | None) -> Any:
 
 def _print(result: ThroughputResult, curves: ThroughputCurves) -> None:
     console = table_console()
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     console.print(escape(_title(result, curves)), soft_wrap=True)
     view = Table(box=None, pad_edge=False)
     view.add_column("bits", overflow="fold")
