@@ -11,9 +11,18 @@ import typer
 
 from profiler.allocation.limit_text import LimitText, parse_limit, parse_named_limit
 from profiler.allocation.problem import Quantity
-from profiler.cli.arguments import PRECISIONS_TEXT, Batch, Json, SkipUnsupported, given, parse_precisions
+from profiler.cli.arguments import (
+    PRECISIONS_TEXT,
+    Batch,
+    CacheOfRows,
+    Json,
+    SkipUnsupported,
+    ThreadsOfRows,
+    given,
+    parse_precisions,
+)
 from profiler.errors import ProfilerError
-from profiler.record import CacheMode, escaped
+from profiler.record import escaped
 
 _OF_PROBLEMS = (
     "problem", "max_latency", "max_size", "max_bops", "max_energy", "max_memory", "limit", "pareto", "points", "gap",
@@ -77,12 +86,8 @@ def allocate(
         Path | None, typer.Option(help="CSV of end-to-end latencies that calibrate the sum of the kernels.")
     ] = None,
     batch: Batch = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
-    ] = None,
-    cache: Annotated[
-        CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")
-    ] = None,
+    threads: ThreadsOfRows = None,
+    cache: CacheOfRows = None,
     pareto: Annotated[
         str | None, typer.Option(help="Also the front of sensitivity against latency, size, bops, energy or memory.")
     ] = None,

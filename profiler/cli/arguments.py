@@ -50,6 +50,12 @@ ClockMhz = Annotated[
     int | None, typer.Option(min=1, help="SM clock to hold; by default one that the maker promises under load.")
 ]
 
+# Which rows of a table are read, by commands that measure none.
+ThreadsOfRows = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
+]
+CacheOfRows = Annotated[CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")]
+
 # What an integer network is made of, by whatever command: the fields of `quantize.QuantizeRequest`.
 TrainedModel = Annotated[
     str, typer.Argument(help="resnet18, ... (drawn weights), or a file: .onnx, .pt2.", show_default=False)

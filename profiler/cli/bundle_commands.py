@@ -11,6 +11,7 @@ import typer
 
 from profiler.cli.arguments import (
     Batch,
+    Cache,
     CalibrationImages,
     ClippingMethod,
     Cuda,
@@ -57,7 +58,7 @@ def bundle(
         bool, typer.Option(help="Also kernels whose input and output differ in precision, and conversions.")
     ] = True,
     cuda: Cuda = "12",
-    cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
+    cache: Cache = CacheMode.NETWORK,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a CPU's kernel.")] = 1,
     network: Annotated[
         list[str] | None,

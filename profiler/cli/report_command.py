@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import Batch, CacheOfRows, Json, SkipUnsupported, ThreadsOfRows, parse_precisions
 from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
-from profiler.record import CacheMode
 
 
 def register(app: typer.Typer) -> None:
@@ -56,12 +55,8 @@ def report(
         Path | None, typer.Option(help="Journals of the table's instrument; by default those beside the table.")
     ] = None,
     batch: Batch = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
-    ] = None,
-    cache: Annotated[
-        CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")
-    ] = None,
+    threads: ThreadsOfRows = None,
+    cache: CacheOfRows = None,
     skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
