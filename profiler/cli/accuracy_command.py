@@ -23,8 +23,8 @@ from profiler.cli.arguments import (
     OwnRuns,
     RangesMethod,
     RowsCache,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.cli.bars import status
 from profiler.cli.bit_exact import bit_exact_or_exit
@@ -86,16 +86,15 @@ def evaluate_accuracy(
 
     The first batch is compared with the integer oracle, step by step and bit for bit.
     """
-    from profiler.network.calibrate import Method
     from profiler.network_stages.accuracy import AccuracyRequest
     from profiler.network_stages.accuracy import evaluate_accuracy as evaluate
     from profiler.network_stages.run import RunRequest
-    from profiler.sensitivity.perturbation import Clipping
 
     if plot is not None and not latency:
         raise ProfilerError("--plot draws accuracy against latency, which --no-latency leaves out")
     if uniform is None:
         uniform = "" if bits else "int8,int4"
+    method, scales = ranges_and_scales(ranges, clipping)
     request = AccuracyRequest(
         run=RunRequest(
             model=model,
@@ -104,8 +103,8 @@ def evaluate_accuracy(
             folder=folder,
             batch=batch,
             calibrate=calibrate,
-            method=one_of(Method, "--ranges", ranges),
-            clipping=one_of(Clipping, "--clipping", clipping),
+            method=method,
+            clipping=scales,
             cache_mode=cache,
             allow_default=allow_default,
             cuda=cuda,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.workload import Precision
+
+if TYPE_CHECKING:
+    from profiler.network.calibrate import Method
+    from profiler.sensitivity.perturbation import Clipping
 
 _Named = TypeVar("_Named", bound=Enum)
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
@@ -118,12 +122,21 @@ def given(context: typer.Context) -> list[str]:
     return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
-def one_of(kind: type[_Named], option: str, text: str) -> _Named:
+def _one_of(kind: type[_Named], option: str, text: str) -> _Named:
     """The member of that name. Raises `ProfilerError` that lists them."""
     known = [member.value for member in kind]
     if text not in known:
         raise ProfilerError(f"{option} {text}: known are {', '.join(known)}")
     return kind(text)
+
+
+def ranges_and_scales(ranges: str, clipping: str) -> tuple[Method, Clipping]:
+    """How ranges of activations and scales of weights are found, by the names in `RangesMethod` and `ClippingMethod`.
+    Raises `ProfilerError` that lists them."""
+    from profiler.network.calibrate import Method  # late: NumPy is imported with it
+    from profiler.sensitivity.perturbation import Clipping
+
+    return _one_of(Method, "--ranges", ranges), _one_of(Clipping, "--clipping", clipping)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

@@ -19,8 +19,8 @@ from profiler.cli.arguments import (
     Model,
     RangesMethod,
     SkipUnsupported,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.errors import ProfilerError
 from profiler.hardware import ARM_CPUS, GPUS
@@ -96,13 +96,12 @@ def bundle(
     from profiler.bundle.pack import BundleRequest
     from profiler.bundle.pack import bundle as make_bundle
     from profiler.cli.build_progress import build_display
-    from profiler.network.calibrate import Method
-    from profiler.sensitivity.perturbation import Clipping
 
     if (python or machine) and not with_wheels:
         raise ProfilerError(
             "--python and --platform choose the wheels of --with-wheels; say that too, or leave them out"
         )
+    method, scales = ranges_and_scales(ranges, clipping)
     request = BundleRequest(
         model=model,
         device=device,
@@ -120,8 +119,8 @@ def bundle(
         networks=tuple(network or ()),
         lut=lut,
         calibrate=calibrate,
-        method=one_of(Method, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
         energy=energy,
     )
     with build_display() as progress:

@@ -18,7 +18,7 @@ from profiler.cli.arguments import (
     OnePrecision,
     RangesMethod,
     TrainedModel,
-    one_of,
+    ranges_and_scales,
 )
 from profiler.cli.bars import status
 from profiler.cli.tables import print_notes, table_console
@@ -56,11 +56,10 @@ def quantize(
 
     Says how far its outputs are from those of the float network on images of the calibration.
     """
-    from profiler.network.calibrate import Method
     from profiler.network_stages.quantize import QuantizeRequest
     from profiler.network_stages.quantize import quantize as run_quantize
-    from profiler.sensitivity.perturbation import Clipping
 
+    method, scales = ranges_and_scales(ranges, clipping)
     request = QuantizeRequest(
         model=model,
         out=out,
@@ -69,8 +68,8 @@ def quantize(
         lut=lut,
         batch=batch,
         calibrate=calibrate,
-        method=one_of(Method, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
     )
     with status("reading the model") as told:
         done = run_quantize(request, told)

@@ -24,8 +24,8 @@ from profiler.cli.arguments import (
     OwnRuns,
     RangesMethod,
     RowsCache,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.cli.bit_exact import bit_exact_or_exit
 from profiler.cli.energy_text import energy_json, energy_lines
@@ -81,11 +81,10 @@ def run(
     With --sweep several bit configurations, and the calibration that leads from the sum of the kernels to the network.
     Exit code 1 if anything differs from the integer oracle.
     """
-    from profiler.network.calibrate import Method
     from profiler.network_stages.run import RunRequest
     from profiler.network_stages.run import run as run_network
-    from profiler.sensitivity.perturbation import Clipping
 
+    method, scales = ranges_and_scales(ranges, clipping)
     request = RunRequest(
         model=model,
         bits=bits,
@@ -95,8 +94,8 @@ def run(
         folder=folder,
         batch=batch,
         calibrate=calibrate,
-        method=one_of(Method, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
         cache_mode=cache,
         allow_default=allow_default,
         cuda=cuda,

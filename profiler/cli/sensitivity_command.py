@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.cli.arguments import Json, Model, SkipUnsupported, given, one_of, parse_precisions
+from profiler.cli.arguments import Json, Model, SkipUnsupported, given, parse_precisions, ranges_and_scales
 from profiler.cli.bars import description, terminal_bars
 from profiler.errors import ProfilerError
 from profiler.sensitivity.stage import Method
@@ -138,18 +138,17 @@ def _noise_request(
     ranges: str,
     clipping: str,
 ) -> NoiseRequest:
-    from profiler.network.calibrate import Method as Ranges
     from profiler.network_stages.noise_sensitivity import NoiseRequest
-    from profiler.sensitivity.perturbation import Clipping
 
+    method, scales = ranges_and_scales(ranges, clipping)
     return NoiseRequest(
         model=model,
         out=out,
         precisions=parse_precisions(precisions),
         calibrate=images,
         most=limit,
-        method=one_of(Ranges, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
     )
 
 

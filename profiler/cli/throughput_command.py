@@ -25,8 +25,8 @@ from profiler.cli.arguments import (
     RangesMethod,
     RowsCache,
     Trials,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.cli.bars import status
 from profiler.cli.bit_exact import bit_exact_or_exit
@@ -94,13 +94,12 @@ def throughput(
     measured on the way.
     """
     from profiler.cli.progress import progress_display  # late: it imports TVM
-    from profiler.network.calibrate import Method
     from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule
     from profiler.network_stages import throughput as stage
     from profiler.network_stages.run import RunRequest
-    from profiler.sensitivity.perturbation import Clipping
 
     usual = ENERGY_RULE if energy else STEADY_RULE
+    method, scales = ranges_and_scales(ranges, clipping)
     request = stage.ThroughputRequest(
         run=RunRequest(
             model=model,
@@ -108,8 +107,8 @@ def throughput(
             lut=lut,
             folder=folder,
             calibrate=calibrate,
-            method=one_of(Method, "--ranges", ranges),
-            clipping=one_of(Clipping, "--clipping", clipping),
+            method=method,
+            clipping=scales,
             cache_mode=cache,
             allow_default=allow_default,
             cuda=cuda,
