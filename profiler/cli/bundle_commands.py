@@ -24,7 +24,6 @@ from profiler.cli.arguments import (
 )
 from profiler.errors import ProfilerError
 from profiler.hardware import ARM_CPUS, GPUS
-from profiler.measure.energy import ENERGY_RULE
 from profiler.record import CacheMode, escaped
 
 if TYPE_CHECKING:
@@ -170,6 +169,8 @@ def _print_bundle(result: BundleResult) -> None:
             f"network {configuration.name}: {len(configuration.steps)} steps, {len(configuration.artifacts)} kernels"
         )
     if manifest.energy:
+        from profiler.measure.energy import ENERGY_RULE
+
         minutes = len(manifest.kernels) * ENERGY_RULE.total_s / 60
         typer.echo(f"energies: of the fastest candidate of each kernel, some {minutes:.0f} min more on the box")
     if manifest.configurations:

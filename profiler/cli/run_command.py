@@ -28,7 +28,6 @@ from profiler.cli.arguments import (
     ranges_and_scales,
 )
 from profiler.cli.bit_exact import bit_exact_or_exit
-from profiler.cli.energy_text import energy_json, energy_lines
 from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
@@ -201,6 +200,8 @@ def _print_sweep(found: Any, out: Path | None) -> None:
 
 def _json(done: Any) -> dict[str, Any]:
     """``latency_s`` and everything of it are None where the network was wrong and not timed."""
+    from profiler.cli.energy_text import energy_json
+
     times = None if done.latency is None else done.latency.times
     summary = None if times is None else times.summary
     return {
@@ -230,6 +231,8 @@ def _json(done: Any) -> dict[str, Any]:
 
 
 def _print(done: Any) -> None:
+    from profiler.cli.energy_text import energy_lines
+
     console = table_console()
     print_notes(console, done.notes)
     title = f"{done.network}, batch {done.batch}, {done.configuration}, on {done.device_name}"

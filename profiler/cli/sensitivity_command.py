@@ -18,7 +18,6 @@ from rich.table import Table
 from profiler.cli.arguments import Json, Model, SkipUnsupported, given, parse_precisions, ranges_and_scales
 from profiler.cli.bars import description, terminal_bars
 from profiler.errors import ProfilerError
-from profiler.sensitivity.stage import Method
 
 if TYPE_CHECKING:
     from profiler.network_stages.noise_sensitivity import Heard, NoiseRequest
@@ -95,7 +94,7 @@ def sensitivity(
     """What quantizing each layer costs: from the weights alone, with the curvature of the loss (Hessian), or as the
     noise of the outputs on images without labels.
     """
-    from profiler.sensitivity.stage import SensitivityRequest
+    from profiler.sensitivity.stage import Method, SensitivityRequest
     from profiler.sensitivity.stage import sensitivity as run_sensitivity
 
     _refuse_what_is_not_read(given(context), method)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.devices.discover import Inventory
 from profiler.hardware import is_cpu
 from profiler.lut.check import Finding
 from profiler.lut.demand import Variant
@@ -18,6 +18,9 @@ from profiler.lut.table import NetworkTable, TableRow
 from profiler.pipeline_result import ProfileResult
 from profiler.units import format_count, format_duration, format_energy, format_rate
 from profiler.workload import Network
+
+if TYPE_CHECKING:
+    from profiler.devices.discover import Inventory
 
 PLAIN_WIDTH = 120
 """Columns where the output is not a terminal: a table that is redirected to a file must not be cut."""
