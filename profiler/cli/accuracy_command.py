@@ -27,7 +27,7 @@ from profiler.cli.arguments import (
     ranges_and_scales,
 )
 from profiler.cli.bars import status
-from profiler.cli.bit_exact import bit_exact_or_exit
+from profiler.cli.bit_exact import bit_exact_or_exit, compared_text
 from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
@@ -144,11 +144,8 @@ def _print(result: AccuracyResult) -> None:
     for configuration in found.configurations:
         view.add_row(*_cells(configuration))
     console.print(view)
-    console.print(
-        f"bit exact on the first batch: {result.verified_steps} steps, {result.verified_nbytes:,} bytes compared with "
-        "the integer oracle",
-        soft_wrap=True,
-    )
+    compared = compared_text(result.verified_steps, result.verified_nbytes)
+    console.print(f"bit exact on the first batch: {compared}", soft_wrap=True)
     console.print(
         "[dim]changed: answers that are not float's; lost, won: right in float alone, right in integers alone; p: the "
         "probability of so uneven a split by chance[/dim]",

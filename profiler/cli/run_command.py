@@ -27,7 +27,7 @@ from profiler.cli.arguments import (
     parse_precisions,
     ranges_and_scales,
 )
-from profiler.cli.bit_exact import bit_exact_or_exit
+from profiler.cli.bit_exact import bit_exact_or_exit, compared_text
 from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
@@ -254,10 +254,7 @@ def _print(done: Any) -> None:
         )
     console.print(view)
     summary = done.latency.times.summary
-    console.print(
-        f"bit exact: {done.verified.steps} steps, {done.verified.nbytes:,} bytes compared with the integer oracle",
-        soft_wrap=True,
-    )
+    console.print(f"bit exact: {compared_text(done.verified.steps, done.verified.nbytes)}", soft_wrap=True)
     console.print(
         f"[bold]end to end: {format_duration(summary.median_s)}[/bold] (95% interval "
         f"{format_duration(summary.ci95_low_s)} to {format_duration(summary.ci95_high_s)}, {summary.samples} samples)",

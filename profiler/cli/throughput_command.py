@@ -29,7 +29,7 @@ from profiler.cli.arguments import (
     ranges_and_scales,
 )
 from profiler.cli.bars import status
-from profiler.cli.bit_exact import bit_exact_or_exit
+from profiler.cli.bit_exact import bit_exact_or_exit, compared_text
 from profiler.cli.figure_file import draw, require_file, require_format
 from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
@@ -173,10 +173,7 @@ def _print(result: ThroughputResult, curves: ThroughputCurves) -> None:
         console.print(f"[bold]{escape(curve.name)}: {escape(curve.knee.text)}[/bold]", soft_wrap=True)
     for line in _no_energy(result):
         console.print(escape(line), soft_wrap=True)
-    console.print(
-        f"bit exact: {result.verified_steps} steps, {result.verified_nbytes:,} bytes compared with the integer oracle",
-        soft_wrap=True,
-    )
+    console.print(f"bit exact: {compared_text(result.verified_steps, result.verified_nbytes)}", soft_wrap=True)
     console.print(f"{escape(str(result.path))}: {len(result.content.points)} points", soft_wrap=True)
 
 
