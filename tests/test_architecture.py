@@ -143,7 +143,7 @@ def test_lut_and_devices_do_not_know_kernels() -> None:
         ("report_stages", ("matplotlib", "tvm", "torch", "onnx")),
         ("fleet.stage", ("distributed", "dask", "tvm", "torch", "onnx", "matplotlib")),
         ("fleet.seat", ("distributed", "dask", "tvm", "sklearn", "pandas", "rich")),
-        ("cli.commands", ("tvm", "sklearn", "torch", "onnx", "highspy", "matplotlib", "distributed")),
+        ("cli.commands", ("tvm", "sklearn", "torch", "onnx", "highspy", "matplotlib", "distributed", "numpy")),
     ],
 )
 def test_importing_a_room_pulls_in_nothing_heavy(room: str, absent: tuple[str, ...]) -> None:

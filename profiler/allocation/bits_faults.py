@@ -63,7 +63,7 @@ def _of_conversions(
     second_reads = {unit.layer.name: unit.other for unit in units(network)}
     for copy in copies:
         source, target = Precision.parse(copy.source), Precision.parse(copy.target)
-        kept = _stored(network, stored, copy.tensor)
+        kept = stored_precision(network, stored, copy.tensor)
         signed = copy.tensor in known and network.tensor(copy.tensor).signed
         dtype = target.activation_dtype(signed)
         if source.activation_dtype(signed) is dtype or (copy.tensor, dtype) in made:
@@ -95,15 +95,16 @@ def _of_layers(
     targets = {(copy.tensor, reader): Precision.parse(copy.target) for copy in copies for reader in copy.readers}
     for name, precision in of_layer.items():
         tensor = network.layer(name).inputs[0]
-        read = targets.get((tensor, name)) or _stored(network, stored, tensor)
+        read = targets.get((tensor, name)) or stored_precision(network, stored, tensor)
         if read is not None and not _same_type(network, tensor, read, precision):
             yield f"layer '{name}' is {precision.name}, but reads '{tensor}' in {read.name}"
         elif reason := unfit(precision.activation_bits).layers.get(name):
             yield f"layer '{name}' cannot be {precision.name}: {reason}"
 
 
-def _stored(network: Network, stored: Precisions, tensor: str) -> Precision | None:
-    """A max pool keeps the type of its input."""
+def stored_precision(network: Network, stored: Precisions, tensor: str) -> Precision | None:
+    """In which precision a tensor lies in memory, ``stored`` those of which bits say it; a max pool keeps the type of
+    its input. None where that was no choice."""
     return stored.get(tensor, stored.get(network.type_owner(tensor)))
 
 

@@ -129,11 +129,17 @@ class Bits:
 
     def precision_of(self, layer: str) -> Precision:
         """Of a layer with weights; raises `KeyError` for others."""
-        return self._layers[layer]
+        return self.of_layers[layer]
 
     @property
-    def _layers(self) -> Mapping[str, Precision]:
+    def of_layers(self) -> Mapping[str, Precision]:
+        """The precision of each layer with weights."""
         return {layer.name: Precision.parse(layer.precision) for layer in self.layers}
+
+    @property
+    def of_tensors(self) -> Mapping[str, Precision]:
+        """That in which each tensor is stored."""
+        return {tensor.name: Precision.parse(tensor.precision) for tensor in self.tensors}
 
     def require_network(self, network: Network) -> None:
         """Raises `InvalidFile` unless the file is about that network, its layers with weights and its tensors, and says
@@ -146,8 +152,7 @@ class Bits:
             raise InvalidFile(f"{self._misfit(network)}: layer {what}")
         for stranger in self._strangers(network):
             raise InvalidFile(f"{self._misfit(network)}: {stranger}")
-        tensors = {tensor.name: Precision.parse(tensor.precision) for tensor in self.tensors}
-        for fault in faults(network, self._layers, tensors, self.conversions, self.separate):
+        for fault in faults(network, self.of_layers, self.of_tensors, self.conversions, self.separate):
             raise InvalidFile(f"the bits cannot be deployed to network '{network.name}': {fault}")
 
     def _misfit(self, network: Network) -> str:

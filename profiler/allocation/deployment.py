@@ -32,8 +32,8 @@ class Deployment:
     def of(bits: Bits) -> Deployment:
         """Of an allocation."""
         return Deployment(
-            layers={layer.name: Precision.parse(layer.precision) for layer in bits.layers},
-            tensors={tensor.name: Precision.parse(tensor.precision) for tensor in bits.tensors},
+            layers=bits.of_layers,
+            tensors=bits.of_tensors,
             conversions=bits.conversions,
             separate=frozenset(bits.separate),
         )

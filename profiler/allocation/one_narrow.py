@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from profiler.allocation.bits_file import TensorConversion
 from profiler.allocation.deployment import Deployment
+from profiler.allocation.tensor_choices import adding_their_input
 from profiler.lut.demand import units
 from profiler.lut.narrow_tensors import misfits
 from profiler.workload import INT8, Layer, Network, Precision
@@ -22,7 +23,7 @@ def why_wide(network: Network, layer: str, precision: Precision) -> str:
     found = misfits(network, precision.activation_bits)
     if layer in found.layers:
         return found.layers[layer]
-    needs_storage = not _others(network, layer) or layer in _as_they_lie(network)
+    needs_storage = not _others(network, layer) or layer in adding_their_input(units(network))
     return found.tensors.get(network.layer(layer).inputs[0], "") if needs_storage else ""
 
 
@@ -31,7 +32,7 @@ def one_narrow(network: Network, layer: str, precision: Precision) -> Deployment
     wide = Deployment.uniform(network, INT8)
     layers = {**wide.layers, layer: precision}
     source, others = network.layer(layer).inputs[0], _others(network, layer)
-    owner, in_place = network.type_owner(source), _as_they_lie(network)
+    owner, in_place = network.type_owner(source), adding_their_input(units(network))
     unfit = source in misfits(network, precision.activation_bits).tensors
     if unfit or (layer not in in_place and any(other.name in in_place for other in others)):
         return Deployment(layers, wide.tensors, (TensorConversion(source, INT8.name, precision.name, (layer,)),))
@@ -48,8 +49,3 @@ def _others(network: Network, layer: str) -> list[Layer]:
     owner = network.type_owner(network.layer(layer).inputs[0])
     readers = (other for other in network.weighted_layers if network.type_owner(other.inputs[0]) == owner)
     return [other for other in readers if other.name != layer]
-
-
-def _as_they_lie(network: Network) -> set[str]:
-    """Layers whose kernel also adds what it reads, in one type."""
-    return {unit.layer.name for unit in units(network) if unit.other in unit.layer.inputs}

@@ -89,6 +89,11 @@ def tensor_choices(
     )
 
 
+def adding_their_input(units: Sequence[Unit]) -> frozenset[str]:
+    """Layers whose kernel reads a tensor twice, to convolve and to add it, in one type: no copy can stand between."""
+    return frozenset(unit.layer.name for unit in units if unit.other in unit.layer.inputs)
+
+
 class _Draft:
     """The choices while they are being made."""
 
@@ -105,8 +110,7 @@ class _Draft:
         self._sensitivity_of, self._prices = sensitivity_of, prices
         self._misfits = [misfits(network, precision.activation_bits) for precision in freedom.precisions]
         """By level."""
-        self._adds_its_input = {unit.layer.name for unit in units if unit.other in unit.layer.inputs}
-        """One kernel reads the tensor twice, in one type: no copy can stand between."""
+        self._adding_their_input = adding_their_input(units)
         self._readers: dict[str, list[Layer]] = {}
         for layer in network.weighted_layers:
             self._readers.setdefault(network.type_owner(layer.inputs[0]), []).append(layer)
@@ -132,7 +136,7 @@ class _Draft:
             self.stored[owner] = self._choice(readers, stores=owner)
             self.of_layer.update({layer.name: self.stored[owner] for layer in readers})
             return
-        direct = [layer for layer in readers if layer.name in self._adds_its_input]
+        direct = [layer for layer in readers if layer.name in self._adding_their_input]
         self.stored[owner] = self._choice(direct, stores=owner) if direct else self._storage(owner, all_levels=True)
         self.of_layer.update({layer.name: self.stored[owner] for layer in direct})
         for layer in readers:

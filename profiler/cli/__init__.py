@@ -6,7 +6,7 @@
 - `allocate_command`, `sensitivity_command`, `export_commands`  those of bit allocation
 - `report_command`  figures, tables and a page
 - `quantize_command` a network in integers, as a file
-- `run_command`     a network end to end, in integers; `bit_exact`: where it is not what the oracle says
+- `run_command`     a network end to end, in integers; `energy_text`: its joules; `bit_exact`: beside the oracle
 - `throughput_command` networks in steady state over batches
 - `compare_command` two tables beside each other
 - `fleet_command`   profile on a fleet; `fleet_progress`, `fleet_tables`: what it shows
@@ -16,6 +16,7 @@
 - `predictor_tables`, `predictor_json`  of the latency model
 - `allocate_tables`, `allocate_json`, `front_files`  of an allocation
 - `compare_tables`, `compare_json`  of a comparison
+- `figure_file`     the file of a figure that a command draws
 - `kernel_table`    the table of built kernels
 - `doctor_table`    what the doctor found
 - `json_text`       the same for programs

@@ -23,12 +23,12 @@ from profiler.cli.arguments import (
     OwnRuns,
     RangesMethod,
     RowsCache,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.cli.bars import status
-from profiler.cli.bit_exact import bit_exact_or_exit
-from profiler.cli.tables import table_console
+from profiler.cli.bit_exact import bit_exact_or_exit, compared_text
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.report.content.accuracy import Accuracies, IntegerAccuracy, Share
@@ -86,16 +86,15 @@ def evaluate_accuracy(
 
     The first batch is compared with the integer oracle, step by step and bit for bit.
     """
-    from profiler.network.calibrate import Method
     from profiler.network_stages.accuracy import AccuracyRequest
     from profiler.network_stages.accuracy import evaluate_accuracy as evaluate
     from profiler.network_stages.run import RunRequest
-    from profiler.sensitivity.perturbation import Clipping
 
     if plot is not None and not latency:
         raise ProfilerError("--plot draws accuracy against latency, which --no-latency leaves out")
     if uniform is None:
         uniform = "" if bits else "int8,int4"
+    method, scales = ranges_and_scales(ranges, clipping)
     request = AccuracyRequest(
         run=RunRequest(
             model=model,
@@ -104,8 +103,8 @@ def evaluate_accuracy(
             folder=folder,
             batch=batch,
             calibrate=calibrate,
-            method=one_of(Method, "--ranges", ranges),
-            clipping=one_of(Clipping, "--clipping", clipping),
+            method=method,
+            clipping=scales,
             cache_mode=cache,
             allow_default=allow_default,
             cuda=cuda,
@@ -130,8 +129,7 @@ def evaluate_accuracy(
 
 def _print(result: AccuracyResult) -> None:
     found, console = result.accuracies, table_console()
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     images = found.reference.top1.images
     title = f"{found.network}, {images:,} images, batch {found.batch}, on {found.device_name}"
     view = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
@@ -146,11 +144,8 @@ def _print(result: AccuracyResult) -> None:
     for configuration in found.configurations:
         view.add_row(*_cells(configuration))
     console.print(view)
-    console.print(
-        f"bit exact on the first batch: {result.verified_steps} steps, {result.verified_nbytes:,} bytes compared with "
-        "the integer oracle",
-        soft_wrap=True,
-    )
+    compared = compared_text(result.verified_steps, result.verified_nbytes)
+    console.print(f"bit exact on the first batch: {compared}", soft_wrap=True)
     console.print(
         "[dim]changed: answers that are not float's; lost, won: right in float alone, right in integers alone; p: the "
         "probability of so uneven a split by chance[/dim]",

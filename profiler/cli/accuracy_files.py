@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from profiler.cli.figure_file import draw, require_file, require_format
 from profiler.errors import OutputError
-from profiler.output_folder import removed_if_empty, require_writable, write_whole
+from profiler.output_folder import removed_if_empty, write_whole
 from profiler.report.content.accuracy import Accuracies, table_of
-from profiler.report.content.front import FORMATS
 from profiler.report.content.table import to_csv
 
 _BEGINS = b"configuration,bits,weight_bytes,"
@@ -30,16 +30,13 @@ def require(csv: Path | None, plot: Path | None) -> tuple[Path, ...]:
     file that something else would lose."""
     tables = [] if csv is None else [csv]
     if plot is not None:
-        if plot.suffix.lower().removeprefix(".") not in FORMATS:
-            raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
+        require_format(plot)
         if csv is not None and csv.resolve() == plot.resolve():
             raise OutputError(f"{plot}: is to be the table and the figure; leave --csv out, or name another file")
         tables.append(plot.with_suffix(".csv"))
     tables = list(dict.fromkeys(tables))
     for path in (*tables, *([plot] if plot is not None else [])):
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file")
-        require_writable(path.parent)
+        require_file(path)
     for path in tables:
         if path.exists():
             with path.open("rb") as file:
@@ -53,6 +50,4 @@ def write(accuracies: Accuracies, tables: tuple[Path, ...], plot: Path | None) -
     for path in tables:
         write_whole(path, to_csv(table_of(accuracies)).encode())
     if plot is not None:
-        from profiler.report.figures import render
-
-        write_whole(plot, render(accuracies, plot.suffix.lower().removeprefix(".")))
+        draw(plot, accuracies)

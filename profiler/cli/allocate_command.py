@@ -11,9 +11,18 @@ import typer
 
 from profiler.allocation.limit_text import LimitText, parse_limit, parse_named_limit
 from profiler.allocation.problem import Quantity
-from profiler.cli.arguments import PRECISIONS_TEXT, Batch, Json, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import (
+    PRECISIONS_TEXT,
+    Batch,
+    CacheOfRows,
+    Json,
+    SkipUnsupported,
+    ThreadsOfRows,
+    given,
+    parse_precisions,
+)
 from profiler.errors import ProfilerError
-from profiler.record import CacheMode, escaped
+from profiler.record import escaped
 
 _OF_PROBLEMS = (
     "problem", "max_latency", "max_size", "max_bops", "max_energy", "max_memory", "limit", "pareto", "points", "gap",
@@ -77,12 +86,8 @@ def allocate(
         Path | None, typer.Option(help="CSV of end-to-end latencies that calibrate the sum of the kernels.")
     ] = None,
     batch: Batch = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
-    ] = None,
-    cache: Annotated[
-        CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")
-    ] = None,
+    threads: ThreadsOfRows = None,
+    cache: CacheOfRows = None,
     pareto: Annotated[
         str | None, typer.Option(help="Also the front of sensitivity against latency, size, bops, energy or memory.")
     ] = None,
@@ -106,14 +111,14 @@ def allocate(
 
     Limits are absolute, or a fraction f: cost(narrowest) + f * (cost(widest) - cost(narrowest)).
     """
-    given = {
+    amounts = {
         Quantity.LATENCY: max_latency,
         Quantity.SIZE: max_size,
         Quantity.BOPS: max_bops,
         Quantity.ENERGY: max_energy,
         Quantity.MEMORY: max_memory,
     }
-    limits = [parse_limit(quantity, text) for quantity, text in given.items() if text is not None]
+    limits = [parse_limit(quantity, text) for quantity, text in amounts.items() if text is not None]
     limits += [parse_named_limit(text) for text in limit or ()]
     limited = [text.quantity for text in limits]
     twice = [quantity.value for quantity in limited if limited.count(quantity) > 1]
@@ -125,13 +130,9 @@ def allocate(
         raise ProfilerError("--points, --front and --plot are of a front: say --pareto latency")
     front_quantity = None if pareto is None else Quantity(pareto)
     if problem is not None:
-        given_too = [
-            name
-            for name in context.params
-            if name not in _OF_PROBLEMS and (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-        ]
+        given_too = [name.replace("_", "-") for name in given(context) if name not in _OF_PROBLEMS]
         if given_too:
-            listed = ", ".join(name.replace("_", "-") for name in given_too)
+            listed = ", ".join(given_too)
             raise ProfilerError(f"--problem is instead of a network and a LUT: leave out {listed}")
         _allocate_problem(problem, limits, front_quantity, points, gap, time_limit, json_output)
         return

@@ -14,7 +14,7 @@ from profiler.allocation.limit_text import amount_text
 from profiler.allocation.problem import Quantity
 from profiler.allocation_stages.from_problem import ProblemAnswer, ProblemFront
 from profiler.allocation_stages.result import Allocation, Ends, FrontResult, LayerPrice, Point
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.units import format_duration
 
 _WIDE = 150
@@ -25,8 +25,7 @@ _MOST_NAMES = 6
 def print_allocation(allocation: Allocation) -> None:
     """Doubts first, then the layers, the totals, the limits with what they cost, and the front."""
     console, bits = table_console(max(_WIDE, 30 + 42 * len(allocation.precisions))), allocation.bits
-    for note in allocation.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, allocation.notes)
     console.print(
         f"{escape(bits.network)}, batch {bits.batch}, on {escape(bits.device_name)}; latencies of {escape(bits.lut)}, "
         f"sensitivity: {escape(bits.sensitivity_source)}",

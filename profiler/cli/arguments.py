@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.workload import Precision
+
+if TYPE_CHECKING:
+    from profiler.network.calibrate import Method
+    from profiler.sensitivity.perturbation import Clipping
 
 _Named = TypeVar("_Named", bound=Enum)
 _MODEL_HELP = "resnet18, resnet50, resnet50_v1.5, inceptionv3, or a file: .onnx, .pt2, or .json written by network."
@@ -49,6 +53,12 @@ LockClocks = Annotated[bool, typer.Option("--lock-clocks", help="GPU: hold the S
 ClockMhz = Annotated[
     int | None, typer.Option(min=1, help="SM clock to hold; by default one that the maker promises under load.")
 ]
+
+# Which rows of a table are read, by commands that measure none.
+ThreadsOfRows = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
+]
+CacheOfRows = Annotated[CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")]
 
 # What an integer network is made of, by whatever command: the fields of `quantize.QuantizeRequest`.
 TrainedModel = Annotated[
@@ -106,12 +116,27 @@ Complete = Annotated[
 PRECISIONS_TEXT = "int8, int4, a2w2 (activations of 2 bits, weights of 2), a2w1, a1w1, and any pair from 1 to 4 bits"
 
 
-def one_of(kind: type[_Named], option: str, text: str) -> _Named:
+def given(context: typer.Context) -> list[str]:
+    """The parameters that are on the command line, by their names in Python."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+
+
+def _one_of(kind: type[_Named], option: str, text: str) -> _Named:
     """The member of that name. Raises `ProfilerError` that lists them."""
     known = [member.value for member in kind]
     if text not in known:
         raise ProfilerError(f"{option} {text}: known are {', '.join(known)}")
     return kind(text)
+
+
+def ranges_and_scales(ranges: str, clipping: str) -> tuple[Method, Clipping]:
+    """How ranges of activations and scales of weights are found, by the names in `RangesMethod` and `ClippingMethod`.
+    Raises `ProfilerError` that lists them."""
+    from profiler.network.calibrate import Method  # late: NumPy is imported with it
+    from profiler.sensitivity.perturbation import Clipping
+
+    return _one_of(Method, "--ranges", ranges), _one_of(Clipping, "--clipping", clipping)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

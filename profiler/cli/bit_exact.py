@@ -1,4 +1,4 @@
-"""What a command says of a network that computes something else than the integer oracle."""
+"""What a command says of a network beside the integer oracle: how much was compared, or that it differs."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def bit_exact_or_exit() -> Iterator[None]:
             raise
         typer.echo(f"not bit exact: {escaped(str(failure))}", err=True)
         raise typer.Exit(1) from None
+
+
+def compared_text(steps: int, nbytes: int) -> str:
+    """How much of a network was compared."""
+    return f"{steps} steps, {nbytes:,} bytes compared with the integer oracle"

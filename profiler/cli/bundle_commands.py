@@ -11,6 +11,7 @@ import typer
 
 from profiler.cli.arguments import (
     Batch,
+    Cache,
     CalibrationImages,
     ClippingMethod,
     Cuda,
@@ -18,12 +19,11 @@ from profiler.cli.arguments import (
     Model,
     RangesMethod,
     SkipUnsupported,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.errors import ProfilerError
 from profiler.hardware import ARM_CPUS, GPUS
-from profiler.measure.energy import ENERGY_RULE
 from profiler.record import CacheMode, escaped
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def bundle(
         bool, typer.Option(help="Also kernels whose input and output differ in precision, and conversions.")
     ] = True,
     cuda: Cuda = "12",
-    cache: Annotated[CacheMode, typer.Option(help="State of the caches ahead of each launch.")] = CacheMode.NETWORK,
+    cache: Cache = CacheMode.NETWORK,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of a CPU's kernel.")] = 1,
     network: Annotated[
         list[str] | None,
@@ -95,13 +95,12 @@ def bundle(
     from profiler.bundle.pack import BundleRequest
     from profiler.bundle.pack import bundle as make_bundle
     from profiler.cli.build_progress import build_display
-    from profiler.network.calibrate import Method
-    from profiler.sensitivity.perturbation import Clipping
 
     if (python or machine) and not with_wheels:
         raise ProfilerError(
             "--python and --platform choose the wheels of --with-wheels; say that too, or leave them out"
         )
+    method, scales = ranges_and_scales(ranges, clipping)
     request = BundleRequest(
         model=model,
         device=device,
@@ -119,8 +118,8 @@ def bundle(
         networks=tuple(network or ()),
         lut=lut,
         calibrate=calibrate,
-        method=one_of(Method, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
         energy=energy,
     )
     with build_display() as progress:
@@ -170,6 +169,8 @@ def _print_bundle(result: BundleResult) -> None:
             f"network {configuration.name}: {len(configuration.steps)} steps, {len(configuration.artifacts)} kernels"
         )
     if manifest.energy:
+        from profiler.measure.energy import ENERGY_RULE
+
         minutes = len(manifest.kernels) * ENERGY_RULE.total_s / 60
         typer.echo(f"energies: of the fastest candidate of each kernel, some {minutes:.0f} min more on the box")
     if manifest.configurations:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.report.content.comparison import ComparedKernel, Comparison, summary_of
 from profiler.report.content.table import cell_text
 from profiler.report_stages.compare import CompareResult
@@ -25,8 +25,7 @@ def print_comparison(result: CompareResult, every: bool = False) -> None:
     comparison, console = result.comparison, table_console()
     for name, table in (("A", comparison.a), ("B", comparison.b)):
         console.print(f"{name}: {escape(table.title)}", soft_wrap=True)
-    for note in comparison.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, comparison.notes)
     console.print(f"[bold]{escape(comparison.headline)}[/bold]", soft_wrap=True)
     console.print(_summary(comparison))
     listed = comparison.kernels if every else _worth_a_line(comparison.kernels)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from profiler.cli.json_text import Json, profile_json
-from profiler.cli.tables import print_profile, table_console
+from profiler.cli.tables import print_notes, print_profile, table_console
 from profiler.fleet.result import FleetResult
 from profiler.fleet.spread import Spread
 
@@ -33,8 +33,7 @@ def print_fleet(result: FleetResult) -> None:
         over = f", {len(result.given_up)} of them for good" if result.given_up else ", and went on elsewhere"
         times = "a workload" if result.lost == 1 else f"{result.lost} times a workload"
         console.print(f"{times} came back unfinished{over}", soft_wrap=True)
-    for refused in result.refused:
-        console.print(f"[yellow]{escape(refused)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.refused)
 
 
 def _spread_table(spread: Spread) -> Table:

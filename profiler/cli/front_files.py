@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 
 from profiler.allocation_stages.result import Allocation, FrontResult
+from profiler.cli.figure_file import draw, require_file, require_format
 from profiler.errors import OutputError
-from profiler.output_folder import require_writable, write_whole
-from profiler.report.content.front import FORMATS
+from profiler.output_folder import write_whole
 from profiler.report_stages.front_content import front_figure
 
 _COLUMNS = ("sensitivity", "latency_s", "size_bytes", "bops", "activation_bytes", "energy_j")
@@ -20,17 +20,15 @@ _PARTS = ("measured_s", "published_s", "predicted_s", "bound_s")
 def require(table: Path | None, plot: Path | None, bits: Path | None = None) -> None:
     """Ahead of the work; ``bits`` is what else will be written. Raises `OutputError` for what cannot be written, and a
     file that something else would lose."""
-    if plot is not None and plot.suffix.lower().removeprefix(".") not in FORMATS:
-        raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
+    if plot is not None:
+        require_format(plot)
     named = [path.resolve() for path in (table, plot, bits) if path is not None]
     twice = [path for path in named if named.count(path) > 1]
     if twice:
         raise OutputError(f"{twice[0]}: is to be written twice; name another file for one of --out, --front, --plot")
     for path in (table, plot):
-        if path is not None and path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file")
         if path is not None:
-            require_writable(path.parent)
+            require_file(path)
     if table is not None and table.exists():
         with table.open("rb") as file:
             if not file.read(64).startswith(",".join(_COLUMNS[:3]).encode()):
@@ -45,9 +43,7 @@ def write(allocation: Allocation, table: Path | None, plot: Path | None) -> None
     if table is not None:
         write_whole(table, to_csv(front, [layer.name for layer in allocation.bits.layers]).encode())
     if plot is not None:
-        from profiler.report.figures import render
-
-        write_whole(plot, render(front_figure(allocation, front), plot.suffix.lower().removeprefix(".")))
+        draw(plot, front_figure(allocation, front))
 
 
 def to_csv(front: FrontResult, layers: list[str]) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from profiler.artifact import Resources
-from profiler.devices.discover import Inventory
-from profiler.kernel_library.result import BuiltKernel, KernelLibrary, LibraryRow
 from profiler.lut.check import Finding
 from profiler.lut.schema import LutRow
 from profiler.lut.table import Joules
 from profiler.pipeline_result import ProfileResult
+
+if TYPE_CHECKING:
+    from profiler.artifact import Resources
+    from profiler.devices.discover import Inventory
+    from profiler.kernel_library.result import BuiltKernel, KernelLibrary, LibraryRow
 
 Json = dict[str, Any]
 

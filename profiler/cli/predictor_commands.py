@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precisions
+from profiler.cli.arguments import Batch, CacheOfRows, Json, SkipUnsupported, ThreadsOfRows, parse_precisions
 from profiler.errors import ProfilerError
 from profiler.prediction_stages import NETWORKS
-from profiler.record import CacheMode
 
 SavedModel = Annotated[Path, typer.Argument(help="A model that fit saved.", show_default=False)]
 
@@ -32,12 +31,8 @@ def fit(
     networks: Annotated[
         str, typer.Option(help="Comma-separated: networks to hold out in turn, by name or file.")
     ] = ",".join(NETWORKS),
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
-    ] = None,
-    cache: Annotated[
-        CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")
-    ] = None,
+    threads: ThreadsOfRows = None,
+    cache: CacheOfRows = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random split and the regressions.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write the validation as Markdown.")] = None,
     json_output: Json = False,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.hardware import is_cpu
 from profiler.lut.demand import Variant
 from profiler.prediction_stages.evaluate import Evaluation
@@ -57,8 +57,7 @@ def print_fit(result: FitResult) -> None:
             console.print(f"[yellow]{split.name}, not held out: {escape(reason)}[/yellow]", soft_wrap=True)
     console.print(report_text.noise_text(report.noise), soft_wrap=True)
     console.print(escape(report.trust), soft_wrap=True)
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     with_configs = f", {result.configs} latencies of schedule configs" if result.configs else ""
     console.print(f"{escape(str(result.model))}: {result.regressor}{with_configs}", soft_wrap=True)
 
@@ -88,8 +87,7 @@ def print_predictions(predictions: Predictions) -> None:
         ]
         title = f"{kernel.spec.key}: the best of {kernel.space} configs"
         console.print(_table(("config", "latency", "interval", "basis"), best, title))
-    for note in predictions.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, predictions.notes)
     warnings = predictions.warnings
     for warning, kernels in list(warnings.items())[:_MOST_WARNINGS]:
         several = "s" * (kernels > 1)
@@ -120,8 +118,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(report_text.noise_text(evaluation.noise), soft_wrap=True)
     worst = list(report_text.worst_cells(evaluation.worst))
     console.print(_table(report_text.WORST_COLUMNS, worst, "the worst rows"))
-    for note in evaluation.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, evaluation.notes)
 
 
 def _network_table(network: NetworkAnswer, title: str) -> Table:

@@ -18,10 +18,10 @@ from profiler.cli.arguments import (
     OnePrecision,
     RangesMethod,
     TrainedModel,
-    one_of,
+    ranges_and_scales,
 )
 from profiler.cli.bars import status
-from profiler.cli.tables import table_console
+from profiler.cli.tables import print_notes, table_console
 from profiler.workload import Precision
 
 if TYPE_CHECKING:
@@ -56,11 +56,10 @@ def quantize(
 
     Says how far its outputs are from those of the float network on images of the calibration.
     """
-    from profiler.network.calibrate import Method
     from profiler.network_stages.quantize import QuantizeRequest
     from profiler.network_stages.quantize import quantize as run_quantize
-    from profiler.sensitivity.perturbation import Clipping
 
+    method, scales = ranges_and_scales(ranges, clipping)
     request = QuantizeRequest(
         model=model,
         out=out,
@@ -69,8 +68,8 @@ def quantize(
         lut=lut,
         batch=batch,
         calibrate=calibrate,
-        method=one_of(Method, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
     )
     with status("reading the model") as told:
         done = run_quantize(request, told)
@@ -100,8 +99,7 @@ def _json(done: QuantizeResult) -> dict[str, Any]:
 
 def _print(done: QuantizeResult) -> None:
     console = table_console()
-    for note in done.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, done.notes)
     layers = ", ".join(f"{count} {precision.name.upper()}" for precision, count in done.layers) or "none"
     images = f"{done.images} image{'s' if done.images > 1 else ''}"
     for line in (

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from profiler.cli.arguments import Batch, Json, SkipUnsupported, parse_precisions
-from profiler.cli.tables import table_console
+from profiler.cli.arguments import Batch, CacheOfRows, Json, SkipUnsupported, ThreadsOfRows, parse_precisions
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
-from profiler.record import CacheMode
 
 
 def register(app: typer.Typer) -> None:
@@ -56,12 +55,8 @@ def report(
         Path | None, typer.Option(help="Journals of the table's instrument; by default those beside the table.")
     ] = None,
     batch: Batch = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Rows with so many threads; by default those of most rows.")
-    ] = None,
-    cache: Annotated[
-        CacheMode | None, typer.Option(help="Rows of that cache mode; by default that of most rows.")
-    ] = None,
+    threads: ThreadsOfRows = None,
+    cache: CacheOfRows = None,
     skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
@@ -102,8 +97,7 @@ def report(
     console = table_console()
     console.print(f"[bold]{escape(made.report.title)}[/bold]", soft_wrap=True)
     console.print(escape(made.report.headline), soft_wrap=True)
-    for doubt in made.report.doubts:
-        console.print(f"[yellow]{escape(doubt)}[/yellow]", soft_wrap=True)
+    print_notes(console, made.report.doubts)
     for section in made.report.sections:
         if section.figure is None:
             console.print(f"[dim]no figure '{escape(section.name)}': {escape(section.notes[0])}[/dim]", soft_wrap=True)

@@ -24,12 +24,11 @@ from profiler.cli.arguments import (
     OwnRuns,
     RangesMethod,
     RowsCache,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
-from profiler.cli.bit_exact import bit_exact_or_exit
-from profiler.cli.energy_text import energy_json, energy_lines
-from profiler.cli.tables import table_console
+from profiler.cli.bit_exact import bit_exact_or_exit, compared_text
+from profiler.cli.tables import print_notes, table_console
 from profiler.errors import ProfilerError
 from profiler.record import CacheMode
 from profiler.units import format_duration
@@ -81,11 +80,10 @@ def run(
     With --sweep several bit configurations, and the calibration that leads from the sum of the kernels to the network.
     Exit code 1 if anything differs from the integer oracle.
     """
-    from profiler.network.calibrate import Method
     from profiler.network_stages.run import RunRequest
     from profiler.network_stages.run import run as run_network
-    from profiler.sensitivity.perturbation import Clipping
 
+    method, scales = ranges_and_scales(ranges, clipping)
     request = RunRequest(
         model=model,
         bits=bits,
@@ -95,8 +93,8 @@ def run(
         folder=folder,
         batch=batch,
         calibrate=calibrate,
-        method=one_of(Method, "--ranges", ranges),
-        clipping=one_of(Clipping, "--clipping", clipping),
+        method=method,
+        clipping=scales,
         cache_mode=cache,
         allow_default=allow_default,
         cuda=cuda,
@@ -168,8 +166,7 @@ def _sweep_json(found: Any) -> dict[str, Any]:
 
 def _print_sweep(found: Any, out: Path | None) -> None:
     console = table_console()
-    for note in found.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, found.notes)
     view = Table(box=None, pad_edge=False)
     for column in ("configuration", "narrow layers", "sum of its kernels", "end to end", "difference", "calibrated"):
         view.add_column(column, justify="left" if column == "configuration" else "right")
@@ -203,6 +200,8 @@ def _print_sweep(found: Any, out: Path | None) -> None:
 
 def _json(done: Any) -> dict[str, Any]:
     """``latency_s`` and everything of it are None where the network was wrong and not timed."""
+    from profiler.cli.energy_text import energy_json
+
     times = None if done.latency is None else done.latency.times
     summary = None if times is None else times.summary
     return {
@@ -232,9 +231,10 @@ def _json(done: Any) -> dict[str, Any]:
 
 
 def _print(done: Any) -> None:
+    from profiler.cli.energy_text import energy_lines
+
     console = table_console()
-    for note in done.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, done.notes)
     title = f"{done.network}, batch {done.batch}, {done.configuration}, on {done.device_name}"
     if not done.bit_exact:
         console.print(escape(title), soft_wrap=True)
@@ -254,10 +254,7 @@ def _print(done: Any) -> None:
         )
     console.print(view)
     summary = done.latency.times.summary
-    console.print(
-        f"bit exact: {done.verified.steps} steps, {done.verified.nbytes:,} bytes compared with the integer oracle",
-        soft_wrap=True,
-    )
+    console.print(f"bit exact: {compared_text(done.verified.steps, done.verified.nbytes)}", soft_wrap=True)
     console.print(
         f"[bold]end to end: {format_duration(summary.median_s)}[/bold] (95% interval "
         f"{format_duration(summary.ci95_low_s)} to {format_duration(summary.ci95_high_s)}, {summary.samples} samples)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from enum import Enum
 from pathlib import Path
@@ -15,10 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.cli.arguments import Json, Model, SkipUnsupported, one_of, parse_precisions
+from profiler.cli.arguments import Json, Model, SkipUnsupported, given, parse_precisions, ranges_and_scales
 from profiler.cli.bars import description, terminal_bars
 from profiler.errors import ProfilerError
-from profiler.sensitivity.stage import Method
 
 if TYPE_CHECKING:
     from profiler.network_stages.noise_sensitivity import Heard, NoiseRequest
@@ -42,12 +41,21 @@ class NegativeTrace(str, Enum):
     ZERO = "zero"
 
 
+_READ_BY: Mapping[str, Collection[CostMethod]] = {
+    **dict.fromkeys(("hook", "skip_unsupported"), (CostMethod.MAX_ABS, CostMethod.MSE, CostMethod.HESSIAN)),
+    **dict.fromkeys(("tolerance", "max_probes", "seed", "negative_trace"), (CostMethod.HESSIAN,)),
+    **dict.fromkeys(("images", "limit", "ranges", "clipping"), (CostMethod.NOISE,)),
+}
+"""The methods that read an option, where not all do."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(sensitivity)
 
 
 def sensitivity(
+    context: typer.Context,
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write: CSV, or JSON if it ends in .json.")],
     method: Annotated[
@@ -77,31 +85,23 @@ def sensitivity(
         int | None, typer.Option(min=1, help="Noise: compare outputs on the first so many images only.")
     ] = None,
     ranges: Annotated[
-        str | None,
-        typer.Option(
-            help="Noise: how ranges of activations are found: min-max (unless told otherwise), percentile or mse."
-        ),
-    ] = None,
-    clipping: Annotated[
-        str | None,
-        typer.Option(help="Noise: how scales of weights are found: max-abs (unless told otherwise) or mse."),
-    ] = None,
+        str, typer.Option(help="Noise: how ranges of activations are found: min-max, percentile or mse.")
+    ] = "min-max",
+    clipping: Annotated[str, typer.Option(help="Noise: how scales of weights are found: max-abs or mse.")] = "max-abs",
     skip_unsupported: SkipUnsupported = False,
     json_output: Json = False,
 ) -> None:
     """What quantizing each layer costs: from the weights alone, with the curvature of the loss (Hessian), or as the
     noise of the outputs on images without labels.
     """
-    from profiler.sensitivity.stage import SensitivityRequest
+    from profiler.sensitivity.stage import Method, SensitivityRequest
     from profiler.sensitivity.stage import sensitivity as run_sensitivity
 
+    _refuse_what_is_not_read(given(context), method)
     if method is CostMethod.NOISE:
-        _refuse({"--hook": hook, "--skip-unsupported": skip_unsupported}, "goes with the other methods")
         request_of_noise = _noise_request(model, out, precisions, images, limit, ranges, clipping)
         _show(_noise(request_of_noise), json_output)
         return
-    of_noise = {"--images": images, "--limit": limit, "--ranges": ranges, "--clipping": clipping}
-    _refuse(of_noise, "goes with --method noise")
     request = SensitivityRequest(
         model=model,
         out=out,
@@ -119,11 +119,13 @@ def sensitivity(
     _show(result, json_output)
 
 
-def _refuse(given: Mapping[str, object], reason: str) -> None:
-    """Raises `ProfilerError` for an option that the method would not read."""
-    for option, value in given.items():
-        if value:
-            raise ProfilerError(f"{option} {reason}")
+def _refuse_what_is_not_read(names: Iterable[str], method: CostMethod) -> None:
+    """``names``: the options that were given. Raises `ProfilerError` for one that the method would not read."""
+    for name in names:
+        readers = _READ_BY.get(name, (method,))
+        if method not in readers:
+            goes_with = "the other methods" if len(readers) > 1 else f"--method {next(iter(readers)).value}"
+            raise ProfilerError(f"--{name.replace('_', '-')} goes with {goes_with}")
 
 
 def _noise_request(
@@ -132,21 +134,20 @@ def _noise_request(
     precisions: str,
     images: Path | None,
     limit: int | None,
-    ranges: str | None,
-    clipping: str | None,
+    ranges: str,
+    clipping: str,
 ) -> NoiseRequest:
-    from profiler.network.calibrate import Method as Ranges
     from profiler.network_stages.noise_sensitivity import NoiseRequest
-    from profiler.sensitivity.perturbation import Clipping
 
+    method, scales = ranges_and_scales(ranges, clipping)
     return NoiseRequest(
         model=model,
         out=out,
         precisions=parse_precisions(precisions),
         calibrate=images,
         most=limit,
-        method=one_of(Ranges, "--ranges", ranges or Ranges.MIN_MAX.value),
-        clipping=one_of(Clipping, "--clipping", clipping or Clipping.MAX_ABS.value),
+        method=method,
+        clipping=scales,
     )
 
 
@@ -198,7 +199,7 @@ def _progress() -> Iterator[Progress | None]:
 
 
 def _print(result: SensitivityResult) -> None:
-    from profiler.cli.tables import table_console
+    from profiler.cli.tables import print_notes, table_console
 
     table, console = result.sensitivity, table_console()
     console.print(f"{escape(result.network)}: {escape(table.method)}", soft_wrap=True)
@@ -217,8 +218,7 @@ def _print(result: SensitivityResult) -> None:
     console.print(view)
     totals = (f"{p.upper()} {sum(layer.cost[p] for layer in table.layers):.4g}" for p in table.precisions)
     console.print(f"[bold]all layers: {', '.join(totals)}[/bold]")
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     console.print(f"{escape(str(result.out))}: {len(table.layers)} layers", soft_wrap=True)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from profiler.devices.discover import Inventory
 from profiler.hardware import is_cpu
 from profiler.lut.check import Finding
 from profiler.lut.demand import Variant
@@ -18,6 +18,9 @@ from profiler.lut.table import NetworkTable, TableRow
 from profiler.pipeline_result import ProfileResult
 from profiler.units import format_count, format_duration, format_energy, format_rate
 from profiler.workload import Network
+
+if TYPE_CHECKING:
+    from profiler.devices.discover import Inventory
 
 PLAIN_WIDTH = 120
 """Columns where the output is not a terminal: a table that is redirected to a file must not be cut."""
@@ -29,6 +32,12 @@ def table_console(least_width: int = 0) -> Console:
     if console.is_terminal and console.width >= least_width:
         return console
     return Console(highlight=False, width=max(PLAIN_WIDTH, least_width))
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """What a reader should know of a result, a line each."""
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
 
 
 def _least_width(precisions: int) -> int:

@@ -25,16 +25,15 @@ from profiler.cli.arguments import (
     RangesMethod,
     RowsCache,
     Trials,
-    one_of,
     parse_precisions,
+    ranges_and_scales,
 )
 from profiler.cli.bars import status
-from profiler.cli.bit_exact import bit_exact_or_exit
-from profiler.cli.tables import table_console
-from profiler.errors import OutputError, ProfilerError
-from profiler.output_folder import require_writable, write_whole
+from profiler.cli.bit_exact import bit_exact_or_exit, compared_text
+from profiler.cli.figure_file import draw, require_file, require_format
+from profiler.cli.tables import print_notes, table_console
+from profiler.errors import ProfilerError
 from profiler.record import CacheMode
-from profiler.report.content.front import FORMATS
 from profiler.report.content.throughput import AtBatch, ThroughputCurve, ThroughputCurves, curves_of
 from profiler.units import format_duration, format_energy, format_rate
 
@@ -95,13 +94,12 @@ def throughput(
     measured on the way.
     """
     from profiler.cli.progress import progress_display  # late: it imports TVM
-    from profiler.network.calibrate import Method
     from profiler.network.steady import ENERGY_RULE, STEADY_RULE, SteadyRule
     from profiler.network_stages import throughput as stage
     from profiler.network_stages.run import RunRequest
-    from profiler.sensitivity.perturbation import Clipping
 
     usual = ENERGY_RULE if energy else STEADY_RULE
+    method, scales = ranges_and_scales(ranges, clipping)
     request = stage.ThroughputRequest(
         run=RunRequest(
             model=model,
@@ -109,8 +107,8 @@ def throughput(
             lut=lut,
             folder=folder,
             calibrate=calibrate,
-            method=one_of(Method, "--ranges", ranges),
-            clipping=one_of(Clipping, "--clipping", clipping),
+            method=method,
+            clipping=scales,
             cache_mode=cache,
             allow_default=allow_default,
             cuda=cuda,
@@ -125,17 +123,16 @@ def throughput(
         energy=energy,
         out=out,
     )
-    _require_plot(plot)
+    if plot is not None:
+        require_format(plot)
+        require_file(plot, "PLOT")
     with progress_display() as progress:
         request = stage.with_rows(request, progress)
     with bit_exact_or_exit(), status("reading the model and calibrating") as told:
         result = stage.throughput(request, told)
     curves = ThroughputCurves(result.points[0].network, result.content.device_name, curves_of(result.curves))
     if plot is not None:
-        from profiler.report.figures import render
-
-        title = f"{curves.network} on {curves.device_name}, end to end in steady state"
-        write_whole(plot, render(curves, plot.suffix.lower().removeprefix("."), title=title))
+        draw(plot, curves, f"{curves.network} on {curves.device_name}, end to end in steady state")
     if json_output:
         typer.echo(json.dumps(_json(result, curves), indent=2, allow_nan=False))
         return
@@ -158,20 +155,9 @@ def _precisions(text: str | None, bits: Path | None) -> Any:
     return parse_precisions(text)
 
 
-def _require_plot(plot: Path | None) -> None:
-    if plot is None:
-        return
-    if plot.suffix.lower().removeprefix(".") not in FORMATS:
-        raise OutputError(f"{plot}: a figure ends in .svg, .png or .pdf")
-    if plot.is_dir():
-        raise OutputError(f"{plot}: is a folder; name a file")
-    require_writable(plot.parent, "PLOT")
-
-
 def _print(result: ThroughputResult, curves: ThroughputCurves) -> None:
     console = table_console()
-    for note in result.notes:
-        console.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
+    print_notes(console, result.notes)
     console.print(escape(_title(result, curves)), soft_wrap=True)
     view = Table(box=None, pad_edge=False)
     view.add_column("bits", overflow="fold")
@@ -187,10 +173,7 @@ def _print(result: ThroughputResult, curves: ThroughputCurves) -> None:
         console.print(f"[bold]{escape(curve.name)}: {escape(curve.knee.text)}[/bold]", soft_wrap=True)
     for line in _no_energy(result):
         console.print(escape(line), soft_wrap=True)
-    console.print(
-        f"bit exact: {result.verified_steps} steps, {result.verified_nbytes:,} bytes compared with the integer oracle",
-        soft_wrap=True,
-    )
+    console.print(f"bit exact: {compared_text(result.verified_steps, result.verified_nbytes)}", soft_wrap=True)
     console.print(f"{escape(str(result.path))}: {len(result.content.points)} points", soft_wrap=True)
 
 

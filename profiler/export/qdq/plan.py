@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from profiler.allocation.bits_faults import stored_precision
 from profiler.allocation.bits_file import Bits
 from profiler.errors import UnsupportedModel
 from profiler.frontend.lowering import Origin
@@ -81,19 +82,10 @@ def _below(precision: str) -> bool:
 
 
 def _reads(network: Network, layer: Layer, origin: Origin, bits: Bits) -> Iterator[Read]:
+    stored = bits.of_tensors
     for name, value in zip(layer.inputs, origin.reads, strict=True):
         tensor = network.tensor(name)
         has_weights = layer.workload.op.has_weights
-        precision = bits.precision_of(layer.name) if has_weights else _stored(network, name, bits)
+        precision = bits.precision_of(layer.name) if has_weights else stored_precision(network, stored, name)
         if precision is not None:
             yield Read(value, precision.activation_dtype(tensor.signed), origin.node.operator_output)
-
-
-def _stored(network: Network, tensor: str, bits: Bits) -> Precision | None:
-    """In which precision it lies in memory; a max pool keeps that of its input. None where that was no choice."""
-    stored = {entry.name: Precision.parse(entry.precision) for entry in bits.tensors}
-    producer = network.producer(tensor)
-    while tensor not in stored and producer is not None and producer.workload.op is Op.MAX_POOL:
-        tensor = producer.inputs[0]
-        producer = network.producer(tensor)
-    return stored.get(tensor)
