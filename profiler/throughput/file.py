@@ -6,17 +6,15 @@ each network, configuration and batch: a later run replaces it. Another instrume
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.age import age_rank
-from profiler.output_folder import write_whole, writing
+from profiler.output_folder import locked, write_whole
 from profiler.throughput.point import Point
 from profiler.typed_json import integer, typed, without_repetition
 
@@ -104,7 +102,7 @@ def update(path: Path, new: Throughputs, now: float | None = None) -> Throughput
     `OutputError` if it cannot be written.
     """
     today = time.time() if now is None else now
-    with _locked(path):
+    with locked(path):
         old: Sequence[Point] = ()
         if path.exists():
             known = read(path)
@@ -152,15 +150,3 @@ def _derived(point: Point) -> dict[str, float | None]:
         "images_per_j": point.images_per_j,
         "power_w": point.power_w,
     }
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of that file, ``.<name>.lock`` beside it; it ends with the process, however that ends."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - closed below, outside of writing
-    with lock:
-        with writing(path):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
