@@ -16,12 +16,15 @@ from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.age import age_rank
 from profiler.output_folder import locked, write_whole
 from profiler.throughput.point import Point
-from profiler.typed_json import integer, typed, without_repetition
+from profiler.typed_json import FileFormat, typed
 
 FORMAT, THROUGHPUT_VERSION = "lowbit-profiler throughput", 1
 """1: first version."""
 SUFFIX = ".throughput.json"
 _DERIVED = "derived"
+_FILE = FileFormat(
+    FORMAT, THROUGHPUT_VERSION, "is no file of throughputs", "files of throughputs", command="throughput"
+)
 
 
 @dataclass(frozen=True)
@@ -52,25 +55,7 @@ def to_bytes(found: Throughputs) -> bytes:
 
 def read(path: Path) -> Throughputs:
     """Raises `InvalidFile` that names the file and what is wrong."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidFile(f"{path}: is no file of throughputs: not UTF-8 text") from None
-    try:
-        body = json.loads(text, object_pairs_hook=without_repetition, parse_int=integer)
-    except (json.JSONDecodeError, RecursionError):
-        raise InvalidFile(f"{path}: is no file of throughputs: not JSON") from None
-    except ValueError as error:
-        raise InvalidFile(f"{path}: is no file of throughputs: {error}") from None
-    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-        raise InvalidFile(f"{path}: is no file of throughputs; make one with the command throughput")
-    version = body.pop("version", None)
-    if type(version) is not int or version != THROUGHPUT_VERSION:
-        raise InvalidFile(
-            f"{path}: version {version!r} of files of throughputs is unknown (known is {THROUGHPUT_VERSION})"
-        )
+    body = _FILE.read(path)
     try:
         found: Throughputs = typed(Throughputs, body, "throughputs", _not_read)
     except ValueError as error:

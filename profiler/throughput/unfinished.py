@@ -69,9 +69,7 @@ class Unfinished:
                 self._file = open(self.path, "a+b")
             try:
                 self._lock()
-                if is_still(
-                    self._file, self.path
-                ):  # not removed since it was opened, by a run that has come to its end
+                if is_still(self._file, self.path):  # a run that has come to its end may have removed it meanwhile
                     self._begin()
                     return self
             except BaseException:
