@@ -35,7 +35,6 @@ from profiler.record import FailureKind
 
 Bytes = npt.NDArray[np.uint8]
 
-_CHAIN = "lowbit_chain"
 _BATCH_S = 0.05
 """Of work in one call: short beside a window of seconds, and long beside the call."""
 _POINTER = ctypes.c_void_p
@@ -63,12 +62,11 @@ class _Network:
             ctypes.cast(library.function(artifact.entry), _POINTER).value
             for library, artifact in zip(libraries, artifacts)
         ]
-        first = next((library for library in libraries if library.has(_CHAIN)), None)
+        first = next((library for library in libraries if library.has_chain), None)
         if first is None:
             text = "the kernels were built by a version that does not run networks; build them again"
             raise KernelFailure(FailureKind.LAUNCH, text)
-        count = ctypes.c_int64
-        self._chain = first.function(_CHAIN, _POINTER, _POINTER, count, count, _POINTER, _POINTER)
+        self._chain = first.chain()
         self._clock_hz = first.clock_hz()
         self._libraries = libraries  # their code is mapped as long as they live
         self._entries = (_POINTER * len(plan.steps))(*(entries[step.kernel] for step in plan.steps))
