@@ -48,6 +48,11 @@ class Images:
         """Number of images."""
         return len(next(iter(self.inputs.values())))
 
+    def first(self, most: int | None) -> Images:
+        """The first ``most`` of them, or as many as there are; None: all."""
+        labels = None if self.labels is None else self.labels[:most]
+        return Images({name: values[:most] for name, values in self.inputs.items()}, labels)
+
     def batches(self, size: int) -> Iterator[Mapping[str, Floats]]:
         """The inputs of up to ``size`` images at a time, in order."""
         for start in range(0, self.count, size):

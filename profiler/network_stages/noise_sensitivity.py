@@ -54,9 +54,10 @@ def noise_sensitivity(request: NoiseRequest, heard: Heard = lambda text, done, t
         network = network_of(request, 1)
         if not network.weighted_layers:
             raise ProfilerError(f"network '{network.name}' has no layer with weights: there is nothing to quantize")
-        images = _first(calibration_images(request.calibrate, network), request.most)
+        images = calibration_images(request.calibrate, network)
         heard("calibrating", 0, 0)
-        source = quantizer(request, network, request.precisions)
+        source = quantizer(request, network, request.precisions, images)
+        images = images.first(request.most)
         wide = _staying(network, request.precisions)
         chosen = _narrow(network, request.precisions, wide)
         costs = _costs(source, chosen, images, heard)
@@ -114,10 +115,6 @@ def _table(request: NoiseRequest, network: Network, count: int, costs: Callable[
             for layer in network.weighted_layers
         ),
     )
-
-
-def _first(images: Images, most: int | None) -> Images:
-    return Images({name: values[:most] for name, values in images.inputs.items()})
 
 
 def _has_no_weights(request: NoiseRequest) -> bool:
