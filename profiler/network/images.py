@@ -59,6 +59,13 @@ class Images:
             yield {name: values[start : start + size] for name, values in self.inputs.items()}
 
 
+def filled(inputs: Mapping[str, Floats], size: int) -> dict[str, Floats]:
+    """``size`` images of each input: the first ones, or behind too few the last one over and over."""
+    count = len(next(iter(inputs.values())))
+    at = np.minimum(np.arange(size), count - 1)
+    return {name: values[at] for name, values in inputs.items()}
+
+
 def load_images(path: Path, network: Network) -> Images:
     """The images of an .npz file, in the network's layout.
 

@@ -25,7 +25,7 @@ from profiler.network.answers import Answers, Integers
 from profiler.network.features import channel_orders, in_model_order
 from profiler.network.float_run import float_run, images_at_once
 from profiler.network.image_files import labelled_files, labelled_images
-from profiler.network.images import Images
+from profiler.network.images import Images, filled
 from profiler.network_stages.bench import find_site, opened_bench
 from profiler.network_stages.deployments import allocated_deployment, uniform_deployment, weight_bytes
 from profiler.network_stages.in_turn import InTurn, timed_in_turn
@@ -181,7 +181,7 @@ def _counted(
             if not seen:
                 for one in ready:
                     told(f"comparing {one.name} with the oracle")
-                    checked = one.verify(_filled(inputs, batch))
+                    checked = one.verify(filled(inputs, batch))
                     steps, nbytes = steps + checked.steps, nbytes + checked.nbytes
             reference.append(Answers.of(_float_logits(source, inputs, output), labels))
             for one, answers in zip(ready, found, strict=True):
@@ -212,16 +212,9 @@ def _integer_logits(network: Prepared, inputs: Inputs, output: str, batch: int) 
     rows = []
     for start in range(0, count, batch):
         part = {name: values[start : start + batch] for name, values in inputs.items()}
-        logits = network.outputs(_filled(part, batch))[output]
+        logits = network.outputs(filled(part, batch))[output]
         rows.append(logits.reshape(batch, -1)[: count - start])
     return np.concatenate(rows)
-
-
-def _filled(inputs: Inputs, batch: int) -> Inputs:
-    """As many images as a batch takes: the first ones, or the last one over and over behind too few."""
-    count = len(next(iter(inputs.values())))
-    at = np.minimum(np.arange(batch), count - 1)
-    return {name: values[at] for name, values in inputs.items()}
 
 
 def _latencies(timed: InTurn) -> list[Span | None]:
