@@ -27,7 +27,12 @@ from profiler.network.float_run import float_run, images_at_once
 from profiler.network.image_files import labelled_files, labelled_images
 from profiler.network.images import Images, filled
 from profiler.network_stages.bench import find_site, opened_bench
-from profiler.network_stages.deployments import allocated_deployment, uniform_deployment, weight_bytes
+from profiler.network_stages.deployments import (
+    allocated_deployment,
+    layers_of_precisions,
+    uniform_deployment,
+    weight_bytes,
+)
 from profiler.network_stages.in_turn import InTurn, timed_in_turn
 from profiler.network_stages.prepared import Prepared
 from profiler.network_stages.quantizer import Quantizer, network_of, quantizer, require_model
@@ -250,8 +255,9 @@ def _kind(deployment: Deployment) -> str:
 
 
 def _bits(network: Network, deployment: Deployment) -> str:
-    names = [deployment.layers[layer.name].name.upper() for layer in network.weighted_layers]
-    return ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names), reverse=True))
+    return ", ".join(
+        f"{count} {precision.name.upper()}" for precision, count in layers_of_precisions(network, deployment)
+    )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
