@@ -19,7 +19,7 @@ import numpy.typing as npt
 from profiler.allocation import bits_file
 from profiler.allocation.deployment import Deployment
 from profiler.errors import ProfilerError, UnsupportedModel
-from profiler.frontend import BUILTINS
+from profiler.frontend import is_builtin
 from profiler.measure.turns import MachineTurns
 from profiler.network.answers import Answers, Integers
 from profiler.network.features import channel_orders, in_model_order
@@ -83,7 +83,7 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
     where that can be known, and `NetworkFailure` for a network that is not what the oracle says."""
     if not request.bits and not request.uniform:
         raise ProfilerError("say which bits: --bits bits.json, which may be repeated, or --uniform int8,int4")
-    if request.run.model.strip().lower() in BUILTINS:
+    if is_builtin(request.run.model):
         raise ProfilerError(
             f"{request.run.model} is built in and has no weights, so that it answers nothing: give the file of a "
             "trained model (.onnx, .pt2)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import UnsupportedModel
-from profiler.frontend import BUILTINS
+from profiler.frontend import is_builtin
 from profiler.frontend.weights import load_weights
 from profiler.network.calibrate import Method, calibrate
 from profiler.network.images import Images, load_images
@@ -43,7 +43,7 @@ def trained_network(
     if network.skipped:
         raise UnsupportedModel(f"{request.model}: without {', '.join(network.skipped)} it cannot be run")
     notes = []
-    if request.model.strip().lower() in BUILTINS:
+    if is_builtin(request.model):
         weights = random_weights(network, _SEED)
         notes.append(f"{network.name} is built in and has no weights: they are drawn, so its answers mean nothing")
     else:
