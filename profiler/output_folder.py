@@ -82,19 +82,33 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of that file, ``.<name>.lock`` beside it; it ends with the process, however that ends. Makes the
+    folder. Raises `OutputError`."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - closed below, outside of writing
+    with lock:
+        with writing(path):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def _alone(temporary: Path) -> Iterator[IO[bytes]]:
     """The temporary file, empty and locked: another writer waits, and what a killed one left is overwritten."""
     while True:
         with open(temporary, "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is(file, temporary):  # the writer that held the lock has renamed it
+            if not is_still(file, temporary):  # the writer that held the lock has renamed it
                 continue
             file.truncate(0)
             yield file
             return
 
 
-def _is(file: IO[bytes], path: Path) -> bool:
+def is_still(file: IO[bytes], path: Path) -> bool:
+    """Whether the open file is the one that bears the name now: not removed or replaced since it was opened."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:

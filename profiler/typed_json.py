@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from profiler.errors import InvalidFile
 
 _NAMES = {float: "a number", int: "an integer", str: "a text", bool: "true or false"}
 
@@ -28,6 +32,42 @@ def integer(text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError("a number with too many digits") from None
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A kind of JSON file: one object that has this ``name`` as its member ``format``, and its ``version``.
+
+    For messages: ``denial`` is what is said of another file (``is not a bits.json``), ``files`` is what they are
+    called, ``command`` makes one.
+    """
+
+    name: str
+    version: int
+    denial: str
+    files: str
+    command: str
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The object without those two members. Raises `InvalidFile` that names the file and what is wrong."""
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InvalidFile(f"{path}: {self.denial}: not UTF-8 text") from None
+        try:
+            body = json.loads(text, object_pairs_hook=without_repetition, parse_int=integer)
+        except (json.JSONDecodeError, RecursionError):
+            raise InvalidFile(f"{path}: {self.denial}: not JSON") from None
+        except ValueError as error:
+            raise InvalidFile(f"{path}: {self.denial}: {error}") from None
+        if not isinstance(body, dict) or body.pop("format", None) != self.name:
+            raise InvalidFile(f"{path}: {self.denial}; make one with the command {self.command}")
+        version = body.pop("version", None)
+        if type(version) is not int or version != self.version:
+            raise InvalidFile(f"{path}: version {version!r} of {self.files} is unknown (known is {self.version})")
+        return body
 
 
 def nothing_derived(_: type) -> Collection[str]:

@@ -13,11 +13,12 @@ from pathlib import Path
 from profiler.allocation.bits_faults import faults
 from profiler.errors import InvalidFile, InvalidWorkload
 from profiler.output_folder import write_whole
-from profiler.typed_json import integer, typed, without_repetition
+from profiler.typed_json import FileFormat, typed
 from profiler.workload import Network, Precision
 
 FORMAT, BITS_VERSION = "lowbit-profiler bits", 1
 """1: first version."""
+_FILE = FileFormat(FORMAT, BITS_VERSION, "is not a bits.json", "bits.json", command="allocate")
 _MOST_IMAGES = 4096
 """Of a batch, as the commands have it."""
 
@@ -189,25 +190,9 @@ def is_bits(path: Path) -> bool:
 
 def load(path: Path) -> Bits:
     """Inverse of `save`. Raises `InvalidFile` naming the file and the field that is wrong."""
+    body = _FILE.read(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidFile(f"{path}: is not a bits.json: not UTF-8 text") from None
-    try:
-        body = json.loads(text, object_pairs_hook=without_repetition, parse_int=integer)
-    except (json.JSONDecodeError, RecursionError):
-        raise InvalidFile(f"{path}: is not a bits.json: not JSON") from None
-    except ValueError as error:
-        raise InvalidFile(f"{path}: is not a bits.json: {error}") from None
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise InvalidFile(f"{path}: is not a bits.json; make one with the command allocate")
-    version = body.get("version")
-    if type(version) is not int or version != BITS_VERSION:
-        raise InvalidFile(f"{path}: version {version!r} of bits.json is unknown (known is {BITS_VERSION})")
-    try:
-        bits: Bits = typed(Bits, {k: v for k, v in body.items() if k not in ("format", "version")}, "bits")
+        bits: Bits = typed(Bits, body, "bits")
     except (ValueError, InvalidWorkload) as error:
         raise InvalidFile(f"{path}: {error}; make it again with the command allocate") from None
     return bits

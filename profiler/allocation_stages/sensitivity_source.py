@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from profiler.errors import ProfilerError
-from profiler.frontend import BUILTINS
+from profiler.frontend import is_builtin
 from profiler.frontend.weights import load_weights
 from profiler.sensitivity.files import read_sensitivity
 from profiler.sensitivity.perturbation import Clipping, perturbation_sensitivity
@@ -23,7 +23,7 @@ def sensitivity_of(text: str | None, model: str, network: Network, precisions: t
     methods = {clipping.value: clipping for clipping in Clipping}
     if text is not None and text not in methods:
         return read_sensitivity(Path(text))
-    if text is None and model.strip().lower() in BUILTINS:
+    if text is None and is_builtin(model):
         published = published_sensitivity(network.name)
         if published is None:
             raise ProfilerError(

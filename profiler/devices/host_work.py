@@ -13,7 +13,6 @@ from profiler.devices.rotation import Rotation
 from profiler.devices.shared_object import SharedObject
 from profiler.record import FailureKind
 
-_CHAIN = "lowbit_chain"
 _POINTER = ctypes.c_void_p
 _RING = 256
 """Launches between two looks at the clock, at least, where they are short."""
@@ -36,11 +35,10 @@ class BackToBack:
         addresses: Sequence[int],
         rotated: Rotation,
     ) -> None:
-        if not library.has(_CHAIN):
+        if not library.has_chain:
             text = "it was built by a version whose kernels do not run in a row; build it again"
             raise KernelFailure(FailureKind.LAUNCH, text)
-        count = ctypes.c_int64
-        self._chain = library.function(_CHAIN, _POINTER, _POINTER, count, count, _POINTER, _POINTER)
+        self._chain = library.chain()
         self._rotated, self.note = rotated, rotated.note
         copies = [*self._copied(views, addresses), list(addresses)]
         self._pointers = [(_POINTER * len(copy))(*copy) for copy in copies]

@@ -13,6 +13,7 @@ from profiler.devices.protocol import KernelFailure
 from profiler.record import FailureKind
 
 ABI_VERSION = 1
+_CHAIN = "lowbit_chain"
 
 
 class SharedObject:
@@ -59,6 +60,18 @@ class SharedObject:
         found = self.function("lowbit_clock_hz")
         found.restype = ctypes.c_int64
         return found
+
+    @property
+    def has_chain(self) -> bool:
+        """Whether there is the loop of launches; code that was built before networks were run has none."""
+        return self.has(_CHAIN)
+
+    def chain(self) -> Any:
+        """The loop of launches. It takes the addresses of the kernels' entries and of their arguments, how many steps
+        and runs of all of them there are, and the addresses of nanoseconds: when each step of each run ended (or
+        None), and of each run. It returns an errno, or 0."""
+        address, count = ctypes.c_void_p, ctypes.c_int64
+        return self.function(_CHAIN, address, address, count, count, address, address)
 
     def close(self) -> None:
         dlclose(self._library._handle)

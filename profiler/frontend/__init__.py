@@ -21,9 +21,14 @@ from profiler.frontend import network_file
 from profiler.frontend.builtin import BUILTINS
 from profiler.workload import Network
 
-__all__ = ["BUILTINS", "SUFFIXES", "load_network"]
+__all__ = ["BUILTINS", "SUFFIXES", "is_builtin", "load_network"]
 
 SUFFIXES = (".onnx", ".pt2", ".json")
+
+
+def is_builtin(model: str) -> bool:
+    """Whether that names a network which is built in: it has no weights."""
+    return model.strip().lower() in BUILTINS
 
 
 def load_network(model: str, batch: int, *, skip_unsupported: bool = False) -> Network:
@@ -45,9 +50,8 @@ def load_network(model: str, batch: int, *, skip_unsupported: bool = False) -> N
         from profiler.frontend import torch
 
         return torch.load(path, batch, skip_unsupported=skip_unsupported)
-    name = model.strip().lower()
-    if name in BUILTINS:
-        return BUILTINS[name](batch)
+    if is_builtin(model):
+        return BUILTINS[model.strip().lower()](batch)
     hint = "; save it with torch.export.save as .pt2 first" if suffix in (".pt", ".pth") else ""
     raise UnsupportedModel(
         f"unknown model '{model}'{hint}: give one of {', '.join(BUILTINS)}, or the path of a file that ends in "

@@ -6,11 +6,9 @@ The csv module and not pandas reads them here, since it knows on which line a ce
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import time
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.age import age_rank
 from profiler.lut.check import scan
 from profiler.lut.schema import COLUMNS, LutRow, Source
-from profiler.output_folder import write_whole, writing
+from profiler.output_folder import locked, write_whole
 from profiler.record import Conditions, Fingerprint
 from profiler.workload import KernelSpec
 
@@ -93,7 +91,7 @@ def to_bytes(rows: Iterable[LutRow]) -> bytes:
 def write(path: Path, rows: Iterable[LutRow]) -> None:
     """Replace the file atomically, whatever it held. Raises `OutputError` if the folder cannot be written."""
     data = to_bytes(rows)
-    with _locked(path):
+    with locked(path):
         write_whole(path, data)
 
 
@@ -107,7 +105,7 @@ def update(
     `OutputError` if the folder cannot be written.
     """
     new = tuple(rows)
-    with _locked(path):
+    with locked(path):
         old = read(path) if path.exists() else None
         sound = [row for row in old or () if row.source is not Source.MEASURED or _config_of(row) not in failed]
         try:
@@ -149,15 +147,3 @@ def save(
         path = path_for(folder, device, fingerprint.short)
         update(path, new, (fingerprint,), failed)
     return path
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of that file, ``.<name>.lock`` beside it; it ends with the process, however that ends."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - closed below, outside of writing
-    with lock:
-        with writing(path):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

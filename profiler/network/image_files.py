@@ -47,14 +47,9 @@ def labelled_images(files: tuple[Path, ...], network: Network, most: int | None 
         if images.labels is None:  # an input of the network bears that name
             raise InvalidFile(f"{file}: {quoted(LABELS)} is an input of network {quoted(network.name)}: rename it")
         if left is not None:
-            images = _first(images, left)
+            images = images.first(left)
             left -= images.count
         yield images
-
-
-def _first(images: Images, count: int) -> Images:
-    labels = None if images.labels is None else images.labels[:count]
-    return Images({name: values[:count] for name, values in images.inputs.items()}, labels)
 
 
 def _require_labels(file: Path) -> None:

@@ -48,10 +48,22 @@ class Images:
         """Number of images."""
         return len(next(iter(self.inputs.values())))
 
+    def first(self, most: int | None) -> Images:
+        """The first ``most`` of them, or as many as there are; None: all."""
+        labels = None if self.labels is None else self.labels[:most]
+        return Images({name: values[:most] for name, values in self.inputs.items()}, labels)
+
     def batches(self, size: int) -> Iterator[Mapping[str, Floats]]:
         """The inputs of up to ``size`` images at a time, in order."""
         for start in range(0, self.count, size):
             yield {name: values[start : start + size] for name, values in self.inputs.items()}
+
+
+def filled(inputs: Mapping[str, Floats], size: int) -> dict[str, Floats]:
+    """``size`` images of each input: the first ones, or behind too few the last one over and over."""
+    count = len(next(iter(inputs.values())))
+    at = np.minimum(np.arange(size), count - 1)
+    return {name: values[at] for name, values in inputs.items()}
 
 
 def load_images(path: Path, network: Network) -> Images:

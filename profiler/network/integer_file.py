@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -35,7 +36,8 @@ _LEVEL = 4
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, struct.error, TokenError, EOFError, NotImplementedError, RuntimeError, MemoryError,
 )  # fmt: skip
-"""What the readers of zip files and of arrays raise for such as nobody wrote."""
+"""What the readers of zip files and of arrays raise for such as nobody wrote: NotImplementedError for a version or an
+option that they do not know, RuntimeError for an encrypted entry, MemoryError for the shape that an array claims."""
 _MOST_ITEM_BYTES, _HEADER_BYTES = 8, 1 << 16
 """The most that an element and the head of an array take."""
 _MOST_ARRAY_BYTES = 1 << 30
@@ -65,16 +67,16 @@ def to_bytes(network: IntegerNetwork) -> bytes:
 def is_integer_network(path: Path) -> bool:
     """Whether the file is one that `save` wrote, of whatever version."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as archive:
             return bool(_described(archive).get("format") == FORMAT)
-    except (OSError, ValueError, KeyError, AttributeError, *_DAMAGED):
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
         return False
 
 
 def load(path: Path) -> IntegerNetwork:
     """Inverse of `save`. Raises `InvalidFile` naming the file and what is wrong."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as archive:
             body = _described(archive)
             if not isinstance(body, dict) or body.get("format") != FORMAT:
                 raise ValueError("not an integer network")
@@ -95,8 +97,20 @@ def load(path: Path) -> IntegerNetwork:
     except (ValueError, TypeError, AttributeError, InvalidWorkload, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidFile(f"{path}: {reason}; quantize again") from None
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Around the readers of zip files and of arrays, and nothing of ours: what only they raise is a `ValueError`."""
+    try:
+        yield
     except _DAMAGED:
-        raise InvalidFile(f"{path}: not an integer network, or damaged; quantize again") from None
+        raise ValueError("not an integer network, or damaged") from None
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    with _reading():
+        return zipfile.ZipFile(path)
 
 
 def _description(network: IntegerNetwork) -> dict[str, Any]:
@@ -162,7 +176,8 @@ def _described(archive: zipfile.ZipFile) -> Any:
 def _array(archive: zipfile.ZipFile, name: str, elements: int) -> Any:
     most = min(elements * _MOST_ITEM_BYTES, _MOST_ARRAY_BYTES) + _HEADER_BYTES
     data = io.BytesIO(_content(archive, name, most, "its kernel's operand"))
-    array = np.lib.format.read_array(data, allow_pickle=False)
+    with _reading():
+        array = np.lib.format.read_array(data, allow_pickle=False)
     if data.read(1):
         raise ValueError(f"'{name}' has something behind its array")
     return array
@@ -178,7 +193,8 @@ def _content(archive: zipfile.ZipFile, name: str, most: int, what: str) -> bytes
         raise ValueError(f"'{name}' is larger than {what}")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"'{name}' is compressed in a way that is not used here")
-    return archive.read(entry)
+    with _reading():
+        return archive.read(entry)
 
 
 def _text(value: object) -> str:

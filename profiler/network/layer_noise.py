@@ -12,7 +12,7 @@ import numpy.typing as npt
 from profiler.errors import ProfilerError
 from profiler.network.changed_run import Computed, changed_run
 from profiler.network.float_run import images_at_once
-from profiler.network.images import Images
+from profiler.network.images import Images, filled
 from profiler.network.integer_network import IntegerNetwork
 from profiler.network.noise import Doubles, float_outputs, integer_outputs, with_batch
 from profiler.network.oracle_run import oracle_run
@@ -72,9 +72,8 @@ def _size(count: int, most: int) -> int:
 
 def _parts(images: Images, size: int) -> Iterator[tuple[Mapping[str, npt.NDArray[Any]], int]]:
     """``size`` images at a time, and how many of them count: behind too few stands the last one, over and over."""
-    for start in range(0, images.count, size):
-        at = np.minimum(np.arange(start, start + size), images.count - 1)
-        yield {name: values[at] for name, values in images.inputs.items()}, min(size, images.count - start)
+    for inputs in images.batches(size):
+        yield filled(inputs, size), len(next(iter(inputs.values())))
 
 
 def _add(sums: dict[str, float], values: Mapping[str, Doubles], count: int) -> None:

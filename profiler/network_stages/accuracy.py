@@ -19,15 +19,20 @@ import numpy.typing as npt
 from profiler.allocation import bits_file
 from profiler.allocation.deployment import Deployment
 from profiler.errors import ProfilerError, UnsupportedModel
-from profiler.frontend import BUILTINS
+from profiler.frontend import is_builtin
 from profiler.measure.turns import MachineTurns
 from profiler.network.answers import Answers, Integers
 from profiler.network.features import channel_orders, in_model_order
 from profiler.network.float_run import float_run, images_at_once
 from profiler.network.image_files import labelled_files, labelled_images
-from profiler.network.images import Images
+from profiler.network.images import Images, filled
 from profiler.network_stages.bench import find_site, opened_bench
-from profiler.network_stages.deployments import allocated_deployment, uniform_deployment, weight_bytes
+from profiler.network_stages.deployments import (
+    allocated_deployment,
+    layers_of_precisions,
+    uniform_deployment,
+    weight_bytes,
+)
 from profiler.network_stages.in_turn import InTurn, timed_in_turn
 from profiler.network_stages.prepared import Prepared
 from profiler.network_stages.quantizer import Quantizer, network_of, quantizer, require_model
@@ -78,7 +83,7 @@ def evaluate_accuracy(request: AccuracyRequest, told: Told = lambda text: None) 
     where that can be known, and `NetworkFailure` for a network that is not what the oracle says."""
     if not request.bits and not request.uniform:
         raise ProfilerError("say which bits: --bits bits.json, which may be repeated, or --uniform int8,int4")
-    if request.run.model.strip().lower() in BUILTINS:
+    if is_builtin(request.run.model):
         raise ProfilerError(
             f"{request.run.model} is built in and has no weights, so that it answers nothing: give the file of a "
             "trained model (.onnx, .pt2)"
@@ -181,7 +186,7 @@ def _counted(
             if not seen:
                 for one in ready:
                     told(f"comparing {one.name} with the oracle")
-                    checked = one.verify(_filled(inputs, batch))
+                    checked = one.verify(filled(inputs, batch))
                     steps, nbytes = steps + checked.steps, nbytes + checked.nbytes
             reference.append(Answers.of(_float_logits(source, inputs, output), labels))
             for one, answers in zip(ready, found, strict=True):
@@ -212,16 +217,9 @@ def _integer_logits(network: Prepared, inputs: Inputs, output: str, batch: int) 
     rows = []
     for start in range(0, count, batch):
         part = {name: values[start : start + batch] for name, values in inputs.items()}
-        logits = network.outputs(_filled(part, batch))[output]
+        logits = network.outputs(filled(part, batch))[output]
         rows.append(logits.reshape(batch, -1)[: count - start])
     return np.concatenate(rows)
-
-
-def _filled(inputs: Inputs, batch: int) -> Inputs:
-    """As many images as a batch takes: the first ones, or the last one over and over behind too few."""
-    count = len(next(iter(inputs.values())))
-    at = np.minimum(np.arange(batch), count - 1)
-    return {name: values[at] for name, values in inputs.items()}
 
 
 def _latencies(timed: InTurn) -> list[Span | None]:
@@ -257,8 +255,9 @@ def _kind(deployment: Deployment) -> str:
 
 
 def _bits(network: Network, deployment: Deployment) -> str:
-    names = [deployment.layers[layer.name].name.upper() for layer in network.weighted_layers]
-    return ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names), reverse=True))
+    return ", ".join(
+        f"{count} {precision.name.upper()}" for precision, count in layers_of_precisions(network, deployment)
+    )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

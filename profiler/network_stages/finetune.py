@@ -82,7 +82,7 @@ def _finetuned(request: FinetuneRequest, schedule: Schedule, told: Callable[[str
     deployment = _deployment(request, network)
     images = load_images(request.images, network)
     asked = ModelRequest(str(request.model), request.images, request.method, tuple(deployment.precisions))
-    trained, _ = trained_network(asked, network)
+    trained, _ = trained_network(asked, network, images)
     losses: list[float] = []
 
     def heard(epoch: int, loss: float) -> None:

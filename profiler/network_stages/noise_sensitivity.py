@@ -13,7 +13,7 @@ from pathlib import Path
 from profiler.allocation.deployment import Deployment
 from profiler.allocation.one_narrow import one_narrow, why_wide
 from profiler.errors import ProfilerError
-from profiler.frontend import BUILTINS
+from profiler.frontend import is_builtin
 from profiler.frontend.refusal import quoted
 from profiler.network.images import Images
 from profiler.network.integer_network import IntegerNetwork
@@ -54,9 +54,10 @@ def noise_sensitivity(request: NoiseRequest, heard: Heard = lambda text, done, t
         network = network_of(request, 1)
         if not network.weighted_layers:
             raise ProfilerError(f"network '{network.name}' has no layer with weights: there is nothing to quantize")
-        images = _first(calibration_images(request.calibrate, network), request.most)
+        images = calibration_images(request.calibrate, network)
         heard("calibrating", 0, 0)
-        source = quantizer(request, network, request.precisions)
+        source = quantizer(request, network, request.precisions, images)
+        images = images.first(request.most)
         wide = _staying(network, request.precisions)
         chosen = _narrow(network, request.precisions, wide)
         costs = _costs(source, chosen, images, heard)
@@ -98,7 +99,7 @@ def _costs(source: Quantizer, chosen: Sequence[Choice], images: Images, heard: H
 
 def _table(request: NoiseRequest, network: Network, count: int, costs: Callable[[Choice], float]) -> Sensitivity:
     drawn = "drawn " if request.calibrate is None else ""
-    weights = "drawn weights, " if _has_no_weights(request) else ""
+    weights = "drawn weights, " if is_builtin(request.model) else ""
     method = (
         f"squared relative error of the outputs, one layer narrow and the rest int8; {weights}{request.clipping.text}, "
         f"ranges {request.method.value}, {count} {drawn}image{'s' if count > 1 else ''}"
@@ -116,16 +117,8 @@ def _table(request: NoiseRequest, network: Network, count: int, costs: Callable[
     )
 
 
-def _first(images: Images, most: int | None) -> Images:
-    return Images({name: values[:most] for name, values in images.inputs.items()})
-
-
-def _has_no_weights(request: NoiseRequest) -> bool:
-    return request.model.strip().lower() in BUILTINS
-
-
 def _drawn(request: NoiseRequest, network: Network) -> Iterator[str]:
-    if _has_no_weights(request):
+    if is_builtin(request.model):
         yield (
             f"{network.name} is built in and has no weights: they are drawn, so that these costs say nothing of a "
             "trained network; give the model's file (.onnx, .pt2)"

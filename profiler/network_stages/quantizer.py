@@ -11,6 +11,7 @@ from profiler.allocation.deployment import Deployment
 from profiler.errors import ProfilerError
 from profiler.frontend import load_network
 from profiler.network.calibrate import Method
+from profiler.network.images import Images
 from profiler.network.integer_network import IntegerNetwork
 from profiler.network.integer_weights import IntegerWeights
 from profiler.network.quantized import TrainedNetwork, integer_network_with
@@ -67,10 +68,15 @@ def require_model(request: QuantizerRequest) -> None:
         raise ProfilerError(f"{request.model} is quantized already, which `run` takes as it is; here name its model")
 
 
-def quantizer(request: QuantizerRequest, network: Network, precisions: Iterable[Precision] = (INT8, INT4)) -> Quantizer:
+def quantizer(
+    request: QuantizerRequest,
+    network: Network,
+    precisions: Iterable[Precision] = (INT8, INT4),
+    images: Images | None = None,
+) -> Quantizer:
     """``network`` is that of the request's model, ``precisions`` are all that it shall be asked for (and INT8, which
-    stands in for what does not fit). Errors as those of `trained_network`."""
+    stands in for what does not fit); ``images`` as of `trained_network`, and errors as its."""
     wanted = tuple(dict.fromkeys((INT8, *precisions)))
     asked = ModelRequest(request.model, request.calibrate, request.method, wanted)
-    trained, notes = trained_network(asked, network)
+    trained, notes = trained_network(asked, network, images)
     return Quantizer(trained, request.clipping, notes)

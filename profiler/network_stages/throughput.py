@@ -127,12 +127,14 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Configuration:
-    """``deploy`` says how a network is run, given the latencies of kernels."""
+    """``deploy`` says how a network is run, given the latencies of kernels. Either ``uniform``, or bits that were
+    allocated at ``batch``."""
 
     name: str
     label: str
     deploy: Callable[[Network, Mapping[KernelSpec, float]], Deployment] = field(compare=False)
     uniform: Precision | None = None
+    batch: int | None = None
 
     def needed(self, network: Network, latencies_s: Mapping[KernelSpec, float]) -> tuple[KernelSpec, ...]:
         """The kernels that it runs and that have no latency; where there is one, of a uniform network also those of the
@@ -224,7 +226,7 @@ def throughput(
         content = file.update(path, _content(bench, points))
         unfinished.finished()
     all_windows = [window for found in windows for window in found]
-    notes = [*source.notes, *site.notes, *_notes(request, points)]
+    notes = [*source.notes, *site.notes, *_notes(request, configurations, points)]
     notes += [*notes_of(all_windows), *earlier_notes(all_windows, run_id)]
     ahead = sum(is_ahead(point.measured_at, time.time()) for point in content.points)
     if ahead:
@@ -249,7 +251,7 @@ def _uniform(precision: Precision) -> _Configuration:
         precision.name,
         f"uniform {precision.name}",
         lambda network, latencies_s: uniform_deployment(network, precision, latencies_s),
-        precision,
+        uniform=precision,
     )
 
 
@@ -259,6 +261,7 @@ def _allocated(path: Path, bits: Bits) -> _Configuration:
         path.stem,
         str(path),
         lambda network, latencies_s: allocated_deployment(network, path, replace(bits, batch=network.batch)),
+        batch=bits.batch,
     )
 
 
@@ -330,13 +333,14 @@ def _content(bench: Bench, points: tuple[Point, ...]) -> Throughputs:
     return Throughputs(instrument.device, instrument.device_name, instrument.arch, instrument.short, points)
 
 
-def _notes(request: ThroughputRequest, points: Collection[Point]) -> Iterator[str]:
-    if request.bits is not None:
-        allocated = bits_file.load(request.bits).batch
-        others = [batch for batch in request.batches if batch != allocated]
+def _notes(
+    request: ThroughputRequest, configurations: Sequence[_Configuration], points: Collection[Point]
+) -> Iterator[str]:
+    for one in configurations:
+        others = [batch for batch in request.batches if one.batch not in (None, batch)]
         if others:
             yield (
-                f"{request.bits} was allocated at batch {allocated}: its bits, conversions and separate additions are "
+                f"{one.label} was allocated at batch {one.batch}: its bits, conversions and separate additions are "
                 f"taken as they are at batch {', '.join(map(str, others))}"
             )
     defaults = [point for point in points if point.by_default]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import UnsupportedModel
-from profiler.frontend import BUILTINS
+from profiler.frontend import is_builtin
 from profiler.frontend.weights import load_weights
 from profiler.network.calibrate import Method, calibrate
 from profiler.network.images import Images, load_images
@@ -35,18 +35,21 @@ class ModelRequest:
         return tuple(sorted({precision.activation_bits for precision in self.precisions}))
 
 
-def trained_network(request: ModelRequest, network: Network) -> tuple[TrainedNetwork, tuple[str, ...]]:
-    """And what a reader should know of it, a line each. ``network`` is that of the model, at any batch. Raises
-    `ProfilerError` for whatever the user can mend."""
+def trained_network(
+    request: ModelRequest, network: Network, images: Images | None = None
+) -> tuple[TrainedNetwork, tuple[str, ...]]:
+    """And what a reader should know of it, a line each. ``network`` is that of the model, at any batch; ``images`` are
+    the request's, None: not read yet. Raises `ProfilerError` for whatever the user can mend."""
     if network.skipped:
         raise UnsupportedModel(f"{request.model}: without {', '.join(network.skipped)} it cannot be run")
     notes = []
-    if request.model.strip().lower() in BUILTINS:
+    if is_builtin(request.model):
         weights = random_weights(network, _SEED)
         notes.append(f"{network.name} is built in and has no weights: they are drawn, so its answers mean nothing")
     else:
         weights = load_weights(request.model, network)
-    images = calibration_images(request.images, network)
+    if images is None:
+        images = calibration_images(request.images, network)
     if request.images is None:
         notes.append(
             "no images are given (--calibrate): ranges are those of noise, enough for latency, not for accuracy"

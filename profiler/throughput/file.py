@@ -6,24 +6,25 @@ each network, configuration and batch: a later run replaces it. Another instrume
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from profiler.errors import FingerprintMismatch, InvalidFile
 from profiler.lut.age import age_rank
-from profiler.output_folder import write_whole, writing
+from profiler.output_folder import locked, write_whole
 from profiler.throughput.point import Point
-from profiler.typed_json import integer, typed, without_repetition
+from profiler.typed_json import FileFormat, typed
 
 FORMAT, THROUGHPUT_VERSION = "lowbit-profiler throughput", 1
 """1: first version."""
 SUFFIX = ".throughput.json"
 _DERIVED = "derived"
+_FILE = FileFormat(
+    FORMAT, THROUGHPUT_VERSION, "is no file of throughputs", "files of throughputs", command="throughput"
+)
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,7 @@ def to_bytes(found: Throughputs) -> bytes:
 
 def read(path: Path) -> Throughputs:
     """Raises `InvalidFile` that names the file and what is wrong."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InvalidFile(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidFile(f"{path}: is no file of throughputs: not UTF-8 text") from None
-    try:
-        body = json.loads(text, object_pairs_hook=without_repetition, parse_int=integer)
-    except (json.JSONDecodeError, RecursionError):
-        raise InvalidFile(f"{path}: is no file of throughputs: not JSON") from None
-    except ValueError as error:
-        raise InvalidFile(f"{path}: is no file of throughputs: {error}") from None
-    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-        raise InvalidFile(f"{path}: is no file of throughputs; make one with the command throughput")
-    version = body.pop("version", None)
-    if type(version) is not int or version != THROUGHPUT_VERSION:
-        raise InvalidFile(
-            f"{path}: version {version!r} of files of throughputs is unknown (known is {THROUGHPUT_VERSION})"
-        )
+    body = _FILE.read(path)
     try:
         found: Throughputs = typed(Throughputs, body, "throughputs", _not_read)
     except ValueError as error:
@@ -104,7 +87,7 @@ def update(path: Path, new: Throughputs, now: float | None = None) -> Throughput
     `OutputError` if it cannot be written.
     """
     today = time.time() if now is None else now
-    with _locked(path):
+    with locked(path):
         old: Sequence[Point] = ()
         if path.exists():
             known = read(path)
@@ -152,15 +135,3 @@ def _derived(point: Point) -> dict[str, float | None]:
         "images_per_j": point.images_per_j,
         "power_w": point.power_w,
     }
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of that file, ``.<name>.lock`` beside it; it ends with the process, however that ends."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_name(f".{path.name}.lock"), "ab")  # noqa: SIM115 - closed below, outside of writing
-    with lock:
-        with writing(path):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

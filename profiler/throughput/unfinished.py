@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO
 
 from profiler.errors import InvalidFile, OutputError
-from profiler.output_folder import writing
+from profiler.output_folder import is_still, writing
 from profiler.throughput.point import Window
 from profiler.typed_json import integer, typed, without_repetition
 
@@ -69,7 +69,7 @@ class Unfinished:
                 self._file = open(self.path, "a+b")
             try:
                 self._lock()
-                if self._is_there():  # not removed since it was opened, by a run that has come to its end
+                if is_still(self._file, self.path):  # a run that has come to its end may have removed it meanwhile
                     self._begin()
                     return self
             except BaseException:
@@ -99,12 +99,6 @@ class Unfinished:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(f"{self.path}: another run of the same command is at work; wait for its end") from None
-
-    def _is_there(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
-        except FileNotFoundError:
-            return False
 
     def _begin(self) -> None:
         self._file.seek(0)

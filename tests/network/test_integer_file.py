@@ -367,3 +367,24 @@ def test_json_that_is_none_is_refused(tmp_path: Path) -> None:
     for text in ("", "{", "[" * 100_000, "1" * 10_000, '{"format": 1e999}', "\ufeff{}", "null"):
         reason(tmp_path, archive({**ENTRIES, "network.json": text.encode()}))
         assert not integer_file.is_integer_network(tmp_path / "network.npz")
+
+
+def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
+    """Its flag alone, in the directory: there is nobody to ask for a password."""
+    data = bytearray(DATA)
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    assert "not an integer network, or damaged" in reason(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize("ours", [RuntimeError("a mistake"), MemoryError("all of it is taken")])
+def test_what_our_own_code_raises_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: BaseException
+) -> None:
+    def fails(**_: Any) -> IntegerNetwork:
+        raise ours
+
+    path = tmp_path / "network.npz"
+    path.write_bytes(DATA)
+    monkeypatch.setattr(integer_file, "IntegerNetwork", fails)
+    with pytest.raises(type(ours), match=str(ours)):
+        integer_file.load(path)

@@ -22,7 +22,7 @@ from profiler.allocation import bits_file
 from profiler.allocation.one_narrow import one_narrow
 from profiler.cli import sensitivity_command
 from profiler.errors import InvalidFile, InvalidWorkload, OutputError, ProfilerError, UnsupportedModel
-from profiler.frontend import load_network, network_file
+from profiler.frontend import is_builtin, load_network, network_file
 from profiler.network.calibrate import Method
 from profiler.network_stages.noise_sensitivity import NoiseRequest, noise_sensitivity
 from profiler.network_stages.quantize import QuantizeRequest, quantize
@@ -184,10 +184,10 @@ def test_weights_of_a_built_in_network_are_drawn_and_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a look at a large network."""
-    from profiler.network_stages import quantizer, trained
+    from profiler.network_stages import quantizer
 
     monkeypatch.setattr(quantizer, "load_network", lambda model, batch: residual(batch))
-    assert "resnet18" in trained.BUILTINS
+    assert is_builtin("resnet18")
     result = noise_sensitivity(NoiseRequest(model="resnet18", out=tmp_path / "s.csv", precisions=ALL[:2]))
     assert "drawn weights, max-abs, ranges min-max, 2 drawn images" in result.sensitivity.method
     assert "they are drawn, so that these costs say nothing of a trained network" in result.notes[0]

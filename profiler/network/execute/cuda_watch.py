@@ -56,28 +56,20 @@ class CudaWatch:
         return self._throttling
 
     def timed(self, ask: Callable[[], TimedRuns]) -> TimedRuns:
-        done: list[TimedRuns] = []
-
-        def once() -> tuple[float, ...]:
-            before = self._monitor.limits()
-            done.append(ask())
-            self._throttling = compare(before, self._monitor.limits())
-            return tuple(done[-1].totals_s.tolist())
-
-        batch = self._throttle.take(once, self._patience)
-        self._discarded += batch.discarded
-        if batch.power_capped is not None:
-            self._capped.append(batch.power_capped)
-        header = done[-1].header
-        self._clocks_mhz += header["clocks_mhz"]
-        self._floors_s += header["floors_s"]
-        if header["stream_launch_s"] is not None:
-            self._stream_launches_s.append(header["stream_launch_s"])
-        return done[-1]
+        done = self._taken(self._throttle, ask)
+        self._clocks_mhz += done.header["clocks_mhz"]
+        self._floors_s += done.header["floors_s"]
+        if done.header["stream_launch_s"] is not None:
+            self._stream_launches_s.append(done.header["stream_launch_s"])
+        return done
 
     def worked(self, ask: Callable[[], T]) -> T:
         """Rests would end the steady state, so there are none: what a card does under its power limit is then what it
         does."""
+        return self._taken(Throttle(self, True, self._clock, self._sleep), ask)
+
+    def _taken(self, throttle: Throttle, ask: Callable[[], T]) -> T:
+        """What came of the request that counts."""
         done: list[T] = []
 
         def once() -> tuple[float, ...]:
@@ -86,7 +78,7 @@ class CudaWatch:
             self._throttling = compare(before, self._monitor.limits())
             return ()
 
-        batch = Throttle(self, True, self._clock, self._sleep).take(once, self._patience)
+        batch = throttle.take(once, self._patience)
         self._discarded += batch.discarded
         if batch.power_capped is not None:
             self._capped.append(batch.power_capped)

@@ -1,7 +1,6 @@
 """The process in which a whole network runs: ``python -m profiler.network.execute.host_worker <pid of the parent>``.
 
-How it speaks with its parent is in `devices.worker_loop`. Requests: load (payload: parameters and artifacts), inputs
-(payload: what the network reads), step (one launch; answers with what it wrote), run, outputs, check, time, work.
+How it speaks with its parent is in `devices.worker_loop`. Requests are those of `network_worker`.
 
 The kernels come from as many shared objects as there are distinct ones; the loop that runs them (``lowbit_chain`` in
 kernels/cpu/runtime.c) is that of the first that has it.
@@ -28,14 +27,14 @@ from profiler.devices.host_worker import choose_cpus
 from profiler.devices.pipe import Header
 from profiler.devices.protocol import KernelFailure
 from profiler.devices.shared_object import SharedObject
-from profiler.devices.worker_loop import Operation, serve
-from profiler.network.execute.loading import fill_arena, loaded
+from profiler.devices.worker_loop import Answer, Operation, serve
+from profiler.network.execute.loading import fill_arena
+from profiler.network.execute.network_worker import NetworkWorker
 from profiler.network.execute.planned import Memory, Plan, PlannedStep
 from profiler.record import FailureKind
 
 Bytes = npt.NDArray[np.uint8]
 
-_CHAIN = "lowbit_chain"
 _BATCH_S = 0.05
 """Of work in one call: short beside a window of seconds, and long beside the call."""
 _POINTER = ctypes.c_void_p
@@ -63,12 +62,11 @@ class _Network:
             ctypes.cast(library.function(artifact.entry), _POINTER).value
             for library, artifact in zip(libraries, artifacts)
         ]
-        first = next((library for library in libraries if library.has(_CHAIN)), None)
+        first = next((library for library in libraries if library.has_chain), None)
         if first is None:
             text = "the kernels were built by a version that does not run networks; build them again"
             raise KernelFailure(FailureKind.LAUNCH, text)
-        count = ctypes.c_int64
-        self._chain = first.function(_CHAIN, _POINTER, _POINTER, count, count, _POINTER, _POINTER)
+        self._chain = first.chain()
         self._clock_hz = first.clock_hz()
         self._libraries = libraries  # their code is mapped as long as they live
         self._entries = (_POINTER * len(plan.steps))(*(entries[step.kernel] for step in plan.steps))
@@ -93,7 +91,7 @@ class _Network:
         for place in (*([step.output] if step.begins else []), *scratch):
             self._arena[place.slice] = POISON
         before = self._arena.copy()
-        self.run(1, marks=False, first=index, steps=1)
+        self.timed(1, marks=False, first=index, steps=1)
         for place in (step.output, *scratch):
             before[place.slice] = self._arena[place.slice]
         changed = np.flatnonzero(before != self._arena)
@@ -102,7 +100,11 @@ class _Network:
         self._check_guards()
         return self._arena[step.output.slice].tobytes()
 
-    def run(self, runs: int, marks: bool, first: int = 0, steps: int | None = None) -> tuple[bytes, bytes]:
+    def run(self) -> None:
+        """All steps in a row, once."""
+        self.timed(1, marks=False)
+
+    def timed(self, runs: int, marks: bool, first: int = 0, steps: int | None = None) -> tuple[bytes, bytes]:
         """Nanoseconds of each run, and with ``marks`` when each step of each run ended, since that run's start."""
         count = len(self.plan.steps) if steps is None else steps
         totals, ends = np.zeros(runs, np.int64), np.zeros(runs * count if marks else 0, np.int64)
@@ -135,61 +137,21 @@ class _Network:
         return float(self._clock_hz()) * 1e-6
 
 
-class _Worker:
-    def __init__(self) -> None:
-        self._loaded: _Network | None = None
+class _Worker(NetworkWorker[_Network]):
+    def _made(self, plan: Plan, parameters: bytes, artifacts: Sequence[Artifact]) -> _Network:
+        return _Network(plan, parameters, artifacts)
 
-    def operations(self) -> Mapping[str, Operation]:
-        """What answers which request."""
-        return {
-            "load": self._load,
-            "inputs": self._inputs,
-            "step": self._step,
-            "run": self._run,
-            "outputs": self._outputs,
-            "check": self._check,
-            "time": self._time,
-            "work": self._work,
-        }
-
-    @property
-    def _network(self) -> _Network:
-        assert self._loaded is not None, "nothing was loaded"
-        return self._loaded
-
-    def _load(self, request: Header, payload: bytes) -> tuple[Header, bytes]:
-        self._loaded = _Network(*loaded(request, payload))
-        return {}, b""
-
-    def _inputs(self, _: Header, payload: bytes) -> tuple[Header, bytes]:
-        self._network.set_inputs(payload)
-        return {}, b""
-
-    def _step(self, request: Header, _: bytes) -> tuple[Header, bytes]:
-        return {}, self._network.step(request["index"])
-
-    def _run(self, _: Header, __: bytes) -> tuple[Header, bytes]:
-        self._network.run(1, marks=False)
-        return {}, self._network.outputs()
-
-    def _outputs(self, _: Header, __: bytes) -> tuple[Header, bytes]:
-        return {}, self._network.outputs()
-
-    def _check(self, _: Header, __: bytes) -> tuple[Header, bytes]:
-        self._network.check()
-        return {}, b""
-
-    def _time(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+    def _time(self, request: Header, _: bytes) -> Answer:
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-        totals, ends = self._network.run(request["runs"], request["marks"])
+        totals, ends = self._network.timed(request["runs"], request["marks"])
         interrupted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
         return {"clock_mhz": self._network.clock_mhz(), "interrupted": interrupted}, totals + ends
 
-    def _work(self, request: Header, _: bytes) -> tuple[Header, bytes]:
+    def _work(self, request: Header, _: bytes) -> Answer:
         """Batches of runs without a look at the clock between them, until the time is over."""
         runs, batch, begin_s = 0, 1, time.monotonic()
         while time.monotonic() - begin_s < request["duration_s"]:
-            batch_s = np.frombuffer(self._network.run(batch, marks=False)[0], np.int64).sum() * 1e-9
+            batch_s = np.frombuffer(self._network.timed(batch, marks=False)[0], np.int64).sum() * 1e-9
             runs += batch
             batch = max(1, min(2 * batch, int(batch * _BATCH_S / batch_s) if batch_s else 2 * batch))
         return {"runs": runs}, b""

@@ -67,23 +67,11 @@ class NetworkTimes:
         return tuple(statistics.median(samples) for samples in self.steps_s)
 
     @property
-    def marks_s(self) -> float:
-        """What the marks of a run cost; noise decides on its sign where they cost nothing."""
-        return statistics.median(self.marked_s) - self.summary.median_s
-
-    @property
     def contaminated(self) -> bool:
         """Whether something else ran on the machine meanwhile: runs take far longer than the shortest of them, or than
         their steps together. The second holds where another process was let in during each run, though seldom during
         one and the same step."""
         return self.summary.contaminated or self.summary.median_s > _DISTURBED * sum(self.step_medians_s)
-
-    @property
-    def between_s(self) -> float:
-        """What an undisturbed run takes beyond the medians of its steps. A step's time goes from one mark to the next,
-        so that no call lies between two steps: what is left is that of the marks, with the opposite sign, and what the
-        medians of a sum and the sum of medians differ by."""
-        return self.summary.median_s - sum(self.step_medians_s)
 
 
 @dataclass
