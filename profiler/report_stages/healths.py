@@ -14,6 +14,7 @@ from profiler.report.content.health import Health, KernelHealth, table_of
 from profiler.report.content.report import NamedTable, Section
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import label
+from profiler.report_stages.words import listed, sentence
 
 _TITLE = "How well it was measured"
 _WIDE_PERCENT = 5.0
@@ -62,8 +63,7 @@ def health_section(subject: Subject, health: Health) -> Section:
 def doubts_of(subject: Subject, health: Health) -> Iterator[str]:
     """A line for each reason to doubt the table; none for a whole table of a quiet run of one's own."""
     if subject.table.note:
-        note = subject.told(subject.table.note)
-        yield f"{note[:1].upper()}{note[1:]}."
+        yield sentence(subject.told(subject.table.note))
     yield from _of_sources(subject)
     if subject.priced.kernel_only:
         yield "Latencies are those of bare kernels: bias, requantization, ReLU and additions are not in them."
@@ -88,10 +88,9 @@ def _of_gaps(subject: Subject) -> Iterator[str]:
     for precision in subject.precisions:
         without = [label(unit) for unit in subject.units if subject.time(unit, precision).span is None]
         if without:
-            named = ", ".join(without[:_FEW]) + (f" and {len(without) - _FEW} more" if len(without) > _FEW else "")
             yield (
                 f"{_of(len(without), len(subject.units))} layers have no {precision.name.upper()} latency and are in "
-                f"none of its totals: {named}."
+                f"none of its totals: {listed(without, _FEW)}."
             )
     if subject.network.skipped:
         yield f"Left out of the network, and of every total: {', '.join(subject.network.skipped)}."
