@@ -350,12 +350,19 @@ _RESET = tuple(name for name in mpl.rcParamsDefault if not name.startswith(("bac
 _SHORTENED = re.compile(rb' (?:d|x|y|width|height)="[^"]*"|translate\([^)]*\)', re.DOTALL)
 _FRACTION = re.compile(rb"-?\d+\.\d{3,}")
 _COMMENT = re.compile(rb"<!--.*?-->\n?", re.DOTALL)
+_CLIP = re.compile(rb'(url\(#|<clipPath id=")p[0-9a-f]{10}\b')
+"""matplotlib calls it by a digest of its corners, whose last digits may be others in another process."""
 
 
 def _compact(svg: bytes) -> bytes:
-    """Without comments, and with coordinates to a hundredth of a point."""
+    """Without comments, with coordinates to a hundredth of a point, and with clip paths numbered as they appear."""
+    numbers: dict[bytes, int] = {}
 
     def shorter(attribute: re.Match[bytes]) -> bytes:
         return _FRACTION.sub(lambda value: f"{float(value[0]):.2f}".rstrip("0").rstrip(".").encode(), attribute[0])
 
-    return re.sub(rb"\n\s*", b"\n", _SHORTENED.sub(shorter, _COMMENT.sub(b"", svg)))
+    def numbered(clip: re.Match[bytes]) -> bytes:
+        name = clip[0].removeprefix(clip[1])
+        return clip[1] + b"p%d" % numbers.setdefault(name, len(numbers))
+
+    return re.sub(rb"\n\s*", b"\n", _CLIP.sub(numbered, _SHORTENED.sub(shorter, _COMMENT.sub(b"", svg))))
