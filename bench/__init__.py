@@ -1,8 +1,10 @@
 """Performance claims, measured: `make bench` prints every figure that the README quotes.
 
 - `peers`    the same layers in ONNX Runtime
+- `samples`  of a layer on both sides, on the same CPUs
 - `layers`   our tuned INT8 layers against the peer, interleaved, one ratio per layer
-- `low_bits` whole fused 3x3 layers below eight bits against our INT8, and that against the peer, in one run
+- `low_bits` whole fused 3x3 layers below eight bits against our INT8, and that against the peer, in one run. What
+  the innermost instructions alone allow is in `core_rates`
 - `network`  whole INT8 networks against the peer, interleaved, one ratio per network and batch. The peer's model is
   made by `network_peer`
 - `search`   seconds per trial, and trials until within 5% of the best of the whole space

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -13,15 +12,14 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
-from bench.peers import PeerLayer, call_overhead_s, peer_layer
+from bench.peers import call_overhead_s, peer_layer
+from bench.samples import Sample, of_kernel, of_peer, pinned
 from bench.tuned import best_artifacts
 from profiler.devices.host import HostDevice
 from profiler.frontend import load_network
 from profiler.record import CacheMode
 from profiler.units import format_duration
 from profiler.workload import DType, Epilogue, KernelSpec, Workload
-
-SAMPLE_S = 0.006
 
 
 @dataclass(frozen=True)
@@ -42,19 +40,14 @@ def bench_layers(model: str, batch: int, threads: int, trials: int, rounds: int,
     artifacts = best_artifacts(specs, threads, trials, CacheMode.HOT, out)
     cpus = sorted(os.sched_getaffinity(0), reverse=True)[:threads]
     found: list[Comparison] = []
-    with HostDevice() as device:
-        everywhere = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cpus)  # the CPUs that the measuring process takes, which sleeps while the peer runs
-        try:
-            overhead_s = call_overhead_s(threads)
-            for spec in specs:
-                handle = device.load(artifacts[spec])
-                device.verify(handle)
-                peer = peer_layer(spec.workload, threads)
-                found.append(_compare(spec.workload, device, handle, peer, overhead_s, rounds))
-                device.unload(handle)
-        finally:
-            os.sched_setaffinity(0, everywhere)
+    with HostDevice() as device, pinned(cpus):
+        overhead_s = call_overhead_s(threads)
+        for spec in specs:
+            handle = device.load(artifacts[spec])
+            device.verify(handle)
+            ours, theirs = of_kernel(device, handle), of_peer(peer_layer(spec.workload, threads), overhead_s)
+            found.append(_compare(spec.workload, ours, theirs, rounds))
+            device.unload(handle)
     _print(found, model, batch, threads, overhead_s)
     return found
 
@@ -63,20 +56,14 @@ def _spec(workload: Workload) -> KernelSpec:
     return KernelSpec(workload, DType.UINT8, DType.UINT8, DType.INT8, epilogue=Epilogue.REQUANT_RELU)
 
 
-def _compare(
-    workload: Workload, device: HostDevice, handle: int, peer: PeerLayer, overhead_s: float, rounds: int
-) -> Comparison:
-    first_s = statistics.median(device.time(handle, 5, CacheMode.HOT))
-    launches = max(2, math.ceil(SAMPLE_S / first_s))
-    peer.call_s(2)
-    calls = max(2, math.ceil(SAMPLE_S / peer.call_s(3)))
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(statistics.fmean(device.time(handle, 1 + launches, CacheMode.HOT)[1:]))
-        peer.call_s(1)
-        theirs.append((peer.call_s(calls) - overhead_s) / peer.copies)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return Comparison(workload, statistics.median(ours), statistics.median(theirs), statistics.median(ratios))
+def _compare(workload: Workload, ours: Sample, theirs: Sample, rounds: int) -> Comparison:
+    times_s = [(ours(), theirs()) for _ in range(rounds)]
+    return Comparison(
+        workload=workload,
+        ours_s=statistics.median(our_s for our_s, _ in times_s),
+        peer_s=statistics.median(their_s for _, their_s in times_s),
+        speedup=statistics.median(their_s / our_s for our_s, their_s in times_s),
+    )
 
 
 def _print(found: Sequence[Comparison], model: str, batch: int, threads: int, overhead_s: float) -> None:

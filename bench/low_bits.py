@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from bench.core_rates import Mix, core_rates, products_per_s
 from bench.peers import call_overhead_s, peer_layer
+from bench.samples import Sample, of_kernel, of_peer, pinned
 from bench.tuned import best_artifacts
 from profiler.artifact import Artifact
 from profiler.devices.host import HostDevice
@@ -28,13 +29,10 @@ from profiler.record import CacheMode
 from profiler.units import format_duration
 from profiler.workload import Epilogue, KernelSpec, Precision, Workload
 
-SAMPLE_S = 0.006
 PRECISIONS = ("int8", "int4", "a2w2", "a2w1", "a1w1")
 GOALS = {"a2w2": 1.25, "a2w1": 2.2, "a1w1": 4.0}
 """Of the geometric mean over the layers, against INT8."""
 PEER = "ONNX Runtime INT8"
-
-Sample = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,11 @@ def bench_low_bits(model: str, trials: int, rounds: int, out: Path) -> list[Laye
     specs = {(w, name): spec_of(w, Precision.parse(name)) for w in workloads for name in PRECISIONS}
     artifacts = best_artifacts(list(specs.values()), 1, trials, CacheMode.HOT, out)
     found = []
-    with HostDevice() as device:
-        everywhere = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, sorted(everywhere, reverse=True)[:1])  # where the measuring process is, which sleeps
-        try:
-            overhead_s = call_overhead_s(1)
-            for workload in workloads:
-                own = {name: artifacts[specs[workload, name]] for name in PRECISIONS}
-                found.append(_compared(workload, own, device, overhead_s, rounds))
-        finally:
-            os.sched_setaffinity(0, everywhere)
+    with HostDevice() as device, pinned(sorted(os.sched_getaffinity(0), reverse=True)[:1]):
+        overhead_s = call_overhead_s(1)
+        for workload in workloads:
+            own = {name: artifacts[specs[workload, name]] for name in PRECISIONS}
+            found.append(_compared(workload, own, device, overhead_s, rounds))
     _print(found, model)
     _explain(found, core_rates(host_cpu()))
     return found
@@ -84,8 +77,8 @@ def _compared(
         handle = device.load(artifact)
         handles.append(handle)
         device.verify(handle)
-        samples[name] = _of_kernel(device, handle)
-    samples[PEER] = _of_peer(workload, overhead_s)
+        samples[name] = of_kernel(device, handle)
+    samples[PEER] = of_peer(peer_layer(workload, 1), overhead_s)
     times = in_turn(samples, rounds)
     for handle in handles:
         device.unload(handle)
@@ -110,23 +103,6 @@ def in_turn(samples: Mapping[str, Sample], rounds: int) -> dict[str, list[float]
 def speedup(ours_s: Sequence[float], theirs_s: Sequence[float]) -> float:
     """How many times as fast the second side is."""
     return statistics.median(a / b for a, b in zip(ours_s, theirs_s, strict=True))
-
-
-def _of_kernel(device: HostDevice, handle: int) -> Sample:
-    launches = max(2, math.ceil(SAMPLE_S / statistics.median(device.time(handle, 5, CacheMode.HOT))))
-    return lambda: statistics.fmean(device.time(handle, 1 + launches, CacheMode.HOT)[1:])
-
-
-def _of_peer(workload: Workload, overhead_s: float) -> Sample:
-    peer = peer_layer(workload, 1)
-    peer.call_s(2)
-    calls = max(2, math.ceil(SAMPLE_S / peer.call_s(3)))
-
-    def sample() -> float:
-        peer.call_s(1)
-        return (peer.call_s(calls) - overhead_s) / peer.copies
-
-    return sample
 
 
 def _print(found: Sequence[LayerSpeed], model: str) -> None:

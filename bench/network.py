@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.network_peer import PeerNetwork, executed, in_float, peer_model, peer_network
+from bench.samples import pinned
 from bench.tuned import host_bench
 from profiler.artifact import Artifact
 from profiler.devices.host_worker import choose_cpus
@@ -155,16 +156,12 @@ def _bench_network(model: str, batch: int, trials: int, rounds: int, rows: Seque
     calibration = random_images(network, _CALIBRATION_IMAGES, _CALIBRATION_SEED)
     model_there = peer_model(network, trained.weights, calibration)
     inputs = quantized_inputs(integers, {integers.inputs[0]: images})
-    everywhere = os.sched_getaffinity(0)
     with HostNetwork(integers, kernels) as here, MachineTurns.of_cpu().measuring():
         outputs = here.verify(inputs).outputs
-        os.sched_setaffinity(0, choose_cpus(everywhere)[:1])  # our worker's CPU, which sleeps while the peer runs
-        try:
+        with pinned(choose_cpus(os.sched_getaffinity(0))[:1]):
             nodes = executed(model_there, images)
             there = peer_network(model_there, images)
             samples = in_turn(lambda: _ours(here, inputs), lambda: _theirs(there), rounds)
-        finally:
-            os.sched_setaffinity(0, everywhere)
     logits = real_values(integers, integers.outputs[0], outputs[integers.outputs[0]])
     return Comparison(
         network=network.name,

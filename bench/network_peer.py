@@ -24,6 +24,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from bench.peers import session_options
 from profiler.errors import UnsupportedModel
 from profiler.frontend.weights import LayerWeights
 from profiler.network.images import Images
@@ -110,7 +111,7 @@ def peer_model(network: Network, weights: Mapping[str, LayerWeights], images: Im
 
 def peer_network(model: PeerModel, images: Array, threads: int = 1) -> PeerNetwork:
     """``images`` are real numbers [N, H, W, C]."""
-    session = ort.InferenceSession(model.proto, _options(threads), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.proto, session_options(threads), providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     given = np.ascontiguousarray(model.input.integers(images))
     binding.bind_ortvalue_input(_IMAGES, ort.OrtValue.ortvalue_from_numpy(given))
@@ -122,7 +123,7 @@ def peer_network(model: PeerModel, images: Array, threads: int = 1) -> PeerNetwo
 def executed(model: PeerModel, images: Array, threads: int = 1) -> Counter[str]:
     """What one run of the model is made of: the operators of its nodes, by a profile that the session writes."""
     with tempfile.TemporaryDirectory(prefix="lowbit-bench-") as folder:
-        options = _options(threads)
+        options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(model.proto, options, providers=["CPUExecutionProvider"])
@@ -140,15 +141,6 @@ def in_float(network: Network, found: Mapping[str, int]) -> int:
 def float_model(network: Network, weights: Mapping[str, LayerWeights]) -> onnx.ModelProto:
     """The network in float32 and NCHW, the batch open. Raises `UnsupportedModel`."""
     return _Writer(network, weights).model()
-
-
-def _options(threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    return options
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -58,13 +58,20 @@ def _tiny(threads: int) -> tuple[ort.InferenceSession, Any, int]:
     return layer.session, layer.binding, 1
 
 
-def _bound(model: onnx.ModelProto, workload: Workload, threads: int, copies: int, seed: int) -> PeerLayer:
+def session_options(threads: int) -> ort.SessionOptions:
+    """One operator after the other, each on all of the threads; everything that the optimizer can do."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return options
+
+
+def _bound(model: onnx.ModelProto, workload: Workload, threads: int, copies: int, seed: int) -> PeerLayer:
+    session = ort.InferenceSession(
+        model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
+    )
     rng = np.random.default_rng(seed)
     shape = workload.input_shape if workload.op is Op.CONV2D else (workload.batch, workload.in_channels)
     binding = session.io_binding()

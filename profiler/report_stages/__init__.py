@@ -7,6 +7,7 @@
   `publisheds`  a section each
 - `layer_table`    all that is known of each layer, in a row
 - `front_content`  the figure of a Pareto front, which `allocate --plot` draws too
+- `words`          names, dates and half sentences as text
 - `card_spread`    how far this card is from others of its model, where a fleet has compared them
-- `compare` `compare_notes`  two tables beside each other
+- `compare` `compare_labels` `compare_noise` `compare_notes`  two tables beside each other
 """

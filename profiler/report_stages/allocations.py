@@ -22,6 +22,7 @@ from profiler.report.content.table import Cell, Column, Kind, Table
 from profiler.report_stages.front_content import front_figure
 from profiler.report_stages.subject import ReportRequest, Subject
 from profiler.report_stages.unit_time import label
+from profiler.report_stages.words import sentence
 from profiler.units import format_duration
 
 _TITLE = "Bits for latency"
@@ -187,8 +188,7 @@ def _lead(allocation: Allocation, front: FrontResult, mixed: Mixed, shown: bool)
 def _notes(allocation: Allocation, front: FrontResult) -> Iterator[str]:
     bits = allocation.bits
     yield f"Sensitivity: {bits.sensitivity_source}."
-    for note in allocation.notes:
-        yield f"{note[:1].upper()}{note[1:]}."
+    yield from map(sentence, allocation.notes)
     end = next((end for end in allocation.ends if end.quantity is Quantity.LATENCY), None)
     if end is not None and end.narrow < end.wide:
         yield "Marked are HAWQ-V3's levels: 0.25, 0.5 and 0.75 of the way from the narrowest network to the widest."

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from profiler.errors import InvalidFile, OutputError, ProfilerError
@@ -18,6 +17,7 @@ from profiler.report.content.table import markdown_text, to_csv, to_markdown
 from profiler.report_stages.compare_labels import group_of, labels_of
 from profiler.report_stages.compare_noise import noise_between
 from profiler.report_stages.compare_notes import notes_of
+from profiler.report_stages.words import days_of
 from profiler.verdict import MARGIN, Ratio, Span, Verdict, judge, ratio
 
 CSV, MARKDOWN, SVG, PNG = "comparison.csv", "comparison.md", "comparison.svg", "comparison.png"
@@ -156,17 +156,9 @@ def _told(path: Path, other: Path) -> str:
 
 def _table(told: str, rows: Sequence[LutRow]) -> ComparedTable:
     row = rows[0]
-    return ComparedTable(told, row.device_name or row.device, row.fingerprint, _days(rows))
-
-
-def _days(rows: Iterable[LutRow]) -> str:
-    """``2026-11-20``, or ``2026-11-20 to 2026-11-21``; UTC."""
-    times = [row.measured_at for row in rows]
-    try:
-        first, last = (datetime.fromtimestamp(t, timezone.utc).date().isoformat() for t in (min(times), max(times)))
-    except (ValueError, OverflowError, OSError):
-        return "no date"  # a number that is no time
-    return first if first == last else f"{first} to {last}"
+    return ComparedTable(
+        told, row.device_name or row.device, row.fingerprint, days_of((r.measured_at for r in rows), "no date")
+    )
 
 
 def _require(folder: Path) -> None:

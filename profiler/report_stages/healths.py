@@ -9,11 +9,12 @@ from profiler.doubts import names_others
 from profiler.hardware import is_cpu
 from profiler.lut.schema import LutRow, Source
 from profiler.prediction_stages.logs import replicates
-from profiler.record import FINAL_STAGE, Circumstances, KernelRecord, Measurement
+from profiler.record import FINAL_STAGE, KernelRecord, Measurement
 from profiler.report.content.health import Health, KernelHealth, table_of
 from profiler.report.content.report import NamedTable, Section
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import label
+from profiler.report_stages.words import listed, sentence
 
 _TITLE = "How well it was measured"
 _WIDE_PERCENT = 5.0
@@ -24,11 +25,11 @@ _FEW = 3
 
 def health_of(subject: Subject) -> Health:
     """Of all rows of the table under its conditions, in the order in which they were measured."""
-    circumstances = _circumstances(subject.records)
+    finals = _finals(subject.records)
     rows = sorted(subject.rows, key=lambda row: (row.measured_at, row.key))
     apart = (abs(a - b) / ((a + b) / 2) for a, b in replicates(subject.records))
     return Health(
-        kernels=tuple(_kernel(row, circumstances.get((row.artifact_sha256, row.run_id))) for row in rows),
+        kernels=tuple(_kernel(row, finals.get((row.artifact_sha256, row.run_id))) for row in rows),
         repeats_percent=tuple(100 * difference for difference in apart),
     )
 
@@ -62,8 +63,7 @@ def health_section(subject: Subject, health: Health) -> Section:
 def doubts_of(subject: Subject, health: Health) -> Iterator[str]:
     """A line for each reason to doubt the table; none for a whole table of a quiet run of one's own."""
     if subject.table.note:
-        note = subject.told(subject.table.note)
-        yield f"{note[:1].upper()}{note[1:]}."
+        yield sentence(subject.told(subject.table.note))
     yield from _of_sources(subject)
     if subject.priced.kernel_only:
         yield "Latencies are those of bare kernels: bias, requantization, ReLU and additions are not in them."
@@ -88,10 +88,9 @@ def _of_gaps(subject: Subject) -> Iterator[str]:
     for precision in subject.precisions:
         without = [label(unit) for unit in subject.units if subject.time(unit, precision).span is None]
         if without:
-            named = ", ".join(without[:_FEW]) + (f" and {len(without) - _FEW} more" if len(without) > _FEW else "")
             yield (
                 f"{_of(len(without), len(subject.units))} layers have no {precision.name.upper()} latency and are in "
-                f"none of its totals: {named}."
+                f"none of its totals: {listed(without, _FEW)}."
             )
     if subject.network.skipped:
         yield f"Left out of the network, and of every total: {', '.join(subject.network.skipped)}."
@@ -99,17 +98,11 @@ def _of_gaps(subject: Subject) -> Iterator[str]:
 
 def _of_records(subject: Subject, rows: int) -> Iterator[str]:
     used = {(row.artifact_sha256, row.run_id) for row in subject.rows}
-    finals = {
-        (record.artifact_sha256, record.run_id): record
-        for record in subject.records
-        if isinstance(record, Measurement)
-        and record.stage == FINAL_STAGE
-        and (record.artifact_sha256, record.run_id) in used
-    }
-    disturbed = sum(any(map(names_others, m.circumstances.notes)) for m in finals.values())
+    finals = [final for key, final in _finals(subject.records).items() if key in used]
+    disturbed = sum(any(map(names_others, m.circumstances.notes)) for m in finals)
     if disturbed:
         yield f"Other processes were busy while {_of(disturbed, rows)} rows were measured."
-    doubtful = sum(m.summary.contaminated for m in finals.values())
+    doubtful = sum(m.summary.contaminated for m in finals)
     if doubtful:
         yield f"The medians of {_of(doubtful, rows)} rows lie far above their minima: something else ran meanwhile."
 
@@ -143,16 +136,16 @@ def _notes(subject: Subject, health: Health) -> Iterator[str]:
         yield "No kernel was measured by two runs: how well it repeats is not known here."
 
 
-def _circumstances(records: Sequence[KernelRecord]) -> dict[tuple[str, str], Circumstances]:
-    """Of the final measurements, by artifact and run; of several the last."""
+def _finals(records: Sequence[KernelRecord]) -> dict[tuple[str, str], Measurement]:
+    """The final measurements, by artifact and run; of several the last."""
     return {
-        (record.artifact_sha256, record.run_id): record.circumstances
+        (record.artifact_sha256, record.run_id): record
         for record in records
         if isinstance(record, Measurement) and record.stage == FINAL_STAGE
     }
 
 
-def _kernel(row: LutRow, known: Circumstances | None) -> KernelHealth:
+def _kernel(row: LutRow, final: Measurement | None) -> KernelHealth:
     low, high = row.latency_ci95_low_s, row.latency_ci95_high_s
     half = None if low is None or high is None or row.source is not Source.MEASURED else (high - low) / 2
     return KernelHealth(
@@ -165,8 +158,8 @@ def _kernel(row: LutRow, known: Circumstances | None) -> KernelHealth:
         clock_mhz_low=row.sm_clock_mhz_low,
         clock_mhz_high=row.sm_clock_mhz_high,
         power_capped_fraction=row.power_capped_fraction,
-        temperature_c=known.temperature_c if known else None,
-        load=known.load_average if known else None,
+        temperature_c=final.circumstances.temperature_c if final else None,
+        load=final.circumstances.load_average if final else None,
     )
 
 

@@ -20,6 +20,7 @@ from profiler.predictor.validation.validate import CONFIDENCE, held_out_answers
 from profiler.report.content.prediction import PredictedKernel, Predictions, SplitError, splits_of, table_of
 from profiler.report.content.report import NamedTable, Section
 from profiler.report_stages.subject import Subject
+from profiler.report_stages.words import sentence
 
 MOST_ROWS = 300
 """With more rows the splits that take a whole fit each are left out: a report should not take minutes."""
@@ -61,7 +62,7 @@ def prediction_section(subject: Subject) -> Section:
             NamedTable("predictor-splits", "Errors by what was held out", splits_of(predictions)),
             NamedTable("predictor", "Held-out kernels", table_of(predictions), shown=False),
         ),
-        notes=(*_of_peaks(subject), _sentence(f"noise floor: {predictions.noise}"), *map(_sentence, left_out)),
+        notes=(*_of_peaks(subject), sentence(f"noise floor: {predictions.noise}"), *map(sentence, left_out)),
     )
 
 
@@ -133,7 +134,3 @@ def _kernel(answer: Answer) -> PredictedKernel:
         high_s=estimate.high_s,
         extrapolated=not answer.inside,
     )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."

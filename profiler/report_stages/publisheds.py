@@ -15,6 +15,7 @@ from profiler.report.content.published import BesideLayer, BesideNetwork, Publis
 from profiler.report.content.report import NamedTable, Section
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import span_of
+from profiler.report_stages.words import sentence
 from profiler.workload import DType, KernelSpec, Precision, Workload
 
 _KERNELS = "lut/published/t4_hawqv3.csv"
@@ -130,8 +131,7 @@ def _lead(published: Published) -> str:
         parts.append(f"the kernels of this table add up to so much of the published end-to-end latency: {shares}")
     elif published.networks:
         parts.append(f"{len(published.networks)} end-to-end latencies of this network were published")
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    return sentence("; ".join(parts))
 
 
 def _share(network: BesideNetwork) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from profiler.errors import OutputError
 from profiler.hardware import is_cpu
-from profiler.lut.schema import LutRow
 from profiler.output_folder import removed_if_empty, require_writable, write_whole, writing
 from profiler.report.content.report import Report
 from profiler.report.files import INDEX, MARKDOWN, files_of, is_own, names_of
@@ -28,6 +26,7 @@ from profiler.report_stages.speedups import headline, speedup_section, speedups_
 from profiler.report_stages.subject import ReportRequest, Subject, folder_name, subject_of
 from profiler.report_stages.throughputs import throughput_section
 from profiler.report_stages.tunings import history_of, tuning_section
+from profiler.report_stages.words import days_of
 
 __all__ = ["ReportRequest", "ReportResult", "make_report", "report_of"]
 
@@ -110,7 +109,7 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
         f"{subject.table.path.name}: {', '.join(f'{n} {source}' for source, n in sorted(sources.items()))} rows",
     )
     yield "network", f"{subject.network.name}, batch {subject.network.batch}, {len(subject.network.layers)} layers"
-    yield "dated", _dates(rows)
+    yield "dated", days_of((row.measured_at for row in rows), "not told")
     clocks = [mhz for row in rows for mhz in (row.sm_clock_mhz_low, row.sm_clock_mhz_high) if mhz]
     if clocks:
         yield "clock", f"{min(clocks):.0f} to {max(clocks):.0f} MHz"
@@ -122,15 +121,6 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     citations = dict.fromkeys(row.citation for row in rows if row.citation)
     if citations:
         yield "source", "; ".join(citations)
-
-
-def _dates(rows: Sequence[LutRow]) -> str:
-    ends = min(row.measured_at for row in rows), max(row.measured_at for row in rows)
-    try:
-        first, last = (datetime.fromtimestamp(end, tz=timezone.utc).date().isoformat() for end in ends)
-    except (OverflowError, ValueError, OSError):
-        return "not told"
-    return first if first == last else f"{first} to {last}"
 
 
 def _require_own(folder: Path) -> None:

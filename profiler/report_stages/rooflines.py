@@ -11,10 +11,12 @@ from profiler.report.content.roofline import Roof, Roofline, RooflinePoint, tabl
 from profiler.report_stages.rates import Rates
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import label
+from profiler.report_stages.words import listed, sentence
 from profiler.space.traffic import moved_bytes
 
 _TITLE = "What the device could do"
 _ROUNDING = 1e-9
+_FEW = 3
 _CACHED = "not all of their bytes coming from the memory (caches, strides)"
 _FAST = "the peak being higher than assumed"
 
@@ -71,7 +73,7 @@ def roofline_section(roofline: Roofline) -> Section:
         tables=(NamedTable("roofline", "Layers under the roofline", table_of(roofline), shown=False),),
         notes=(
             *origins,
-            f"{roofline.memory_name[:1].upper()}{roofline.memory_name[1:]}: {roofline.memory_origin}.",
+            sentence(f"{roofline.memory_name}: {roofline.memory_origin}"),
             "Bytes of a kernel are counted once: everything that it reads and writes.",
             *_above(roofline),
         ),
@@ -86,5 +88,5 @@ def _above(roofline: Roofline) -> Iterator[str]:
     cached = [point for point in above if point not in fast]
     for points, why in ((cached, _CACHED), (fast, _FAST)):
         if points:
-            names = ", ".join(f"{point.layer} ({point.precision})" for point in points[:3])
-            yield f"Above the roof, {why}: {names}{f' and {len(points) - 3} more' if len(points) > 3 else ''}."
+            names = [f"{point.layer} ({point.precision})" for point in points]
+            yield f"Above the roof, {why}: {listed(names, _FEW)}."

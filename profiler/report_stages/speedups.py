@@ -12,6 +12,7 @@ from profiler.report_stages.causes import Pair, cause
 from profiler.report_stages.rates import Rates
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import UnitTime, label
+from profiler.report_stages.words import listed
 from profiler.verdict import Ratio, Span, Verdict, ratio
 from profiler.workload import KernelSpec, Precision
 
@@ -145,15 +146,15 @@ def _notes(subject: Subject, speedups: Speedups) -> Iterator[str]:
         (Verdict.AMBIGUOUS, "Ambiguous, the difference being inside the noise"),
     ):
         found = [layer for layer in speedups.layers if layer.verdict is verdict]
-        for why, count in Counter(layer.cause for layer in found).most_common():
+        for why, _ in Counter(layer.cause for layer in found).most_common():
             named = [layer.layer for layer in found if layer.cause == why]
-            yield f"{what}, {why or 'no cause in the numbers'}: {_listed(named, count)}."
+            yield f"{what}, {why or 'no cause in the numbers'}: {_listed(named)}."
     missing = [layer.layer for layer in speedups.layers if layer.speedup is None]
     if missing:
-        yield f"Without a latency in one of both: {_listed(missing, len(missing))}."
+        yield f"Without a latency in one of both: {_listed(missing)}."
     guessed = [layer.layer for layer in speedups.layers if layer.speedup is not None and layer.verdict is None]
     if guessed:
-        yield f"Predicted without an interval, so that nothing can be said: {_listed(guessed, len(guessed))}."
+        yield f"Predicted without an interval, so that nothing can be said: {_listed(guessed)}."
     yield (
         f"Noise: two measurements of a kernel may be {subject.noise.tie - 1:.1%} apart ({subject.noise.origin}); it is "
         "part of every interval, together with that of the medians. Precisions of one run are measured in turn, so "
@@ -161,9 +162,8 @@ def _notes(subject: Subject, speedups: Speedups) -> Iterator[str]:
     )
 
 
-def _listed(names: list[str], count: int) -> str:
-    shown = ", ".join(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names[:_MOST_NAMES])
-    return shown if count <= _MOST_NAMES else f"{shown} and {count - _MOST_NAMES} more"
+def _listed(names: list[str]) -> str:
+    return listed([name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names], _MOST_NAMES)
 
 
 def _spans(speedups: Speedups) -> dict[str, list[Span | None]]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from profiler.allocation_stages.prices import PriceList, price_list, rows_of
@@ -78,7 +79,7 @@ class Subject:
     def origin(self) -> Origin:
         return self.priced.origin
 
-    @property
+    @cached_property
     def units(self) -> tuple[Unit, ...]:
         return units(self.network)
 
@@ -92,8 +93,15 @@ class Subject:
         return self.precisions[-1]
 
     def time(self, unit: Unit, precision: Precision) -> UnitTime:
-        """Of a unit in the uniform network."""
-        return unit_time(self.network, unit, precision, self.priced)
+        """Of a unit in the uniform network. Nearly all sections ask: each is worked out once."""
+        key = unit.layer.name, precision
+        if key not in self._times:
+            self._times[key] = unit_time(self.network, unit, precision, self.priced)
+        return self._times[key]
+
+    @cached_property
+    def _times(self) -> dict[tuple[str, Precision], UnitTime]:
+        return {}
 
     def told(self, text: str) -> str:
         """For readers elsewhere: files go by their names, wherever they lie on this machine."""

@@ -15,6 +15,7 @@ from profiler.report.content.report import NamedTable, Section
 from profiler.report.content.throughput import AtBatch, ThroughputCurve, ThroughputCurves, curves_of, table_of
 from profiler.report_stages.subject import Subject
 from profiler.report_stages.unit_time import label, unit_time
+from profiler.report_stages.words import listed
 from profiler.throughput import file
 from profiler.throughput.digests import network_digest
 from profiler.throughput.knee import KneeKind
@@ -165,7 +166,7 @@ def _notes(
         for batch, layers in one.missing if one.curve is None else ():
             yield (
                 f"No sum of {one.precision.name.upper()} at batch {batch}: {len(layers)} of {len(subject.units)} "
-                f"layers have no latency ({_some(layers)})."
+                f"layers have no latency ({listed(layers, _MOST_NAMED)})."
             )
     if not curves.curves:
         yield from _energy(subject, points, curves)
@@ -191,8 +192,3 @@ def _energy(subject: Subject, points: Sequence[Point], curves: ThroughputCurves)
         "Nothing is told per watt, since no energy was measured: make throughput MODEL=... ENERGY=1 measures that of "
         "networks, make profile ENERGY=1 that of each kernel, where the device has a counter."
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more}"

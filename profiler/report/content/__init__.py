@@ -2,6 +2,6 @@
 
 - `report`       sections, doubts and facts: the whole
 - `table`        typed tables, and how they become CSV and Markdown
-- `speedup` `time_course` `roofline` `prediction` `front` `tuning` `health` `published` `comparison`
+- `speedup` `overview` `time_course` `roofline` `prediction` `front` `tuning` `health` `published` `comparison`
   `accuracy` `throughput`
 """

@@ -8,7 +8,7 @@ from math import exp, fsum, log
 from statistics import NormalDist
 
 from profiler.record import Conditions
-from profiler.report.content.table import Cell, Column, Kind, Table
+from profiler.report.content.table import Cell, Column, Kind, Table, span_cells
 from profiler.verdict import Ratio, Span, Verdict, judge
 
 FALSE_ALARMS = 0.025
@@ -193,8 +193,8 @@ def _row(k: ComparedKernel) -> tuple[Cell, ...]:
         k.kernel,
         k.conditions.threads,
         k.conditions.cache_mode.value,
-        *_span(k.a),
-        *_span(k.b),
+        *span_cells(k.a),
+        *span_cells(k.b),
         k.ratio.value,
         k.ratio.low,
         k.ratio.high,
@@ -206,7 +206,3 @@ def _row(k: ComparedKernel) -> tuple[Cell, ...]:
 def _summary(name: str, kernels: Sequence[ComparedKernel]) -> tuple[Cell, ...]:
     counts = (sum(kernel.verdict is verdict for kernel in kernels) for verdict in Verdict)
     return (name, len(kernels), geometric_mean([kernel.ratio.value for kernel in kernels]), *counts)
-
-
-def _span(span: Span) -> tuple[float, float | None, float | None]:
-    return span.latency_s, span.low_s if span.known else None, span.high_s if span.known else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from profiler.report.content.table import Column, Kind, Table
+from profiler.report.content.table import Column, Kind, Table, span_cells
 from profiler.verdict import Ratio, Span, Verdict
 
 
@@ -73,16 +73,10 @@ def _row(layer: LayerSpeedup) -> tuple[str | float | None, ...]:
     return (
         layer.layer,
         layer.workload,
-        *_span(layer.wide),
-        *_span(layer.narrow),
+        *span_cells(layer.wide),
+        *span_cells(layer.narrow),
         *((None, None, None) if speedup is None else (speedup.value, speedup.low, speedup.high)),
         "not known" if layer.verdict is None else layer.verdict.value,
         layer.cause,
         layer.source,
     )
-
-
-def _span(span: Span | None) -> tuple[float | None, float | None, float | None]:
-    if span is None:
-        return None, None, None
-    return span.latency_s, span.low_s if span.known else None, span.high_s if span.known else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from profiler.units import format_count, format_duration, format_energy
+from profiler.verdict import Span
 
 Cell = str | float | int | None
 """None is an empty cell: does not apply, or not known."""
@@ -54,6 +55,13 @@ class Table:
             for cell, column in zip(row, self.columns, strict=True):
                 if cell is not None and column.kind.is_text != isinstance(cell, str):
                     raise ValueError(f"column {column.name} is {column.kind.value} and cannot hold {cell!r}")
+
+
+def span_cells(span: Span | None) -> tuple[float | None, float | None, float | None]:
+    """A latency and the ends of its interval, in seconds; the ends are empty where they are not known."""
+    if span is None:
+        return None, None, None
+    return (span.latency_s, span.low_s, span.high_s) if span.known else (span.latency_s, None, None)
 
 
 def cell_text(cell: Cell, kind: Kind) -> str:

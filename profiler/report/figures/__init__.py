@@ -2,6 +2,7 @@
 
 - `theme`  colours and marks by role, light and dark
 - `style`  sizes, text that fits, and the way to bytes
+- `labels` where labels go so that they do not lie on each other
 - `speedup` `overview` `time_course` `roofline` `prediction` `front` `tuning` `health` `published` `comparison`
   `accuracy` `throughput`  a figure each
 """

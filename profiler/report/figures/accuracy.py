@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from profiler.report.content.accuracy import Accuracies, IntegerAccuracy
 from profiler.report.figures.style import (
+    INNER_PT,
+    POINT_IN,
     SMALL_PT,
     TEXT_PT,
     TINY_PT,
@@ -23,14 +25,14 @@ from profiler.report.figures.style import (
     legend_columns,
     new_canvas,
     note,
-    number,
+    plain_ticks,
+    point_of,
     width_of,
 )
 from profiler.report.figures.theme import Look, Theme
 from profiler.verdict import Span
 
 _HEIGHT_IN, _LEFT_IN, _RIGHT_IN, _FOOT_IN, _HEAD_IN = 4.8, 0.72, 0.15, 0.52, 0.62
-_POINT_IN = 1 / 72
 _NAME_PT = 130.0
 _ROW_PT = 27.0
 """Of a label: two lines."""
@@ -42,8 +44,8 @@ def draw(accuracies: Accuracies, theme: Theme) -> Figure:
     """Configurations without a latency are not in the figure."""
     timed = [(found, found.latency) for found in accuracies.configurations if found.latency is not None]
     looks = _looks([found for found, _ in timed], theme)
-    marks = _marks(accuracies, [found for found, _ in timed], looks, theme)
-    columns = legend_columns([str(mark.get_label()) for mark in marks], (WIDTH_IN - 0.2) / _POINT_IN, 38)
+    marks = _marks(accuracies, looks, theme)
+    columns = legend_columns([str(mark.get_label()) for mark in marks], INNER_PT, 38)
     head_in = _HEAD_IN + 0.18 * (-(-len(marks) // columns) - 1)
     height = _HEIGHT_IN + head_in
     figure = new_canvas(height)
@@ -53,7 +55,7 @@ def draw(accuracies: Accuracies, theme: Theme) -> Figure:
     title = (
         f"{accuracies.network}, {images:,} images, integers only, batch {accuracies.batch}, {accuracies.device_name}"
     )
-    where = fit(title, (WIDTH_IN - 0.3) / _POINT_IN, TEXT_PT)
+    where = fit(title, (WIDTH_IN - 0.3) / POINT_IN, TEXT_PT)
     figure.text(0.1 / WIDTH_IN, 1 - 0.08 / height, where, va="top", size=TEXT_PT)
     if not timed:
         note(axes, theme, "no configuration was timed")
@@ -104,8 +106,8 @@ def _plot(
     ticks = [tick for tick in MaxNLocator(6).tick_values(low, min(high, 100.0)) if low <= tick <= min(high, 100.0)]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.spines["left"].set_bounds(low, min(high, 100.0))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(float(f"{value:.10g}"))))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(float(f"{value:.10g}"))))
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     axes.set_xlabel(f"latency of the network, end to end ({unit})")
     axes.set_ylabel("top-1 accuracy (%)")
     _label(axes, timed, factor, theme)
@@ -122,8 +124,8 @@ def _label(axes: Axes, timed: Sequence[tuple[IntegerAccuracy, Span]], factor: fl
     widths = [max(width_of(name, SMALL_PT), width_of(said, TINY_PT)) + 6 for name, said in texts]
     _make_room_left(axes, shown[0][1].latency_s / factor, widths[0])
     low, high = axes.get_ylim()
-    (left, bottom), (_, top) = _at(axes, axes.get_xlim()[0], low), _at(axes, 0, high)
-    ends = [_at(axes, latency.latency_s / factor, low)[0] for _, latency in shown]
+    (left, bottom), (_, top) = point_of(axes, axes.get_xlim()[0], low), point_of(axes, 0, high)
+    ends = [point_of(axes, latency.latency_s / factor, low)[0] for _, latency in shown]
     spans = [(max(end - width, left + 2), max(end, left + 2 + width)) for end, width in zip(ends, widths, strict=True)]
     rows = _rows(spans)
     room = (min(max(rows) + 1, _MOST_ROWS) * _ROW_PT + 4) / (top - bottom)
@@ -144,7 +146,7 @@ def _label(axes: Axes, timed: Sequence[tuple[IntegerAccuracy, Span]], factor: fl
 def _make_room_left(axes: Axes, x: float, width: float) -> None:
     """Of the first point, for its label, where that needs no latency below zero."""
     low, high = axes.get_xlim()
-    share = (width + 4) / (_at(axes, high, 0)[0] - _at(axes, low, 0)[0])
+    share = (width + 4) / (point_of(axes, high, 0)[0] - point_of(axes, low, 0)[0])
     axes.set_xlim(max(0.0, min(low, (x - share * high) / (1 - share))), high)
 
 
@@ -156,9 +158,7 @@ def _rows(spans: Sequence[tuple[float, float]]) -> list[int]:
     return rows
 
 
-def _marks(
-    accuracies: Accuracies, timed: Sequence[IntegerAccuracy], looks: dict[str, Look], theme: Theme
-) -> list[Line2D | Patch]:
+def _marks(accuracies: Accuracies, looks: dict[str, Look], theme: Theme) -> list[Line2D | Patch]:
     """Of the legend."""
     reference = accuracies.reference.top1
     line: Style = {"color": theme.muted, "linewidth": 1.2, "linestyle": _FLOAT_LINE}
@@ -167,12 +167,5 @@ def _marks(
     for kind, look in looks.items():
         name = "mixed" if kind == "MIXED" else kind
         style: Style = {"marker": look.marker, "color": look.color, "markersize": 7, "linewidth": 1.0}
-        marks.append(Line2D([], [], label=f"{fit(name, 90, SMALL_PT)}", **style))
+        marks.append(Line2D([], [], label=fit(name, 90, SMALL_PT), **style))
     return marks
-
-
-def _at(axes: Axes, x: float, y: float) -> tuple[float, float]:
-    """Where a value is drawn, in points from the figure's lower left."""
-    pixels = axes.figure.dpi * _POINT_IN
-    across, up = axes.transData.transform((x, y))
-    return float(across) / pixels, float(up) / pixels

@@ -15,7 +15,7 @@ from matplotlib.text import OffsetFrom
 from matplotlib.ticker import FixedLocator
 
 from profiler.report.content.comparison import ComparedKernel, Comparison, geometric_mean
-from profiler.report.figures.style import SMALL_PT, TEXT_PT, TINY_PT, WIDTH_IN, fit, log_axis, new_figure
+from profiler.report.figures.style import POINT_IN, SMALL_PT, TEXT_PT, TINY_PT, WIDTH_IN, fit, log_axis, new_figure
 from profiler.report.figures.theme import Look, Theme
 from profiler.verdict import Verdict
 
@@ -52,7 +52,7 @@ def draw(comparison: Comparison, theme: Theme) -> Figure:
         _reference(each, comparison, theme)
     _sides(top, theme)
     axes.set_xlabel("latency in B / latency in A (log scale)")
-    width_pt = (WIDTH_IN - 0.3) * 72
+    width_pt = (WIDTH_IN - 0.3) / POINT_IN
     tables = (("A", comparison.a), ("B", comparison.b))
     titles = (fit(f"{name}  {table.title}", width_pt, TEXT_PT) for name, table in tables)
     figure.suptitle("\n".join(titles), x=0.01, ha="left", fontsize=TEXT_PT)

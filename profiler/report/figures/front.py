@@ -11,21 +11,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter
 
 from profiler.report.content.front import FigurePoint, FrontFigure
 from profiler.report.figures.style import (
+    INNER_PT,
+    POINT_IN,
     SMALL_PT,
     TEXT_PT,
     TINY_PT,
     WIDTH_IN,
     Style,
+    axes_width_pt,
     fit,
     fit_layer,
     legend_columns,
     new_canvas,
     note,
-    number,
+    plain_ticks,
     width_of,
 )
 from profiler.report.figures.theme import Theme
@@ -38,17 +40,16 @@ _LEVELS_PT = 10.0
 """What levels are apart at least to have a label each."""
 _MOST_JOINED = 60
 """Points, up to which each has a column of its own that can be seen, and is joined to it."""
-_POINT_IN = 1 / 72
 
 
 def draw(front: FrontFigure, theme: Theme) -> Figure:
     """The axis of the quantity lies above, so that lines can lead from the points down to their columns."""
     points = sorted(front.points, key=lambda point: (point.amount, -point.sensitivity))
     names = [fit_layer(name, _NAME_PT, TINY_PT) for name in front.layers]
-    left = max([_LABELS_IN, *(0.2 + width_of(name, TINY_PT) * _POINT_IN for name in names)])
+    left = max([_LABELS_IN, *(0.2 + width_of(name, TINY_PT) * POINT_IN for name in names)])
     bits_in = _ROW_IN * max(1, len(names))
     marks = _marks(points, front, theme) if points else []
-    columns = legend_columns([str(mark.get_label()) for mark in marks], (WIDTH_IN - 0.2) / _POINT_IN, 38)
+    columns = legend_columns([str(mark.get_label()) for mark in marks], INNER_PT, 38)
     head_in = _HEAD_IN + 0.18 * max(0, -(-len(marks) // columns) - 1)
     height = head_in + _FRONT_IN + _BETWEEN_IN + bits_in + _FOOT_IN
     figure = new_canvas(height)
@@ -84,7 +85,7 @@ def _front(axes: Axes, front: FrontFigure, points: Sequence[FigurePoint], theme:
     levels = _grouped(axes, front)
     rows = _level_rows(axes, levels)
     spread = max(values) - min(values) or abs(max(values)) or 1.0
-    room = 14 * (max(rows, default=-1) + 1) / (_FRONT_IN / _POINT_IN)
+    room = 14 * (max(rows, default=-1) + 1) / (_FRONT_IN / POINT_IN)
     low, high = min(values) - 0.06 * spread, max(values) + 0.06 * spread
     axes.set_ylim(low, low + (high - low) / (1 - room))
     values = [point.sensitivity for point in points]
@@ -100,8 +101,8 @@ def _front(axes: Axes, front: FrontFigure, points: Sequence[FigurePoint], theme:
     axes.xaxis.set_label_position("top")
     axes.spines["top"].set_visible(True)
     axes.spines["bottom"].set_visible(False)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     axes.set_xlabel(fit(front.axis, 400, TEXT_PT))
     axes.set_ylabel("total sensitivity")
 
@@ -109,7 +110,7 @@ def _front(axes: Axes, front: FrontFigure, points: Sequence[FigurePoint], theme:
 def _grouped(axes: Axes, front: FrontFigure) -> list[tuple[str, float]]:
     """Levels that lie too close to be told apart are labelled together."""
     low, high = axes.get_xlim()
-    apart = _LEVELS_PT / (_width_pt(axes) / (high - low))
+    apart = _LEVELS_PT / (axes_width_pt(axes) / (high - low))
     groups: list[list[tuple[str, float]]] = []
     for level in sorted(front.levels, key=lambda level: level[1]):
         if groups and level[1] - groups[-1][-1][1] < apart:
@@ -120,10 +121,6 @@ def _grouped(axes: Axes, front: FrontFigure) -> list[tuple[str, float]]:
         (group[0][0] if len(group) == 1 else f"{group[0][0]} to {group[-1][0]}", (group[0][1] + group[-1][1]) / 2)
         for group in groups
     ]
-
-
-def _width_pt(axes: Axes) -> float:
-    return float(axes.get_window_extent().width) / (axes.figure.dpi * _POINT_IN)
 
 
 def _level_rows(axes: Axes, levels: Sequence[tuple[str, float]]) -> list[int]:
@@ -142,7 +139,7 @@ def _level_place(axes: Axes, label: str, amount: float) -> tuple[float, float, s
     """Where a label begins and ends, in points from the left edge, and its alignment: in the middle of its line, or
     beside it near an edge."""
     low, high = axes.get_xlim()
-    width = _width_pt(axes)
+    width = axes_width_pt(axes)
     at = (amount - low) / (high - low) * width
     needed = width_of(fit(label, _LEVEL_PT, TINY_PT), TINY_PT) + 6
     if at < needed / 2:

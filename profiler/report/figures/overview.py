@@ -8,6 +8,8 @@ from matplotlib.patches import Patch
 
 from profiler.report.content.overview import TOTAL, Overview
 from profiler.report.figures.style import (
+    INNER_PT,
+    POINT_IN,
     SMALL_PT,
     TINY_PT,
     WIDTH_IN,
@@ -21,7 +23,6 @@ from profiler.report.figures.style import (
 from profiler.report.figures.theme import Theme
 from profiler.verdict import Ratio
 
-_POINT_IN = 1 / 72
 _BAR_IN, _GAP_IN = 0.085, 0.09
 _ABOVE_IN, _BELOW_IN, _MARGIN_IN = 0.5, 0.5, 0.1
 _NAMES_PT = 132.0
@@ -37,7 +38,7 @@ def draw(overview: Overview, theme: Theme) -> Figure:
     group_in = len(overview.narrow) * _BAR_IN + _GAP_IN
     height = _ABOVE_IN + group_in * len(rows) + _BELOW_IN
     labels = [fit_layer(name, _NAMES_PT, SMALL_PT) for name in names]
-    left = _MARGIN_IN + (max(width_of(label, SMALL_PT) for label in labels) + 8) * _POINT_IN
+    left = _MARGIN_IN + (max(width_of(label, SMALL_PT) for label in labels) + 8) * POINT_IN
     figure = new_canvas(height)
     inner = (
         left / WIDTH_IN,
@@ -58,7 +59,7 @@ def draw(overview: Overview, theme: Theme) -> Figure:
             _bar(axes, ratio, middle, look.color, theme)
     axes.axvline(1, color=theme.muted, linewidth=1.0, zorder=3)
     keys = [Patch(facecolor=look.color, label=name) for name, look in zip(overview.narrow, looks, strict=True)]
-    columns = legend_columns(list(overview.narrow), (WIDTH_IN - 0.2) / _POINT_IN, 32)
+    columns = legend_columns(list(overview.narrow), INNER_PT, 32)
     place_of: Style = {"loc": "upper left", "bbox_to_anchor": (_MARGIN_IN / WIDTH_IN, 1 - 0.08 / height)}
     figure.legend(handles=keys, ncols=columns, handlelength=1.5, **place_of)
     return figure

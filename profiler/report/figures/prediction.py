@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from profiler.report.content.prediction import PredictedKernel, Predictions
 from profiler.report.figures.style import (
+    INNER_PT,
     SMALL_PT,
     TINY_PT,
-    WIDTH_IN,
     Style,
     duration_unit,
     fit,
@@ -27,7 +27,6 @@ from profiler.report.figures.theme import Look, Theme
 
 _HEIGHT_IN, _ROW_IN = 4.1, 0.62
 _SPLIT_PT = 175.0
-_POINT_IN = 1 / 72
 
 
 def draw(predictions: Predictions, theme: Theme) -> Figure:
@@ -44,11 +43,11 @@ def draw(predictions: Predictions, theme: Theme) -> Figure:
         note(right, theme, "no errors are known")
     marks, labels = left.get_legend_handles_labels()
     if marks:
-        columns = legend_columns(labels, (WIDTH_IN - 0.2) / _POINT_IN, 26)
+        columns = legend_columns(labels, INNER_PT, 26)
         place: Style = {"loc": "outside upper left", "borderaxespad": 0.3, "handletextpad": 0.2, "handlelength": 1.1}
         figure.legend(marks, labels, ncols=columns, **place)
     if predictions.noise_percent is not None and predictions.noise:
-        said = wrap(f"Noise floor: {predictions.noise}.", (WIDTH_IN - 0.2) / _POINT_IN, TINY_PT, 2)
+        said = wrap(f"Noise floor: {predictions.noise}.", INNER_PT, TINY_PT, 2)
         figure.supxlabel(said, x=0.01, ha="left", size=TINY_PT, color=theme.muted, linespacing=1.25)
     return figure
 

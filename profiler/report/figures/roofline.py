@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from profiler.report.content.roofline import Roofline, RooflinePoint
 from profiler.report.figures.labels import Box, around, beside, spread
 from profiler.report.figures.style import (
+    INNER_PT,
     SMALL_PT,
     TINY_PT,
-    WIDTH_IN,
     Style,
     fit,
     fit_layer,
@@ -24,6 +24,7 @@ from profiler.report.figures.style import (
     log_axis,
     new_figure,
     number,
+    point_of,
     width_of,
     wrap,
 )
@@ -36,7 +37,6 @@ _NAME_PT, _LAYER_PT = 125.0, 100.0
 _SIZES = ((0.0, 4.0), (0.01, 5.5), (0.03, 7.5), (0.08, 10.0), (0.2, 13.0))
 """Shares of the time from which on a marker is so wide, in points."""
 _MOST_PAIRS = 40
-_POINT_IN = 1 / 72
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1.0, ""))
 
 
@@ -80,7 +80,7 @@ def draw(roofline: Roofline, theme: Theme) -> Figure:
     _legend(figure, {name: look for name, look in looks.items() if name in shown}, theme)
     figure.supxlabel(_origins(roofline), x=0.01, ha="left", size=TINY_PT, color=theme.muted, linespacing=1.25)
     figure.draw_without_rendering()  # from here on it is known where everything lies
-    marks = [around(*_at(axes, s.ops_per_byte, s.ops_per_s / factor), s.size / 2 + 0.5) for s in spots]
+    marks = [around(*point_of(axes, s.ops_per_byte, s.ops_per_s / factor), s.size / 2 + 0.5) for s in spots]
     texts = _label_roofs(axes, roofline, factor, prefix)
     texts += _label_memory(axes, roofline, factor, [*texts, *marks])
     _label_spots(axes, spots, factor, theme, texts, [*marks, *_drawn_roofs(axes, roofline, factor)])
@@ -163,7 +163,7 @@ def _legend(figure: Figure, looks: Mapping[str, Look], theme: Theme) -> None:
     for least, size in _SIZES[1:]:
         name = f"{100 * least:.0f}%" + (" of the time or more" if size == _SIZES[-1][1] else "")
         marks.append(Line2D([], [], linestyle="none", marker="o", color=theme.axes, markersize=size, label=name))
-    columns = legend_columns([str(mark.get_label()) for mark in marks], (WIDTH_IN - 0.2) / _POINT_IN, 32)
+    columns = legend_columns([str(mark.get_label()) for mark in marks], INNER_PT, 32)
     figure.legend(handles=marks, loc="outside upper left", ncols=columns, handlelength=1.1, borderaxespad=0.4)
 
 
@@ -173,8 +173,7 @@ def _origins(roofline: Roofline) -> str:
         by_origin.setdefault(roof.origin, []).append(roof.precision)
     parts = [f"{' and '.join(names)} roof: {origin}" for origin, names in by_origin.items()]
     parts.append(f"{roofline.memory_name}: {roofline.memory_origin}")
-    width = (WIDTH_IN - 0.2) / _POINT_IN
-    return "\n".join(wrap(part, width, TINY_PT, 2) for part in parts)
+    return "\n".join(wrap(part, INNER_PT, TINY_PT, 2) for part in parts)
 
 
 def _drawn_roofs(axes: Axes, roofline: Roofline, factor: float) -> Iterator[Box]:
@@ -183,7 +182,7 @@ def _drawn_roofs(axes: Axes, roofline: Roofline, factor: float) -> Iterator[Box]
     for roof in roofline.roofs:
         corners = [left, max(left, roof.ops_per_s / roofline.bytes_per_s), right]
         heights = [min(x * roofline.bytes_per_s, roof.ops_per_s) / factor for x in corners]
-        ends = [_at(axes, x, height) for x, height in zip(corners, heights, strict=True)]
+        ends = [point_of(axes, x, height) for x, height in zip(corners, heights, strict=True)]
         for (x0, y0), (x1, y1) in pairwise(ends):
             steps = max(1, int(hypot(x1 - x0, y1 - y0) / 3))
             yield from (
@@ -197,7 +196,7 @@ def _label_roofs(axes: Axes, roofline: Roofline, factor: float, prefix: str) -> 
     for roof in roofline.roofs:
         by_height.setdefault(roof.ops_per_s, []).append(roof.precision)
     right = axes.get_xlim()[1]
-    heights = [_at(axes, right, height / factor)[1] for height in by_height]
+    heights = [point_of(axes, right, height / factor)[1] for height in by_height]
     moved = spread(heights, SMALL_PT * 1.4)
     taken = []
     for (height, names), at, place in zip(by_height.items(), heights, moved, strict=True):
@@ -205,7 +204,7 @@ def _label_roofs(axes: Axes, roofline: Roofline, factor: float, prefix: str) -> 
         text = f"{fit(' and '.join(names), _NAME_PT, SMALL_PT)}: {rate}"
         shift = (-2, place - at + 3)
         axes.annotate(text, (right, height / factor), shift, textcoords="offset points", ha="right", size=SMALL_PT)
-        end = _at(axes, right, height / factor)[0]
+        end = point_of(axes, right, height / factor)[0]
         taken.append(Box(end - width_of(text, SMALL_PT) - 4, place, end, place + SMALL_PT * 1.4))
     return taken
 
@@ -218,7 +217,7 @@ def _label_memory(axes: Axes, roofline: Roofline, factor: float, taken: Sequence
     """Along the slope and above it, where nothing is yet. Returns what it takes."""
     left = max(axes.get_xlim()[0], axes.get_ylim()[0] * factor / roofline.bytes_per_s)
     knee = max(roof.ops_per_s for roof in roofline.roofs) / roofline.bytes_per_s
-    (x0, y0), (x1, y1) = (_at(axes, x, x * roofline.bytes_per_s / factor) for x in (left, knee))
+    (x0, y0), (x1, y1) = (point_of(axes, x, x * roofline.bytes_per_s / factor) for x in (left, knee))
     value, prefix = next((roofline.bytes_per_s / f, p) for f, p in _PREFIXES if roofline.bytes_per_s >= f or f == 1.0)
     rate = f"{number(float(f'{value:.3g}'))} {prefix}B/s"
     length, text = hypot(x1 - x0, y1 - y0), f"{fit(roofline.memory_name, _NAME_PT, SMALL_PT)}: {rate}"
@@ -252,9 +251,9 @@ def _label_spots(
     lowest = min(spots, key=lambda spot: spot.ops_per_s)
     named.setdefault(lowest.layers[0], lowest)
     chosen = list(named.values())
-    places = [_at(axes, spot.ops_per_byte, spot.ops_per_s / factor) for spot in chosen]
+    places = [point_of(axes, spot.ops_per_byte, spot.ops_per_s / factor) for spot in chosen]
     sizes = [(width_of(spot.name, TINY_PT) + 2, TINY_PT * 1.3) for spot in chosen]
-    (left, bottom), (right, top) = (_at(axes, x, y) for x, y in zip(axes.get_xlim(), axes.get_ylim(), strict=True))
+    (left, bottom), (right, top) = (point_of(axes, x, y) for x, y in zip(axes.get_xlim(), axes.get_ylim(), strict=True))
     inside = Box(left + 2, bottom + 2, right - 2, top - 2)
     ground = {"facecolor": theme.background, "edgecolor": "none", "alpha": 0.6, "pad": 0.6}
     boxes = beside(places, sizes, texts, marks, inside, 7.0)
@@ -269,10 +268,3 @@ def _label_spots(
         if hypot(end_x - x, end_y - y) > spot.size / 2 + 6:
             arrow = {"arrowstyle": "-", "color": theme.muted, "linewidth": 0.6, "shrinkA": 0, "shrinkB": spot.size / 2}
             axes.annotate("", at, (end_x - x, end_y - y), textcoords="offset points", arrowprops=arrow, zorder=3.5)
-
-
-def _at(axes: Axes, x: float, y: float) -> tuple[float, float]:
-    """Where a value is drawn, in points from the figure's lower left."""
-    pixels = axes.figure.dpi * _POINT_IN
-    across, up = axes.transData.transform((x, y))
-    return float(across) / pixels, float(up) / pixels

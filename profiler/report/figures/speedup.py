@@ -16,10 +16,13 @@ from matplotlib.ticker import FixedLocator
 
 from profiler.report.content.speedup import LayerSpeedup, Speedups
 from profiler.report.figures.style import (
+    INNER_PT,
+    POINT_IN,
     SMALL_PT,
     TINY_PT,
     WIDTH_IN,
     Style,
+    axes_width_pt,
     fit_layer,
     legend_columns,
     log_axis,
@@ -32,7 +35,6 @@ from profiler.report.figures.style import (
 from profiler.report.figures.theme import Look, Theme
 from profiler.verdict import Ratio, Verdict
 
-_POINT_IN = 1 / 72
 _ROW_IN, _THIN_ROW_IN, _LINE_IN = 0.205, 0.152, 0.14
 _MANY = 60
 _NAMES_PT, _CAUSES_PT, _FEW_CAUSES_PT = 132.0, 188.0, 120.0
@@ -79,7 +81,7 @@ def draw(speedups: Speedups, theme: Theme) -> Figure:
     many = len(speedups.layers) > _MANY
     lines = plan.caption.count("\n") + 1 if plan.caption else 0
     keys = _keys(speedups, theme)
-    columns = legend_columns([str(key.get_label()) for key in keys], (WIDTH_IN - 0.2) / _POINT_IN, 32) if keys else 1
+    columns = legend_columns([str(key.get_label()) for key in keys], INNER_PT, 32) if keys else 1
     above, below = (
         (0.84 if many else 0.6) + 0.18 * max(0, -(-len(keys) // columns) - 1),
         0.52 + (lines and 0.12 + 0.15 * lines),
@@ -129,8 +131,8 @@ def _plan(speedups: Speedups) -> _Plan:
         tops=tuple(tops),
         names=names,
         name_pt=name_pt,
-        left=0.1 + (left_pt + _GAP_PT) * _POINT_IN,
-        right=0.15 + ((widest_pt + 2 * _GAP_PT) * _POINT_IN if causes else 0.0),
+        left=0.1 + (left_pt + _GAP_PT) * POINT_IN,
+        right=0.15 + ((widest_pt + 2 * _GAP_PT) * POINT_IN if causes else 0.0),
         causes=tuple(causes),
         caption=_caption(speedups, once),
     )
@@ -171,7 +173,7 @@ def _caption(speedups: Speedups, cause: str) -> str:
     text = f"All {len(told)} layers that are not faster"
     if len(set(told)) > 1:
         text = "Layers that are not faster, unless said otherwise"
-    return wrap(f"{text}: {cause}.", (WIDTH_IN - 0.2) / _POINT_IN, SMALL_PT, 3)
+    return wrap(f"{text}: {cause}.", INNER_PT, SMALL_PT, 3)
 
 
 def _missing(speedups: Speedups, layer: LayerSpeedup) -> str:
@@ -261,7 +263,7 @@ def _total(axes: Axes, speedups: Speedups, plan: _Plan, theme: Theme) -> None:
 
 def _causes(axes: Axes, plan: _Plan, theme: Theme) -> None:
     """Right of the axes; a bracket where one holds for several rows."""
-    width_pt = (WIDTH_IN - plan.left - plan.right) / _POINT_IN
+    width_pt = (WIDTH_IN - plan.left - plan.right) / POINT_IN
     for cause in plan.causes:
         top, bottom = plan.tops[cause.first], plan.tops[cause.last + 1]
         place: Style = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
@@ -291,8 +293,7 @@ def _scale(axes: Axes, speedups: Speedups, theme: Theme, many: bool) -> None:
     low, high = min(low / around, 0.8), max(high * around, 1.25)
     log_axis(axes.xaxis, low, high)
     if high / low <= _WIDEST:
-        width_pt = axes.get_window_extent().width / (axes.figure.dpi * _POINT_IN)
-        axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high, width_pt)))
+        axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high, axes_width_pt(axes))))
     if noise > 1:
         axes.axvspan(1 / noise, noise, color=theme.band, zorder=0, linewidth=0)
     axes.set_xlabel(f"speedup: {speedups.wide} time / {speedups.narrow} time (log scale)")

@@ -29,6 +29,9 @@ Style = dict[str, Any]
 """Keyword arguments of matplotlib's."""
 WIDTH_IN = 7.5
 """Of every figure, so that text has one size on a page."""
+POINT_IN = 1 / 72
+INNER_PT = (WIDTH_IN - 0.2) / POINT_IN
+"""What a legend or a sentence may take of the width."""
 TEXT_PT, SMALL_PT, TINY_PT = 10.0, 9.0, 8.0
 """Titles and axes; ticks, legends and labels; names where there are many. Nothing is smaller."""
 _TITLE_IN = 0.3
@@ -61,7 +64,7 @@ def add_title(figure: Figure, title: str) -> Bbox | None:
     if not title:
         return None
     width, height = (float(size) for size in figure.get_size_inches())
-    shown = fit(title, (width - 0.3) * 72, TEXT_PT)
+    shown = fit(title, (width - 0.3) / POINT_IN, TEXT_PT)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # everything has its place
     for legend in figure.legends:
@@ -238,6 +241,22 @@ def legend_columns(labels: Sequence[str], width_pt: float, mark_pt: float = 34.0
     return max(1, int(width_pt / (max(width_of(label, SMALL_PT) for label in labels) + mark_pt)))
 
 
+def point_of(axes: Axes, x: float, y: float) -> tuple[float, float]:
+    """Where a value is drawn, in points from the figure's lower left."""
+    pixels = pixels_per_point(axes)
+    across, up = axes.transData.transform((x, y))
+    return float(across) / pixels, float(up) / pixels
+
+
+def axes_width_pt(axes: Axes) -> float:
+    """In points, as laid out so far."""
+    return float(axes.get_window_extent().width) / pixels_per_point(axes)
+
+
+def pixels_per_point(axes: Axes) -> float:
+    return float(axes.figure.dpi * POINT_IN)
+
+
 def duration_unit(longest_s: float) -> tuple[float, str]:
     """Seconds in the unit that suits an axis up to there, and its name."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
@@ -251,6 +270,11 @@ def number(value: float) -> str:
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return f"{value:,.10g}" if abs(value) >= 1e4 else f"{value:.10g}"
     return f"{value:.3g}"
+
+
+def plain_ticks(axis: Any) -> None:
+    """Each tick as a plain `number`."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 def log_axis(axis: Any, low: float, high: float, most: int = 8) -> None:
@@ -270,7 +294,7 @@ def log_axis(axis: Any, low: float, high: float, most: int = 8) -> None:
         ticks = _linear_ticks(low, high)
         stride = 1
     axis.set_major_locator(FixedLocator(ticks[::stride]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    plain_ticks(axis)
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
@@ -326,12 +350,19 @@ _RESET = tuple(name for name in mpl.rcParamsDefault if not name.startswith(("bac
 _SHORTENED = re.compile(rb' (?:d|x|y|width|height)="[^"]*"|translate\([^)]*\)', re.DOTALL)
 _FRACTION = re.compile(rb"-?\d+\.\d{3,}")
 _COMMENT = re.compile(rb"<!--.*?-->\n?", re.DOTALL)
+_CLIP = re.compile(rb'(url\(#|<clipPath id=")p[0-9a-f]{10}\b')
+"""matplotlib calls it by a digest of its corners, whose last digits may be others in another process."""
 
 
 def _compact(svg: bytes) -> bytes:
-    """Without comments, and with coordinates to a hundredth of a point."""
+    """Without comments, with coordinates to a hundredth of a point, and with clip paths numbered as they appear."""
+    numbers: dict[bytes, int] = {}
 
     def shorter(attribute: re.Match[bytes]) -> bytes:
         return _FRACTION.sub(lambda value: f"{float(value[0]):.2f}".rstrip("0").rstrip(".").encode(), attribute[0])
 
-    return re.sub(rb"\n\s*", b"\n", _SHORTENED.sub(shorter, _COMMENT.sub(b"", svg)))
+    def numbered(clip: re.Match[bytes]) -> bytes:
+        name = clip[0].removeprefix(clip[1])
+        return clip[1] + b"p%d" % numbers.setdefault(name, len(numbers))
+
+    return re.sub(rb"\n\s*", b"\n", _CLIP.sub(numbered, _SHORTENED.sub(shorter, _COMMENT.sub(b"", svg))))

@@ -12,8 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from profiler.report.content.throughput import AtBatch, ThroughputCurve, ThroughputCurves
 from profiler.report.figures.style import (
+    INNER_PT,
     SMALL_PT,
-    WIDTH_IN,
     Style,
     duration_unit,
     fit,
@@ -22,11 +22,11 @@ from profiler.report.figures.style import (
     new_figure,
     note,
     number,
+    plain_ticks,
 )
 from profiler.report.figures.theme import Look, Theme
 
 _ROW_IN, _KEYS_IN = 2.9, 0.2
-_POINT_IN = 1 / 72
 _NAME_PT = 110.0
 _MOST_BATCHES = 9
 """Labels of an axis."""
@@ -37,7 +37,7 @@ def draw(found: ThroughputCurves, theme: Theme) -> Figure:
     """A curve of sums has hollow marks; a ring in the colour of the text is its knee."""
     looks = theme.precisions_of([curve.kind for curve in found.curves])
     keys = _keys(found.curves, looks, theme)
-    columns = legend_columns([str(key.get_label()) for key in keys], (WIDTH_IN - 0.2) / _POINT_IN, 44)
+    columns = legend_columns([str(key.get_label()) for key in keys], INNER_PT, 44)
     rows = 2 if found.has_energy else 1
     figure = new_figure(_ROW_IN * rows + _KEYS_IN * -(-len(keys) // columns))
     grid = figure.subplots(rows, 2, squeeze=False)
@@ -111,7 +111,7 @@ def _knees(axes: Axes, found: ThroughputCurves, theme: Theme) -> None:
 def _from_zero(axes: Axes) -> None:
     top = axes.dataLim.y1
     axes.set_ylim(0, 1.1 * top if top > 0 else 1.0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(float(f"{value:.10g}"))))
+    plain_ticks(axes.yaxis)
 
 
 def _log(axes: Axes, ends: Sequence[float]) -> None:

@@ -13,9 +13,10 @@ from matplotlib.text import Annotation
 from profiler.report.content.time_course import Course, TimeCourses, Work
 from profiler.report.figures.labels import spread
 from profiler.report.figures.style import (
+    INNER_PT,
+    POINT_IN,
     SMALL_PT,
     TINY_PT,
-    WIDTH_IN,
     Style,
     duration_unit,
     fit,
@@ -23,6 +24,7 @@ from profiler.report.figures.style import (
     ink_on,
     legend_columns,
     new_figure,
+    pixels_per_point,
     width_of,
     wrap,
 )
@@ -33,7 +35,6 @@ _MOST_NAMES = 40
 _LAYER_PT, _COURSE_PT = 120.0, 90.0
 """The most that a layer's and a network's name may take."""
 _COURSE_IN, _BAR_IN = 2.4, 0.34
-_POINT_IN = 1 / 72
 _VISIBLE = 0.005
 """A part of a bar that can be seen, of the longest bar."""
 _BESIDE_PT, _LED_PT = 7.0, 20.0
@@ -46,7 +47,7 @@ _KEYS_PT = 330.0
 def draw(courses: TimeCourses, theme: Theme) -> Figure:
     """Courses above, shares below."""
     layers = [fit_layer(name, _LAYER_PT, TINY_PT) for name in courses.layers]
-    longest_in = max((width_of(name, TINY_PT) for name in layers), default=0.0) * _POINT_IN
+    longest_in = max((width_of(name, TINY_PT) for name in layers), default=0.0) * POINT_IN
     bars_in = 0.2 + _BAR_IN * max(1, len(courses.courses))
     looks = _looks(courses, theme)
     keys = _keys(courses, looks)
@@ -62,7 +63,7 @@ def draw(courses: TimeCourses, theme: Theme) -> Figure:
     parts = _shares(lower, courses, theme, scale)
     if small:
         said = f"{', '.join(work.value for work in small)}: below {100 * _VISIBLE:g}% of the longest bar"
-        said = wrap(said, (WIDTH_IN - 0.2) / _POINT_IN, TINY_PT, 2)
+        said = wrap(said, INNER_PT, TINY_PT, 2)
         figure.supxlabel(said, x=0.01, ha="left", size=TINY_PT, color=theme.muted)
     figure.draw_without_rendering()  # from here on it is known where lines end and how wide parts are
     _part(upper, ends, theme)
@@ -151,7 +152,7 @@ def _named(courses: TimeCourses) -> list[int]:
 def _part(axes: Axes, labels: Sequence[Annotation], theme: Theme) -> None:
     """Labels at the ends of lines, moved apart where they would touch, and not above the axes. A line leads to one that
     was moved."""
-    pixels = axes.figure.dpi * _POINT_IN
+    pixels = pixels_per_point(axes)
     at = [axes.transData.transform((0, label.xy[1]))[1] / pixels for label in labels]
     lines = max((label.get_text().count("\n") + 1 for label in labels), default=1)
     gap = (1.25 * lines + 0.3) * SMALL_PT
@@ -209,7 +210,7 @@ def _name(axes: Axes, parts: Sequence[tuple[float, float, float, str]]) -> None:
     totals: dict[float, float] = {}
     for row, _, width, _ in parts:
         totals[row] = totals.get(row, 0.0) + width
-    pixels = axes.figure.dpi * _POINT_IN
+    pixels = pixels_per_point(axes)
     for row, start, width, color in parts:
         text = f"{100 * width / totals[row]:.0f}%" if width else ""
         left, right = (axes.transData.transform((x, row))[0] / pixels for x in (start, start + width))

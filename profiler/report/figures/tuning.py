@@ -23,6 +23,7 @@ from profiler.report.figures.style import (
     new_figure,
     note,
     number,
+    pixels_per_point,
     width_of,
 )
 from profiler.report.figures.theme import Look, Theme
@@ -54,7 +55,6 @@ _LINEAR_PERCENT = 5.0
 _NEAR = 1.01
 """Of the best: the search is as good as done."""
 _MOST_NAMES, _NAME_PT = 3, 120.0
-_POINT_IN = 1 / 72
 
 
 def draw(history: TuningHistory, theme: Theme) -> Figure:
@@ -186,7 +186,7 @@ def _late(searches: Sequence[Search]) -> list[tuple[Search, int, float]]:
 
 def _name_late(axes: Axes, legend: Legend, searches: Sequence[Search], theme: Theme) -> None:
     """At the corners of their lines, where there is room. To be called when everything else has its place."""
-    pixels = axes.figure.dpi * _POINT_IN
+    pixels = pixels_per_point(axes)
     late = _late(searches)
     corners = [
         (float(x) / pixels, float(y) / pixels) for x, y in (axes.transData.transform(late_[1:]) for late_ in late)

@@ -14,6 +14,7 @@ from profiler.report.content.speedup import LayerSpeedup, Speedups
 from profiler.report.content.time_course import Course, TimeCourses, TimedKernel, Work
 from profiler.report.content.tuning import Search, TuningHistory
 from profiler.verdict import Span, Verdict, judge, ratio
+from tests.report.examples import span
 
 RESNET18 = (
     "conv1",
@@ -67,10 +68,6 @@ CAUSES = (
     "too small: launching takes most of the time",
     "its 3 input channels fill a quarter of a word",
 )
-
-
-def span(latency_s: float, half: float = 0.01) -> Span:
-    return Span(latency_s, latency_s * (1 - half), latency_s * (1 + half))
 
 
 def layer(name: str, wide_s: float | None, narrow_s: float | None, cause: str = "", half: float = 0.01) -> LayerSpeedup:

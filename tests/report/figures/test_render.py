@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -120,6 +121,15 @@ def test_the_same_content_gives_the_same_bytes(name: str, file_format: str) -> N
     data = render(USUAL[name], file_format)
     assert render(USUAL[name], file_format) == data
     assert data.startswith({"png": b"\x89PNG\r\n", "pdf": b"%PDF-"}[file_format])
+
+
+def test_no_name_in_a_file_holds_digits_that_are_not_shown() -> None:
+    """What clips is numbered: a digest of its corners would be of their last digits, which processes do not share."""
+    svg = render(contents.health(), "svg")
+    clips = re.findall(rb'<clipPath id="([^"]*)"', svg)
+    assert len(clips) > 2
+    assert sorted(clips) == sorted(b"p%d" % number for number in range(len(clips)))
+    assert set(re.findall(rb'clip-path="url\(#([^)]*)\)"', svg)) == set(clips)
 
 
 def test_another_process_draws_the_same() -> None:

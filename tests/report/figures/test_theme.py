@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pytest
@@ -95,6 +96,17 @@ def test_no_role_is_told_by_its_colour_alone(theme: Theme) -> None:
     assert len({theme.verdict(verdict).marker for verdict in Verdict}) == len(Verdict)
     looks = theme.precisions_of(("INT8", "INT4", "mixed", "INT2", "BF16"))
     assert len({look.marker for look in looks}) == len({look.line for look in looks[:3]}) + 2 == len(looks)
+
+
+def test_a_role_has_one_mark_on_both_pages() -> None:
+    """The themes differ in colours alone: who knows the figures of one reads those of the other."""
+    for light, dark in (
+        (LIGHT.precisions, DARK.precisions), (LIGHT.verdicts, DARK.verdicts), (LIGHT.works, DARK.works),
+        (enumerate(LIGHT.spare), enumerate(DARK.spare)),
+        ((("main", LIGHT.main), ("accent", LIGHT.accent)), (("main", DARK.main), ("accent", DARK.accent))),
+    ):  # fmt: skip
+        uncoloured = [[(role, replace(look, color="")) for role, look in looks] for looks in (light, dark)]
+        assert uncoloured[0] == uncoloured[1]
 
 
 def test_unknown_precisions_have_looks_of_their_own() -> None:

@@ -273,7 +273,7 @@ def test_published_rows_have_no_figure() -> None:
     assert len(section.tables[0].table.rows) == 65
 
 
-def test_the_recorded_table(tmp_path: Path) -> None:
+def test_the_recorded_table() -> None:
     about = subject_of(ReportRequest(lut=HOST))
     section = health_section(about, health_of(about))
     assert section.lead == "150 rows; half of a median's 95% interval is 0.49% in the median, 2.4% at most."

@@ -123,7 +123,7 @@ def test_bare_kernels_are_not_set_beside_themselves() -> None:
     assert f"uniform4 {network.sum_s / end_to_end:.0%} (with 21 of 23 layers)" in section.lead
 
 
-def test_other_work_is_not_compared(own_card: Place, tmp_path: Path) -> None:
+def test_other_work_is_not_compared() -> None:
     section = published_section(subject_of(ReportRequest(lut=HOST)))
     assert section.figure is None
     assert section.notes[-1].startswith("Nothing that was published is of this work (resnet18, batch 1)")

@@ -299,7 +299,7 @@ def test_no_layer_of_the_tables_that_ship_is_above_the_peak(path: Path) -> None:
     assert not any("higher than assumed" in note for note in above(subject_of(ReportRequest(lut=path))))
 
 
-def test_a_roof_that_was_read_off_a_row_is_not_beaten_by_it(tmp_path: Path) -> None:
+def test_a_roof_that_was_read_off_a_row_is_not_beaten_by_it() -> None:
     """Whatever the last digit of a quotient says: for a hundred latencies."""
     for index in range(100):
         rows = [row(one.spec, one.latency_median_s * (1 + index / 97), UNKNOWN) for one in rows_of_network(chain())]
